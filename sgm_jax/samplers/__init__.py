@@ -1,0 +1,1 @@
+"""Samplers: a score function in, images out."""

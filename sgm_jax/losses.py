@@ -1,0 +1,150 @@
+"""Denoising score matching: what the network is trained to minimise.
+
+Pure functions. Random numbers are drawn per example, from the step's key and the example's
+position in the global batch, so that a loss does not depend on how the batch is split.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from sgm_jax.score import Denoiser
+from sgm_jax.sde import SDE, Array, ScoreFn, per_image
+
+Batch = dict[str, Array]
+LossFn = Callable[..., tuple[Array, dict[str, Array]]]
+NetworkApply = Callable[..., Callable[[Array, Array], Array]]
+
+SMALLEST_TIME = 1e-5
+
+
+def score_matching_loss(
+    score_fn: ScoreFn,
+    sde: SDE,
+    x: Array,
+    *,
+    t: Array,
+    z: Array,
+    reduce_mean: bool = True,
+    likelihood_weighting: bool = False,
+) -> Array:
+    """Return the continuous denoising score matching loss of each image, ``[B]``.
+
+    Song et al., eq. 7, with weight ``std^2`` (the objective the paper really runs: plain noise
+    prediction), or ``g(t)^2`` for likelihood weighting (arXiv:2101.09258).
+
+    Args:
+        score_fn: score of x_t.
+        sde: the forward process.
+        x: images in model space, ``[B, H, W, C]``.
+        t: times, ``[B]``.
+        z: standard normal noise like x.
+        reduce_mean: mean over pixels; otherwise half their sum, as in the original.
+        likelihood_weighting: weight by the squared diffusion coefficient.
+    """
+    mean, std = sde.marginal_prob(x, t)
+    std = per_image(std, x)
+    score = score_fn(mean + std * z, t)
+    if likelihood_weighting:
+        _, diffusion = sde.sde(x, t)
+        square = (score + z / std) ** 2 * per_image(diffusion**2, x)
+    else:
+        square = (score * std + z) ** 2
+    axes = tuple(range(1, x.ndim))
+    return square.mean(axes) if reduce_mean else 0.5 * square.sum(axes)
+
+
+def edm_loss(denoiser: Denoiser, x: Array, *, sigma: Array, z: Array, sigma_data: float) -> Array:
+    """Return the weighted denoising loss of each image, ``[B]`` (Karras et al., eq. 2 and 8)."""
+    error = denoiser(x + per_image(sigma, x) * z, sigma) - x
+    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    return weight * (error**2).mean(tuple(range(1, x.ndim)))
+
+
+def example_noise(
+    key: Array, index: Array, shape: tuple[int, ...], *, level: Callable[[Array], Array]
+) -> tuple[Array, Array]:
+    """Draw a number and a noise image per example, from (key, index) alone.
+
+    Args:
+        key: the step's key.
+        index: positions in the global batch, ``[B]`` int32.
+        shape: of one image, ``(H, W, C)``.
+        level: draws the number that sets the noise level, such as ``jax.random.uniform``.
+
+    Returns:
+        Numbers ``[B]`` and standard normal images ``[B, H, W, C]``.
+    """
+
+    def draw(i: Array) -> tuple[Array, Array]:
+        level_key, image_key = jax.random.split(jax.random.fold_in(key, i))
+        return level(level_key), jax.random.normal(image_key, shape)
+
+    return jax.vmap(draw)(index)
+
+
+def noise_prediction(
+    network: NetworkApply,
+    score_of: Callable[[Callable], ScoreFn],
+    sde: SDE,
+    *,
+    reduce_mean: bool = True,
+    likelihood_weighting: bool = False,
+) -> LossFn:
+    """Return ``loss_fn(params, key, batch) -> (loss, aux)``: the paper's objective.
+
+    Args:
+        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``.
+        score_of: turns that function into a score function.
+        sde: the forward process.
+        reduce_mean: see :func:`score_matching_loss`.
+        likelihood_weighting: see :func:`score_matching_loss`.
+    """
+
+    def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        x, index = batch["image"], batch["index"]
+        noise_key, network_key = jax.random.split(key)
+        u, z = example_noise(noise_key, index, x.shape[1:], level=jax.random.uniform)
+        t = SMALLEST_TIME + u * (1.0 - SMALLEST_TIME)
+        losses = score_matching_loss(
+            score_of(network(params, network_key, index)),
+            sde,
+            x,
+            t=t,
+            z=z,
+            reduce_mean=reduce_mean,
+            likelihood_weighting=likelihood_weighting,
+        )
+        return losses.mean(), {}
+
+    return loss_fn
+
+
+def edm(
+    network: NetworkApply,
+    denoiser_of: Callable[[Callable], Denoiser],
+    *,
+    sigma_data: float,
+    p_mean: float,
+    p_std: float,
+) -> LossFn:
+    """Return ``loss_fn(params, key, batch) -> (loss, aux)`` with EDM preconditioning.
+
+    Args:
+        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``.
+        denoiser_of: turns that function into a denoiser.
+        sigma_data: standard deviation of the training images' pixels.
+        p_mean: mean of log(sigma) over training examples.
+        p_std: its standard deviation.
+    """
+
+    def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        x, index = batch["image"], batch["index"]
+        noise_key, network_key = jax.random.split(key)
+        normal, z = example_noise(noise_key, index, x.shape[1:], level=jax.random.normal)
+        sigma = jnp.exp(p_mean + p_std * normal)
+        denoiser = denoiser_of(network(params, network_key, index))
+        return edm_loss(denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data).mean(), {}
+
+    return loss_fn

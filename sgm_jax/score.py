@@ -1,0 +1,78 @@
+"""From a network's output to a score function or a denoiser.
+
+Three quantities say the same thing at a noise level sigma = std / a (see :mod:`sgm_jax.sde`):
+
+* the score of x_t, ``s(x, t)``;
+* the predicted noise, ``z = -std s``: what the paper's network gives out (arXiv:2307.13687);
+* the denoised image, ``D(y, sigma)`` with ``y = x / a``: Karras et al. (arXiv:2206.00364).
+
+Samplers take the score function; whatever the network was trained to predict is converted here.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from sgm_jax.sde import SDE, VESDE, Array, ScoreFn, per_image
+
+NetworkFn = Callable[[Array, Array], Array]
+Denoiser = Callable[[Array, Array], Array]
+
+
+def noise_score(network: NetworkFn, sde: SDE) -> ScoreFn:
+    """Return the score function of a network trained with the original's continuous loss.
+
+    Under VP and sub-VP the network predicts the noise from the label ``999 t``; under VE it gives
+    the score itself from the label sigma(t).
+    """
+
+    def score(x: Array, t: Array) -> Array:
+        std = sde.std(t)
+        if isinstance(sde, VESDE):
+            return network(x, std)
+        return -network(x, 999.0 * t) / per_image(std, x)
+
+    return score
+
+
+def edm_denoiser(network: NetworkFn, sigma_data: float, *, fourier: bool = False) -> Denoiser:
+    """Return the denoiser ``D(y, sigma)`` of a preconditioned network (Karras et al., eq. 7).
+
+    Args:
+        network: ``(images [B, H, W, C], labels [B]) -> [B, H, W, C]``.
+        sigma_data: standard deviation of the training images' pixels.
+        fourier: whether the network takes the logarithm of its label itself. The positional
+            embedding wants labels that span hundreds: it gets 1000 times Karras's log(sigma) / 4.
+    """
+
+    def denoise(y: Array, sigma: Array) -> Array:
+        total = jnp.sqrt(sigma**2 + sigma_data**2)
+        label = sigma if fourier else 250.0 * jnp.log(sigma)
+        out = network(y / per_image(total, y), label)
+        skip = per_image((sigma_data / total) ** 2, y)
+        return skip * y + per_image(sigma * sigma_data / total, y) * out
+
+    return denoise
+
+
+def denoiser_score(denoiser: Denoiser, sde: SDE) -> ScoreFn:
+    """Return the score of x_t under an SDE from a denoiser (Karras et al., eq. 3)."""
+
+    def score(x: Array, t: Array) -> Array:
+        scale = per_image(sde.mean_coeff(t), x)
+        sigma = sde.noise_level(t)
+        y = x / scale
+        return (denoiser(y, sigma) - y) / (per_image(sigma**2, x) * scale)
+
+    return score
+
+
+def score_denoiser(score_fn: ScoreFn, sde: SDE) -> Denoiser:
+    """Return the denoiser ``D(y, sigma)`` from the score of x_t: the inverse conversion."""
+
+    def denoise(y: Array, sigma: Array) -> Array:
+        t = sde.time_at(sigma)
+        scale = per_image(sde.mean_coeff(t), y)
+        return y + per_image(sigma**2, y) * scale * score_fn(scale * y, t)
+
+    return denoise
