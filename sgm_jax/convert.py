@@ -42,3 +42,91 @@ def _torch_name(path: tuple[str, ...]) -> str:
     if path[-2].startswith("NIN"):
         leaf = {"weight": "W", "bias": "b"}[leaf]
     return ".".join(["all_modules", str(int(path[0][:3])), *path[1:-1], leaf])
+
+
+def _from_layout(path: tuple[str, ...], tensor: np.ndarray) -> np.ndarray:
+    """Turn ``OIHW`` into ``HWIO`` and dense ``[out, in]`` into ``[in, out]``; NIN keeps its own."""
+    if tensor.ndim == 4:
+        return tensor.transpose(2, 3, 1, 0)
+    if tensor.ndim == 2 and not path[-2].startswith("NIN"):
+        return tensor.T
+    return tensor
+
+
+def _to_layout(path: tuple[str, ...], array: np.ndarray) -> np.ndarray:
+    if array.ndim == 4:
+        return array.transpose(3, 2, 0, 1)
+    return _from_layout(path, array)
+
+
+def _ordered(tree: Mapping) -> list[tuple[str, ...]]:
+    return sorted(_flatten(tree), key=_rank)
+
+
+def torch_names(net: NCSNpp) -> list[str]:
+    """Return the names of the trainable tensors in the order of PyTorch's ``parameters()``.
+
+    The exponential moving average of a published checkpoint is a list in this order, without names.
+    The frozen Fourier frequencies are absent. An unconditional network lists the time-embedding
+    layers that PyTorch registers in every block, and never uses.
+    """
+    names = []
+    for path in _ordered(_abstract_params(net)):
+        if path[-1] == "W":
+            continue
+        name = _torch_name(path)
+        names.append(name)
+        if not net.conditional and name.endswith("Conv_0.bias") and path[0].endswith("_block"):
+            names += [name.replace("Conv_0.bias", f"Dense_0.{leaf}") for leaf in ("weight", "bias")]
+    return names
+
+
+def to_torch(params: Mapping) -> dict[str, np.ndarray]:
+    """Return parameters (or their gradients) under PyTorch's names, layouts and order."""
+    leaves = _flatten(params)
+    return {
+        _torch_name(path): _to_layout(path, np.asarray(leaves[path])) for path in _ordered(params)
+    }
+
+
+def from_torch(state: Mapping[str, np.ndarray], net: NCSNpp) -> dict:
+    """Return the parameters of ``net`` from the tensors of a score_sde state dictionary.
+
+    Args:
+        state: arrays named as in ``state_dict()``, with or without the ``module.`` prefix that
+            parallel training leaves; the buffer of noise levels is not needed and skipped.
+        net: the network whose config the weights were trained with.
+
+    Raises:
+        ValueError: naming every tensor that is missing, unexpected or of another shape.
+    """
+    tensors = {re.sub(r"^module\.", "", name): np.asarray(value) for name, value in state.items()}
+    tensors.pop("sigmas", None)
+    expected = _flatten(_abstract_params(net))
+    unused = set(tensors) - {_torch_name(path) for path in expected} - set(torch_names(net))
+    problems = [f"unexpected: {name} {tensors[name].shape}" for name in sorted(unused)]
+    params: dict = {}
+    for path in sorted(expected, key=_rank):
+        name, shape = _torch_name(path), expected[path].shape
+        if name not in tensors:
+            problems.append(f"missing: {name}")
+            continue
+        array = _from_layout(path, tensors[name])
+        if array.shape != shape:
+            problems.append(
+                f"shape: {name} is {array.shape} in our layout, the network has {shape}"
+            )
+            continue
+        _place(params, path, jnp.asarray(array, jnp.float32))
+    if problems:
+        raise ValueError(
+            "the weights do not fit the network; is it the config they were trained with?\n  "
+            + "\n  ".join(problems)
+        )
+    return params
+
+
+def _place(tree: dict, path: tuple[str, ...], value: jax.Array) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value

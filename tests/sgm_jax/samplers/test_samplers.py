@@ -60,8 +60,7 @@ def test_whole_run_agrees_with_the_original(path, denoise, key):
         return prior if isinstance(step, int) and step == START else noise[step]
 
     sampler = PredictorCorrector(VPSDE(), steps, noise_removal=denoise, noise=stored)
-    abc = data["abc"] if "abc" in data else (0.7, 0.3, 0.2)
-    score = noise_score(toy_network(abc), VPSDE())
+    score = noise_score(toy_network(data["abc"]), VPSDE())
     images, nfe = sampler(_keys(key, prior.shape[0]), score, prior.shape)
     want = data[f"euler_maruyama__none__denoise{int(denoise)}"]
     np.testing.assert_allclose((images + 1) / 2, want, rtol=1e-3, atol=1e-4)

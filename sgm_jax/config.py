@@ -1,0 +1,168 @@
+"""Is a configuration one that can run? Checked before anything is touched.
+
+The configurations themselves are files under ``configs/``; field names are those of the original.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from sgm_jax.models.ncsnpp import check_model
+from sgm_jax.samplers.predictor_corrector import PREDICTORS
+
+CHOICES: dict[str, tuple] = {
+    "training.sde": ("vpsde",),
+    "training.continuous": (True,),
+    "training.objective": ("noise", "edm"),
+    "sampling.method": ("pc", "heun"),
+    "sampling.predictor": tuple(PREDICTORS),
+    "sampling.corrector": ("none",),
+    "data.num_channels": (1, 3),
+    "data.scaling": ("none", "per_image"),
+    "data.uniform_dequantization": (False,),
+    "optim.optimizer": ("Adam",),
+}
+FREQUENCIES = (
+    "training.n_iters",
+    "training.log_freq",
+    "training.eval_freq",
+    "training.snapshot_freq",
+    "training.snapshot_freq_for_preemption",
+)
+AT_LEAST_ONE = (
+    *FREQUENCIES,
+    "training.batch_size",
+    "training.n_jitted_steps",
+    "sampling.num_steps",
+    "eval.batch_size",
+    "eval.num_samples",
+    "eval.num_images",
+    "model.num_scales",
+)
+POSITIVE = (
+    "training.p_std",
+    "sampling.sigma_min",
+    "sampling.rho",
+    "model.beta_min",
+    "optim.lr",
+    "optim.eps",
+)
+FRACTIONS = ("model.dropout", "model.ema_rate", "optim.beta1", "optim.beta2")
+ASCENDING = (("model.beta_min", "model.beta_max"), ("sampling.sigma_min", "sampling.sigma_max"))
+# What may change between two starts of one run: how long and how closely it is watched.
+FREE = (
+    *FREQUENCIES,
+    "training.n_jitted_steps",
+    "training.snapshot_sampling",
+    "training.tensorboard",
+    "data.train_path",
+    "data.test_path",
+)
+FREE_SECTIONS = ("sampling", "eval", "simulation")
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuse a configuration with a value that cannot work.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    fields = flatten(config)
+    for name, choices in CHOICES.items():
+        if fields[name] not in choices:
+            known = ", ".join(map(repr, choices))
+            raise ValueError(f"config.{name} is {fields[name]!r}; it can be: {known}")
+    for name in AT_LEAST_ONE:
+        _require(fields[name] >= 1, name, fields, "must be at least 1")
+    for name in POSITIVE:
+        _require(0 < fields[name] < math.inf, name, fields, "must be above 0")
+    for name in FRACTIONS:
+        _require(0 <= fields[name] < 1, name, fields, "must lie in [0, 1)")
+    for low, high in ASCENDING:
+        _require(
+            fields[low] < fields[high], low, fields, f"must be below config.{high}, {fields[high]}"
+        )
+    _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
+    _check_objective(fields)
+    _check_steps(fields)
+    check_model(config)
+
+
+def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:
+    if not holds:
+        raise ValueError(f"config.{name} is {fields[name]!r}; it {what}")
+
+
+def _check_objective(fields: dict[str, Any]) -> None:
+    if fields["training.objective"] != "edm":
+        return
+    if fields["data.centered"]:
+        raise ValueError(
+            "config.training.objective 'edm' needs a background of exactly 0, which "
+            "config.data.centered=True puts at -1; set config.data.centered=False"
+        )
+    if fields["model.scale_by_sigma"]:
+        raise ValueError(
+            "config.training.objective 'edm' scales the network's output itself; "
+            "set config.model.scale_by_sigma=False"
+        )
+
+
+def _check_steps(fields: dict[str, Any]) -> None:
+    """Several steps in one dispatch must end where something is to happen."""
+    steps = fields["training.n_jitted_steps"]
+    for name in (
+        "n_iters",
+        "log_freq",
+        "eval_freq",
+        "snapshot_freq",
+        "snapshot_freq_for_preemption",
+    ):
+        value = fields[f"training.{name}"]
+        if value % steps:
+            raise ValueError(
+                f"config.training.{name} {value} is not a multiple of "
+                f"config.training.n_jitted_steps {steps}; try {max(value // steps, 1) * steps}"
+            )
+
+
+def simulated_folder(config: ml_collections.ConfigDict) -> Path:
+    """Return the folder whose ``train`` and ``test`` parts the configuration trains on.
+
+    Raises:
+        ValueError: if the two paths do not look like what the simulation writes.
+    """
+    train, test = Path(config.data.train_path), Path(config.data.test_path)
+    folder = train.parent.parent
+    if (train.parent.name, test.parent.name) != ("train", "test") or folder != test.parent.parent:
+        raise ValueError(
+            f"config.data.train_path {train} and test_path {test} are not parts of one simulated "
+            "set; say where to with --workdir"
+        )
+    return folder
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Return the fields as ``{"section.field": value}``, tuples as lists, as JSON would."""
+    nested = json.loads(json.dumps(config.to_dict()))
+    flat = {}
+    for section, value in nested.items():
+        if isinstance(value, dict):
+            flat |= {f"{section}.{name}": item for name, item in value.items()}
+        else:
+            flat[section] = value
+    return flat
+
+
+def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """Return which fields stop two flattened configurations from being one run, as text."""
+    found = []
+    for name in sorted(ours.keys() | stored.keys()):
+        free = name in FREE or name.split(".")[0] in FREE_SECTIONS
+        measured = name == "data.std" and ours.get(name) == -1
+        if not free and not measured and ours.get(name) != stored.get(name):
+            found.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
+    return found

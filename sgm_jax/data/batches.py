@@ -1,0 +1,160 @@
+"""Batches as a pure function of (seed, step), so that a run resumes anywhere by construction.
+
+The images of all epochs form one endless stream: epoch e is a permutation of the set that depends
+on (seed, e) only, and batch `step` is the stretch ``[step * batch_size, (step + 1) * batch_size)``.
+No image is ever dropped and a batch may straddle epochs.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+
+from sgm_jax.data.images import Images
+from sgm_jax.data.normalise import to_model
+
+Batch = dict[str, np.ndarray]
+_ORDER, _FLIP = 0, 1
+
+
+def epoch_order(seed: int, epoch: int, total: int) -> np.ndarray:
+    """Return the permutation of ``0..total-1`` for one epoch, uint32.
+
+    Sorted raw bits, because numpy keeps the bits of a generator across its versions but not the
+    result of `Generator.permutation`; a run may be resumed under another numpy.
+    """
+    return np.argsort(_random_bits(seed, epoch, _ORDER, total), kind="stable").astype(np.uint32)
+
+
+def epoch_flips(seed: int, epoch: int, total: int) -> np.ndarray:
+    """Return for each image of the set whether it is mirrored in this epoch, bool."""
+    return _random_bits(seed, epoch, _FLIP, total) >> np.uint64(63) != 0
+
+
+class Batches:
+    """Shuffled training batches; ``at(step)`` depends on the arguments and `step` only.
+
+    Args:
+        images: the training set.
+        batch_size: global batch size, over all processes; may exceed the number of images.
+        seed: non-negative; fixes the order and the flips of all epochs.
+        random_flip: mirror left-right with probability one half, drawn per image and epoch.
+        centered: deliver -1..1 instead of 0..1.
+        process_index: which share of the global batch to deliver.
+        process_count: number of equal shares.
+
+    Raises:
+        ValueError: no images, a negative seed, or a batch that cannot be shared equally.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        batch_size: int,
+        seed: int,
+        random_flip: bool,
+        centered: bool,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        _check_shares(batch_size, process_index, process_count)
+        if len(images) == 0:
+            raise ValueError("the training set holds no images")
+        if seed < 0:
+            raise ValueError(f"the data seed is {seed}; it must not be negative")
+        self.images = images
+        self.batch_size = batch_size
+        self.seed = seed
+        self.random_flip = random_flip
+        self.centered = centered
+        self.process_index = process_index
+        self.process_count = process_count
+        # Neighbouring batches need the current epoch and, when they straddle, the next one.
+        self._order = lru_cache(maxsize=2)(epoch_order)
+        self._flips = lru_cache(maxsize=2)(epoch_flips)
+
+    def at(self, step: int) -> Batch:
+        """Return this process' share of the global batch of `step`.
+
+        ``image`` is float32 ``[b, H, W, C]`` in network space with b = batch_size / process_count;
+        ``index`` is int32 ``[b]``, the position in the global batch, from which keys are folded.
+        """
+        if step < 0:
+            raise ValueError(f"step is {step}; it must not be negative")
+        share = self.batch_size // self.process_count
+        index = np.arange(share, dtype=np.int64) + self.process_index * share
+        rows, flips = self._rows(index + step * self.batch_size)
+        images = self.images[rows]
+        images[flips] = images[flips][:, :, ::-1]
+        return {
+            "image": to_model(images, centered=self.centered),
+            "index": index.astype(np.int32),
+        }
+
+    def _rows(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which image stands at `places` of the endless stream and whether it is flipped."""
+        total = len(self.images)
+        epochs, within = np.divmod(places, total)
+        rows = np.empty(len(places), np.int64)
+        flips = np.zeros(len(places), bool)
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            here = epochs == epoch
+            rows[here] = self._order(self.seed, epoch, total)[within[here]]
+            if self.random_flip:
+                flips[here] = self._flips(self.seed, epoch, total)[rows[here]]
+        return rows, flips
+
+
+def prefetch(batches: Batches, start: int, stop: int, *, depth: int = 2) -> Iterator[Batch]:
+    """Yield ``batches.at(step)`` for `start` <= step < `stop`, up to `depth` prepared ahead.
+
+    One background thread reads. Its errors are raised here, at the step where they happened, and it
+    ends when the iterator ends, is closed or is dropped.
+    """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}; at least one batch must be prepared")
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sgm_jax_data")
+    try:
+        ahead = deque(pool.submit(batches.at, k) for k in range(start, min(start + depth, stop)))
+        for step in range(start + depth, stop + depth):
+            batch = ahead.popleft().result()
+            if step < stop:
+                ahead.append(pool.submit(batches.at, step))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def in_order(images: Images, *, batch_size: int, centered: bool) -> Iterator[Batch]:
+    """Yield every image once, in file order; the last batch holds what is left.
+
+    ``image`` is float32 ``[b, H, W, C]`` in network space; ``index`` is int32 ``[b]``, the position
+    in the set.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    for start in range(0, len(images), batch_size):
+        block = images[start : start + batch_size]
+        index = np.arange(start, start + len(block), dtype=np.int32)
+        yield {"image": to_model(block, centered=centered), "index": index}
+
+
+def _random_bits(seed: int, epoch: int, purpose: int, count: int) -> np.ndarray:
+    sequence = np.random.SeedSequence([seed, epoch, purpose])
+    return np.random.Philox(sequence).random_raw(count)
+
+
+def _check_shares(batch_size: int, process_index: int, process_count: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index is {process_index} of {process_count} processes")
+    if batch_size % process_count:
+        below = batch_size - batch_size % process_count
+        near = " or ".join(str(k) for k in (below, below + process_count) if k)
+        raise ValueError(
+            f"batch_size {batch_size} is not divisible by {process_count} processes; try {near}"
+        )

@@ -1,0 +1,128 @@
+"""A folder of PNG files as one array; every file is decoded once, which proves it readable."""
+
+import itertools
+import re
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sgm_jax.data.images import size_message
+from sgm_jax.data.spool import spool
+
+_FILES_PER_BLOCK = 4096
+# Pillow's mode -> (mode to convert to, what it is). Alpha has no meaning for charge: not listed.
+_MODES = {
+    "1": ("L", "8-bit grey"),
+    "L": ("L", "8-bit grey"),
+    "I;16": ("I;16", "16-bit grey"),
+    "I": ("I", "16-bit grey"),
+    "P": ("RGB", "colour"),
+    "RGB": ("RGB", "colour"),
+}
+
+
+@dataclass(frozen=True)
+class _Header:
+    path: Path
+    height: int
+    width: int
+    kind: str
+
+
+def png_files(folder: Path) -> list[Path]:
+    """List the PNG files of `folder` in natural order, ``a_2.png`` before ``a_10.png``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = [p for p in folder.iterdir() if p.suffix.lower() == ".png" and p.name[0] != "."]
+    if not files:
+        inner = sorted(p.name for p in folder.iterdir() if p.is_dir())
+        hint = f" or to a folder in it ({', '.join(inner[:5])})" if inner else ""
+        raise ValueError(f"{folder}: no *.png files; point to the folder that holds them{hint}")
+    return sorted(files, key=_natural_key)
+
+
+def read_png_folder(folder: Path, *, image_size: int | None) -> np.ndarray:
+    """Decode all PNG files of `folder` into ``[N, H, W]`` or ``[N, H, W, 3]``, on disk.
+
+    Raises:
+        ValueError: no files, a file that is damaged or no PNG, or files that differ in size or
+            kind. Sizes are compared before pixels are decoded.
+    """
+    files = png_files(folder)
+    first = _read_header(files[0])
+    if image_size is not None and (first.height, first.width) != (image_size, image_size):
+        raise ValueError(size_message(str(files[0]), first.height, first.width, image_size))
+    sample = _decode(files[0], first=first)
+    blocks = _decode_blocks(files, first)
+    return spool(blocks, (len(files), *sample.shape), sample.dtype, source=str(folder))
+
+
+def _natural_key(path: Path) -> tuple:
+    # Odd places are the digits, so keys compare text with text and number with number.
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
+
+
+def _decode_blocks(files: list[Path], first: _Header) -> Iterator[np.ndarray]:
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), _FILES_PER_BLOCK):
+            block = itertools.islice(files, start, start + _FILES_PER_BLOCK)
+            yield np.stack(list(pool.map(partial(_decode, first=first), block)))
+
+
+def _read_header(path: Path) -> _Header:
+    return _with_image(path, lambda image: _header_of(image, path))
+
+
+def _decode(path: Path, *, first: _Header) -> np.ndarray:
+    def pixels(image):
+        header = _header_of(image, path)
+        if (header.height, header.width) != (first.height, first.width):
+            raise ValueError(
+                f"mixed image sizes (height x width): {path} is {header.height}x{header.width} but "
+                f"{first.path} is {first.height}x{first.width}; keep one size per folder"
+            )
+        if header.kind != first.kind:
+            raise ValueError(
+                f"mixed images: {path} is {header.kind} but {first.path} is {first.kind}; "
+                "convert all files to one kind"
+            )
+        return np.asarray(image.convert(_MODES[image.mode][0]))
+
+    return _with_image(path, pixels)
+
+
+def _header_of(image, path: Path) -> _Header:
+    if image.mode not in _MODES:
+        raise ValueError(
+            f"{path}: PNG mode {image.mode} (transparency?) is not grey or colour; "
+            "save it without the alpha channel"
+        )
+    return _Header(path, image.height, image.width, _MODES[image.mode][1])
+
+
+def _with_image(path: Path, read):
+    """Open one file and return ``read(image)``; damage becomes a ValueError with the file's name.
+
+    Pillow bounds the size that a header may claim (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return read(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a PNG image, whatever its name says; remove it") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: the image is unreasonably large: {error}") from error
+    except (OSError, SyntaxError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path}: damaged or truncated PNG ({error}); copy it again or remove it"
+        ) from error

@@ -1,0 +1,69 @@
+"""Images in: a folder of PNG files, .npy, .npz or HDF5, checked completely at the door."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from sgm_jax.data.arrays import read_hdf5, read_npy, read_npz
+from sgm_jax.data.images import Images, from_array
+from sgm_jax.data.png import read_png_folder
+
+_READERS = {
+    ".npz": read_npz,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+}
+
+
+def open_images(
+    path: str | PathLike[str],
+    *,
+    num_channels: int,
+    image_size: int | None,
+    scaling: str = "none",
+) -> Images:
+    """Open a set of images for reading on demand; sets larger than the memory are fine.
+
+    A .npy file is mapped and HDF5 is read by rows; a .npz file and a PNG folder (in natural order
+    of the file names) are unpacked once to a temporary file in ``$TMPDIR``. Of several arrays in a
+    file the one named ``images``, else ``samples``, else the only one of rank 3 or 4 is taken;
+    ``FILE.npz::NAME`` and ``FILE.h5::GROUP/NAME`` choose another. Shuffled reading of a compressed
+    HDF5 file unpacks a whole chunk for each image: write it with chunks of one image.
+
+    Args:
+        path: folder of ``*.png`` files, or a .npy, .npz, .h5 or .hdf5 file.
+        num_channels: 1 or 3; grey images are repeated into 3 channels.
+        image_size: height and width that the images must have; None takes any.
+        scaling: ``"none"`` or ``"per_image"``, see `sgm_jax.data.images.from_array`.
+
+    Raises:
+        FileNotFoundError: nothing at `path`.
+        ValueError: an unreadable file, or images that are not what was asked for.
+    """
+    name, _, member = str(path).partition("::")
+    stored = _open_stored(Path(name).expanduser(), member or None, image_size)
+    return from_array(
+        stored,
+        num_channels=num_channels,
+        image_size=image_size,
+        scaling=scaling,
+        source=str(path),
+    )
+
+
+def _open_stored(path: Path, member: str | None, image_size: int | None) -> Any:
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder {path} (working directory {Path.cwd()})")
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in _READERS:
+        return _READERS[suffix](path, member=member)
+    if path.is_file() and suffix != ".npy":
+        raise ValueError(
+            f"{path}: unknown extension {suffix!r}; give a .npy, .npz, .h5 or .hdf5 file "
+            "or a folder of .png files"
+        )
+    if member:
+        raise ValueError(f"{path} holds one set of images; remove ::{member} from the path")
+    if path.is_dir():
+        return read_png_folder(path, image_size=image_size)
+    return read_npy(path)

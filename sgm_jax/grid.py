@@ -1,0 +1,31 @@
+"""A picture of many images."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+GAP_PX = 2
+ZOOM = 2
+
+
+def save_grid(path: Path, images: np.ndarray) -> None:
+    """Write images ``[N, H, W, C]`` on the scale 0..255 as one PNG, nearly square, row by row.
+
+    Grey stands for charge, white for none, and each image is stretched to its own maximum, as in
+    the paper's figures: the smallest deposits show.
+    """
+    grey = np.clip(np.asarray(images, np.float32).mean(axis=-1), 0, 255)
+    grey = grey / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
+    count, height, width = grey.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + GAP_PX) + GAP_PX, columns * (width + GAP_PX) + GAP_PX), 0.4)
+    for i, image in enumerate(grey):
+        row, column = divmod(i, columns)
+        y, x = GAP_PX + row * (height + GAP_PX), GAP_PX + column * (width + GAP_PX)
+        sheet[y : y + height, x : x + width] = np.sqrt(image)
+    picture = Image.fromarray(np.uint8(255 * (1 - sheet)))
+    size = (picture.width * ZOOM, picture.height * ZOOM)
+    picture.resize(size, Image.Resampling.NEAREST).save(path)

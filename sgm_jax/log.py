@@ -1,0 +1,45 @@
+"""What a run says in words: to the terminal beside the progress bars, and to ``log.txt``."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import tqdm
+
+LOGGER = logging.getLogger("sgm_jax")
+_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+
+
+class _BesideBars(logging.Handler):
+    """Prints lines without breaking a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        tqdm.tqdm.write(self.format(record))
+
+
+def to_terminal() -> None:
+    """Show this package's messages, and of the libraries' only their warnings."""
+    handler = _BesideBars()
+    handler.setFormatter(_FORMAT)
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+@contextlib.contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """Copy messages to the end of a file, and the error that ends the block, if one does."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(_FORMAT)
+    LOGGER.addHandler(handler)
+    try:
+        yield
+    except BaseException as error:
+        what = f"{type(error).__name__}: {error}"
+        handler.handle(logging.LogRecord(LOGGER.name, logging.ERROR, "", 0, what, None, None))
+        raise
+    finally:
+        LOGGER.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,374 @@
+"""NCSN++, the score network of Song et al. (arXiv:2011.13456), for images ``[B, H, W, C]``.
+
+The parameters of layer ``i`` lie under ``f"{i:03d}_{kind}"``, where ``i`` is the layer's place in
+the published network: the tree reads in the order of the computation, and old weights find their
+place.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sgm_jax.models.blocks import (
+    AttentionBlock,
+    Combine,
+    Conv,
+    Resample,
+    ResidualBlock,
+    merge_gain,
+    resample,
+)
+from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
+from sgm_jax.models.layers import GroupNorm, default_init
+from sgm_jax.models.resampling import depth_to_space, space_to_depth
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "swish": nn.swish,
+    "relu": nn.relu,
+    "elu": nn.elu,
+    "lrelu": lambda x: nn.leaky_relu(x, 0.2),
+}
+OPTIONS = {
+    "embedding_type": ("positional", "fourier"),
+    "nonlinearity": tuple(ACTIVATIONS),
+    "progressive": ("none", "output_skip", "residual"),
+    "progressive_combine": ("sum", "cat"),
+    "progressive_input": ("none", "input_skip", "residual"),
+    "resblock_type": ("biggan", "ddpm"),
+}
+# Options of the original that NCSN++ accepts and never reads, with the one value that is true.
+_FIXED = {"name": "ncsnpp", "normalization": "groupnorm", "attention_type": "ddpm", "conv_size": 3}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+Context = tuple[jax.Array | None, bool, jax.Array]
+
+
+class NCSNpp(nn.Module):
+    """A U-Net that sees an image and its noise level; see the paper's appendix H for the options.
+
+    Attributes:
+        image_size: height and width of the images in pixels.
+        num_channels: channels of the images.
+        nf: channels of the first level; a multiple of 4.
+        ch_mult: channels of each level over ``nf``; the resolution halves between levels.
+        num_res_blocks: residual blocks a level (one more on the way up).
+        attn_resolutions: resolutions (after ``space_to_depth``) with attention; the middle of the
+            network always has it, and a resolution that no level has changes nothing.
+        dropout: probability of zeroing a feature in training.
+        centered: whether images span [-1, 1]; if not, the network maps its input x to 2x - 1.
+        space_to_depth: fold squares of this many pixels into channels first, unfold them last.
+        scale_by_sigma: divide the output by the noise level.
+        dtype: of the activations; parameters, statistics and the output stay float32.
+    """
+
+    image_size: int
+    num_channels: int
+    nf: int
+    ch_mult: Sequence[int]
+    num_res_blocks: int
+    attn_resolutions: Sequence[int]
+    dropout: float = 0.1
+    resblock_type: str = "biggan"
+    fir: bool = True
+    fir_kernel: Sequence[float] = (1, 3, 3, 1)
+    resamp_with_conv: bool = True
+    skip_rescale: bool = True
+    progressive: str = "none"
+    progressive_input: str = "residual"
+    progressive_combine: str = "sum"
+    embedding_type: str = "positional"
+    fourier_scale: float = 16.0
+    conditional: bool = True
+    nonlinearity: str = "swish"
+    init_scale: float = 0.0
+    centered: bool = True
+    scale_by_sigma: bool = False
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+    num_scales: int = 1000
+    space_to_depth: int = 1
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self):
+        _check_fields(self)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        time_cond: jax.Array,
+        train: bool = False,
+        example: jax.Array | None = None,
+    ) -> jax.Array:
+        """Map images ``[B, H, W, C]`` to a field of the same shape.
+
+        Args:
+            x: noisy images.
+            time_cond: ``[B]``; 999 t for the positional embedding, sigma for the Fourier one.
+            train: drop features; needs ``rngs={"dropout": key}``.
+            example: ``[B]`` whole numbers that, with the key, choose each image's dropout mask;
+                None means 0 to B - 1.
+
+        Raises:
+            ValueError: if the images do not have the size and channels of the network.
+        """
+        size, channels = self.image_size, self.num_channels
+        if x.ndim != 4 or x.shape[1:] != (size, size, channels):
+            raise ValueError(
+                f"NCSNpp: the images are {x.shape}, and the network was built for"
+                f" (batch, {size}, {size}, {channels}); see data.image_size, data.num_channels"
+            )
+        example = jnp.arange(x.shape[0]) if example is None else example
+        place = itertools.count()
+        context = (self._embed(time_cond, place), train, example)
+        folded = space_to_depth(x if self.centered else 2.0 * x - 1.0, self.space_to_depth)
+        skips = self._descend(folded.astype(self.dtype), context, place)
+        h = self._middle(skips[-1], context, place)
+        h = self._ascend(h, skips, context, place)
+        h = depth_to_space(h.astype(jnp.float32), self.space_to_depth)
+        return h / self._sigma(time_cond)[:, None, None, None] if self.scale_by_sigma else h
+
+    def _embed(self, time_cond: jax.Array, place: Iterator[int]) -> jax.Array | None:
+        if self.embedding_type == "fourier":
+            fourier = FourierEmbedding(self.nf, self.fourier_scale, name=_name(place, "fourier"))
+            h = fourier(jnp.log(time_cond))
+        else:
+            h = positional_embedding(time_cond, self.nf)
+        if not self.conditional:
+            return None
+        for _ in range(2):
+            dense = nn.Dense(
+                4 * self.nf,
+                kernel_init=default_init(),
+                dtype=self.dtype,
+                name=_name(place, "dense"),
+            )
+            h = self._activation(dense(h))
+        return h
+
+    def _descend(self, x: jax.Array, context: Context, place: Iterator[int]) -> list[jax.Array]:
+        """Return every feature map that the way up will see again, finest first."""
+        pyramid = x
+        skips = [Conv(self.nf, dtype=self.dtype, name=_name(place, "conv"))(x)]
+        for level, mult in enumerate(self.ch_mult):
+            for _ in range(self.num_res_blocks):
+                h = self._block(place, self.nf * mult)(skips[-1], *context)
+                skips.append(self._attend(h, place))
+            if level < len(self.ch_mult) - 1:
+                h = self._change_resolution(skips[-1], context, place, up=False)
+                pyramid, h = self._feed_pyramid(pyramid, h, place)
+                skips.append(h)
+        return skips
+
+    def _feed_pyramid(
+        self, pyramid: jax.Array, h: jax.Array, place: Iterator[int]
+    ) -> tuple[jax.Array, jax.Array]:
+        """Bring the input pyramid down one level and join it with the features."""
+        if self.progressive_input == "none":
+            return pyramid, h
+        if self.progressive_input == "input_skip":
+            pyramid = self._resample_pyramid(pyramid, up=False)
+            combine = Combine(self.progressive_combine, self.dtype, name=_name(place, "combine"))
+            return pyramid, combine(pyramid, h)
+        down = self._pyramid_conv(place, h.shape[-1], up=False)
+        joined = (down(pyramid) + h) * merge_gain(self.skip_rescale)
+        return joined, joined
+
+    def _middle(self, h: jax.Array, context: Context, place: Iterator[int]) -> jax.Array:
+        h = self._block(place)(h, *context)
+        h = self._attention(place)(h)
+        return self._block(place)(h, *context)
+
+    def _ascend(
+        self, h: jax.Array, skips: list[jax.Array], context: Context, place: Iterator[int]
+    ) -> jax.Array:
+        pyramid = None
+        for level, mult in reversed(list(enumerate(self.ch_mult))):
+            for _ in range(self.num_res_blocks + 1):
+                joined = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = self._block(place, self.nf * mult)(joined, *context)
+            h = self._attend(h, place)
+            pyramid, h = self._grow_pyramid(pyramid, h, place)
+            if level > 0:
+                h = self._change_resolution(h, context, place, up=True)
+        return pyramid if self.progressive == "output_skip" else self._head(h, place)
+
+    def _grow_pyramid(
+        self, pyramid: jax.Array | None, h: jax.Array, place: Iterator[int]
+    ) -> tuple[jax.Array | None, jax.Array]:
+        """Bring the output pyramid up one level and join it with the features."""
+        if self.progressive == "none":
+            return None, h
+        if self.progressive == "output_skip":
+            if pyramid is None:
+                return self._head(h, place), h
+            return self._resample_pyramid(pyramid, up=True) + self._head(h, place), h
+        if pyramid is None:
+            return self._head(h, place, h.shape[-1], init_scale=1.0), h
+        pyramid = self._pyramid_conv(place, h.shape[-1], up=True)(pyramid)
+        joined = (pyramid + h) * merge_gain(self.skip_rescale)
+        return joined, joined
+
+    def _head(
+        self,
+        h: jax.Array,
+        place: Iterator[int],
+        features: int | None = None,
+        *,
+        init_scale: float | None = None,
+    ) -> jax.Array:
+        """Normalise, activate and convolve, by default to the channels of the (folded) image."""
+        features = features or self.num_channels * self.space_to_depth**2
+        init_scale = self.init_scale if init_scale is None else init_scale
+        h = GroupNorm(self._activation, name=_name(place, "norm"))(h)
+        name = _name(place, "conv")
+        return Conv(features, init_scale=init_scale, dtype=self.dtype, name=name)(h)
+
+    def _block(
+        self, place: Iterator[int], features: int | None = None, resample: str = "none"
+    ) -> ResidualBlock:
+        return ResidualBlock(
+            self._activation,
+            self.dropout,
+            self.skip_rescale,
+            self.init_scale,
+            features=features,
+            resample=resample,
+            dense_shortcut=self.resblock_type == "ddpm",
+            fir_kernel=self._fir_kernel,
+            dtype=self.dtype,
+            name=_name(place, "block"),
+        )
+
+    def _change_resolution(
+        self, h: jax.Array, context: Context, place: Iterator[int], *, up: bool
+    ) -> jax.Array:
+        if self.resblock_type == "biggan":
+            return self._block(place, resample="up" if up else "down")(h, *context)
+        layer = Resample(
+            up,
+            self.resamp_with_conv,
+            self._fir_kernel,
+            dtype=self.dtype,
+            name=_name(place, "resample"),
+        )
+        return layer(h)
+
+    def _resample_pyramid(self, pyramid: jax.Array, *, up: bool) -> jax.Array:
+        return resample(pyramid, up=up, fir_kernel=self._fir_kernel)
+
+    def _pyramid_conv(self, place: Iterator[int], features: int, *, up: bool) -> Resample:
+        name = _name(place, "resample")
+        return Resample(up, True, self._fir_kernel, features, dtype=self.dtype, name=name)
+
+    def _attention(self, place: Iterator[int]) -> AttentionBlock:
+        name = _name(place, "attention")
+        return AttentionBlock(self.skip_rescale, self.init_scale, dtype=self.dtype, name=name)
+
+    def _attend(self, h: jax.Array, place: Iterator[int]) -> jax.Array:
+        return self._attention(place)(h) if h.shape[1] in self.attn_resolutions else h
+
+    def _sigma(self, time_cond: jax.Array) -> jax.Array:
+        """Return the noise level ``[B]``; a positional label counts levels from the largest."""
+        if self.embedding_type == "fourier":
+            return time_cond
+        log_max, log_min = math.log(self.sigma_max), math.log(self.sigma_min)
+        sigmas = jnp.exp(jnp.linspace(log_max, log_min, self.num_scales))
+        return sigmas[time_cond.astype(jnp.int32)]
+
+    @property
+    def _activation(self) -> Callable[[jax.Array], jax.Array]:
+        return ACTIVATIONS[self.nonlinearity]
+
+    @property
+    def _fir_kernel(self) -> Sequence[float] | None:
+        return self.fir_kernel if self.fir else None
+
+
+def _name(place: Iterator[int], kind: str) -> str:
+    return f"{next(place):03d}_{kind}"
+
+
+def _check_fields(net: NCSNpp) -> None:
+    """Refuse options that cannot work together, naming both numbers and the fix."""
+    for field, known in OPTIONS.items():
+        if getattr(net, field) not in known:
+            raise ValueError(
+                f"model.{field}={getattr(net, field)!r} is unknown; known: {', '.join(known)}"
+            )
+    if net.nf < 8 or net.nf % 4:
+        raise ValueError(f"model.nf={net.nf} must be a multiple of 4, at least 8 (GroupNorm)")
+    if not net.ch_mult or min(net.ch_mult) < 1 or net.num_res_blocks < 1:
+        raise ValueError(
+            f"model.ch_mult={tuple(net.ch_mult)}, model.num_res_blocks={net.num_res_blocks}:"
+            " a network needs levels with at least one block and nf channels each"
+        )
+    if not 0.0 <= net.dropout < 1.0:
+        raise ValueError(f"model.dropout={net.dropout} must lie in [0, 1)")
+    if net.space_to_depth < 1:
+        raise ValueError(f"model.space_to_depth={net.space_to_depth} must be 1 (off) or more")
+    halvings = len(net.ch_mult) - 1
+    divisor = net.space_to_depth * 2**halvings
+    if net.image_size < divisor or net.image_size % divisor:
+        raise ValueError(
+            f"data.image_size={net.image_size} must be a multiple of {divisor}"
+            f" (space_to_depth {net.space_to_depth}, halved {halvings} times by"
+            f" {len(net.ch_mult)} levels); crop or pad the images, or take fewer levels"
+        )
+
+
+def ncsnpp_from_config(config: Any) -> NCSNpp:
+    """Build the network that ``config.model`` and ``config.data`` describe.
+
+    Raises:
+        ValueError: if an option is unknown or the sizes do not fit, naming the fix.
+    """
+    model, data = config.model, config.data
+    for field, value in _FIXED.items():
+        given = model.get(field, value)
+        if (given.lower() if isinstance(given, str) else given) != value:
+            raise ValueError(f"model.{field}={given!r} is unknown; known: {value}")
+    dtype = model.get("dtype", "float32")
+    if dtype not in _DTYPES:
+        raise ValueError(f"model.dtype={dtype!r} is unknown; known: {', '.join(_DTYPES)}")
+    return NCSNpp(
+        image_size=data.image_size,
+        num_channels=data.num_channels,
+        centered=data.centered,
+        nf=model.nf,
+        ch_mult=tuple(model.ch_mult),
+        num_res_blocks=model.num_res_blocks,
+        attn_resolutions=tuple(model.attn_resolutions),
+        dropout=model.dropout,
+        fir=model.fir,
+        fir_kernel=tuple(model.fir_kernel),
+        resamp_with_conv=model.resamp_with_conv,
+        skip_rescale=model.skip_rescale,
+        fourier_scale=model.fourier_scale,
+        conditional=model.conditional,
+        init_scale=model.init_scale,
+        scale_by_sigma=model.scale_by_sigma,
+        sigma_min=model.sigma_min,
+        sigma_max=model.sigma_max,
+        num_scales=model.num_scales,
+        space_to_depth=model.get("space_to_depth", 1),
+        dtype=_DTYPES[dtype],
+        **{field: getattr(model, field).lower() for field in OPTIONS},
+    )
+
+
+def check_model(config: Any) -> None:
+    """Refuse a config whose network cannot be built, before anything is compiled.
+
+    Raises:
+        ValueError: as ``ncsnpp_from_config``, or if the channels do not divide into groups.
+    """
+    net = ncsnpp_from_config(config)
+    shape = (1, net.image_size, net.image_size, net.num_channels)
+    jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(shape), jnp.ones((1,)))

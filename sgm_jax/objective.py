@@ -1,0 +1,155 @@
+"""What a configuration trains: a network, its SDE, its losses and its score function."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from sgm_jax import losses, step
+from sgm_jax.models.ncsnpp import NCSNpp, ncsnpp_from_config
+from sgm_jax.samplers.base import Sampler
+from sgm_jax.samplers.heun import Heun
+from sgm_jax.samplers.predictor_corrector import PREDICTORS, PredictorCorrector
+from sgm_jax.score import NetworkFn, denoiser_score, edm_denoiser, noise_score
+from sgm_jax.sde import SDE, VPSDE, Array, ScoreFn
+
+Params = Any
+
+# What is random in a run has a key folded from the seed and one of these numbers.
+TRAINING, SAMPLING, INITIALISATION, EVALUATION = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A network and what its output means.
+
+    Attributes:
+        net: the network.
+        sde: the forward process under which its score is given.
+        train_loss: ``(params, key, batch) -> (loss, aux)`` with dropout.
+        eval_loss: the same without.
+        score: ``score(params) -> score_fn(x, t)``.
+    """
+
+    net: NCSNpp
+    sde: SDE
+    train_loss: losses.LossFn
+    eval_loss: losses.LossFn
+    score: Callable[[Params], ScoreFn]
+
+    def init(self, key: Array) -> Params:
+        """Return fresh network parameters."""
+        size, channels = self.net.image_size, self.net.num_channels
+        image, label = jnp.zeros((1, size, size, channels)), jnp.ones(1)
+        return jax.jit(self.net.init)(key, image, label)["params"]
+
+
+def build(config: ml_collections.ConfigDict) -> Objective:
+    """Return the objective of a checked configuration; ``data.std`` must be known for EDM."""
+    model = config.model
+    sde = VPSDE(model.num_scales, beta_min=model.beta_min, beta_max=model.beta_max)
+    net = ncsnpp_from_config(config)
+    if config.training.objective == "edm":
+        # The preconditioned input is centred already, whatever range the images have.
+        net = net.clone(centered=True)
+        score_of, loss_of = _edm(config, sde)
+    else:
+        score_of, loss_of = _noise_prediction(config, sde)
+
+    def dropping(params: Params, key: Array, index: Array) -> NetworkFn:
+        return lambda x, labels: net.apply(
+            {"params": params}, x, labels, True, index, rngs={"dropout": key}
+        )
+
+    def predicting(
+        params: Params, key: Array | None = None, index: Array | None = None
+    ) -> NetworkFn:
+        del key, index
+        return lambda x, labels: net.apply({"params": params}, x, labels)
+
+    def score(params: Params) -> ScoreFn:
+        return score_of(predicting(params))
+
+    return Objective(net, sde, loss_of(dropping), loss_of(predicting), score)
+
+
+def _noise_prediction(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callable]:
+    """Return how the paper turns a network into a score function, and into a loss."""
+
+    def score_of(network: NetworkFn) -> ScoreFn:
+        return noise_score(network, sde)
+
+    def loss_of(network: losses.NetworkApply) -> losses.LossFn:
+        return losses.noise_prediction(
+            network,
+            score_of,
+            sde,
+            reduce_mean=config.training.reduce_mean,
+            likelihood_weighting=config.training.likelihood_weighting,
+        )
+
+    return score_of, loss_of
+
+
+def _edm(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callable]:
+    """Return how EDM turns a network into a score function, and into a loss."""
+    std = config.data.std
+    denoiser_of = functools.partial(
+        edm_denoiser, sigma_data=std, fourier=config.model.embedding_type == "fourier"
+    )
+
+    def score_of(network: NetworkFn) -> ScoreFn:
+        return denoiser_score(denoiser_of(network), sde)
+
+    def loss_of(network: losses.NetworkApply) -> losses.LossFn:
+        training = config.training
+        return losses.edm(
+            network, denoiser_of, sigma_data=std, p_mean=training.p_mean, p_std=training.p_std
+        )
+
+    return score_of, loss_of
+
+
+def optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Return the optimiser that ``config.optim`` describes."""
+    optim = config.optim
+    return step.optimizer(
+        lr=optim.lr,
+        beta1=optim.beta1,
+        beta2=optim.beta2,
+        eps=optim.eps,
+        weight_decay=optim.weight_decay,
+        warmup=optim.warmup,
+        grad_clip=optim.grad_clip,
+    )
+
+
+def initial_state(config: ml_collections.ConfigDict, goal: Objective) -> step.TrainState:
+    """Return the state before the first update; weights depend on the seed only."""
+    params = goal.init(jax.random.fold_in(jax.random.key(config.seed), INITIALISATION))
+    return step.initial_state(params, optimizer(config))
+
+
+def sampler(config: ml_collections.ConfigDict, sde: SDE) -> Sampler:
+    """Return the sampler that ``config.sampling`` names."""
+    sampling = config.sampling
+    if sampling.method == "heun":
+        return Heun(
+            sde,
+            sampling.num_steps,
+            sigma_min=sampling.sigma_min,
+            sigma_max=sampling.sigma_max,
+            rho=sampling.rho,
+        )
+    return PredictorCorrector(
+        sde,
+        config.model.num_scales,
+        predictor=PREDICTORS[sampling.predictor],
+        noise_removal=sampling.noise_removal,
+        probability_flow=sampling.probability_flow,
+    )

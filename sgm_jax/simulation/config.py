@@ -1,0 +1,107 @@
+"""Settings of the liquid-argon simulation, their defaults and their checks."""
+
+import ml_collections
+
+PER_IMAGE, ABSOLUTE = "per_image", "absolute"
+SCALINGS = (PER_IMAGE, ABSOLUTE)
+KIND_NAMES = ("electron", "photon", "muon", "pion", "proton")
+_POSITIVE = (
+    "num_workers",
+    "events_per_chunk",
+    "image_size",
+    "view_size",
+    "pixel_mm",
+    "volume_pixels",
+    "production_cut_mm",
+    "cell_mm",
+    "drift_speed_mm_per_us",
+    "counts_per_mev",
+)
+_NOT_NEGATIVE = (
+    "num_train",
+    "num_test",
+    "diffusion_scale",
+    "longitudinal_diffusion_cm2_per_s",
+    "transverse_diffusion_cm2_per_s",
+    "threshold_mev",
+    "delta_min_mev",
+)
+
+
+def default_simulation_config() -> ml_collections.ConfigDict:
+    """Return the settings of the data set: single particles, charge-centred 64 x 64 crops."""
+    config = ml_collections.ConfigDict()
+    config.num_train = 50_000  # images, not events
+    config.num_test = 10_000
+    config.num_workers = -1  # processes; -1: one for each core. Never changes the images
+    config.events_per_chunk = 100  # events that share a random stream. Changes the images
+
+    config.momentum_mev = ml_collections.ConfigDict()  # uniform between these bounds, MeV/c
+    config.momentum_mev.electron = (35.0, 1000.0)
+    config.momentum_mev.photon = (35.0, 1000.0)
+    config.momentum_mev.muon = (90.0, 1000.0)
+    config.momentum_mev.pion = (100.0, 1000.0)
+    config.momentum_mev.proton = (300.0, 1400.0)
+
+    config.image_size = 64  # pixels on a side of the crop
+    config.view_size = 256  # pixels on a side of the view the crop is cut from
+    config.pixel_mm = 3.0
+    config.volume_pixels = 768  # side of the argon cube; vertices lie uniformly inside
+    config.production_cut_mm = 0.04  # Geant4 range cut: smaller electrons are not tracked
+    config.cell_mm = 1.0  # energy deposits are cut and merged to pieces of about this size
+
+    config.drift_speed_mm_per_us = 1.6
+    config.longitudinal_diffusion_cm2_per_s = 6.6
+    config.transverse_diffusion_cm2_per_s = 13.0
+    config.diffusion_scale = 1.0  # factor on both diffusion constants; 0 switches diffusion off
+
+    config.threshold_mev = 0.05  # pixels at or below it are empty
+    config.scaling = PER_IMAGE  # brightest pixel of the view = 255; or ABSOLUTE
+    config.counts_per_mev = 20.0  # ABSOLUTE only: 8-bit counts for one MeV, clipped at 255
+    config.min_lit_fraction = 0.01  # of the crop's pixels, after quantisation
+    config.delta_min_mev = 3.0  # knock-on electrons from this energy up are showers
+    return config
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        ValueError: names the setting, its value, the bound it breaks and the fix.
+    """
+    for name in _POSITIVE:
+        value = config[name]
+        if not value > 0 and not (name == "num_workers" and value == -1):
+            raise ValueError(f"simulation.{name} = {value} must be > 0")
+    for name in _NOT_NEGATIVE:
+        if not config[name] >= 0:
+            raise ValueError(f"simulation.{name} = {config[name]} must be >= 0")
+    if config.num_train + config.num_test == 0:
+        raise ValueError("simulation.num_train = num_test = 0: ask for at least one image")
+    if config.scaling not in SCALINGS:
+        raise ValueError(f"simulation.scaling = {config.scaling!r} must be one of {SCALINGS}")
+    if not 0.0 < config.min_lit_fraction <= 1.0:
+        raise ValueError(f"simulation.min_lit_fraction = {config.min_lit_fraction} not in (0, 1]")
+    _check_sizes(config)
+    for name in KIND_NAMES:
+        low, high = config.momentum_mev[name]
+        if not 0.0 < low <= high:
+            raise ValueError(
+                f"simulation.momentum_mev.{name} = ({low}, {high}) MeV/c: "
+                "give two rising numbers > 0"
+            )
+
+
+def _check_sizes(config: ml_collections.ConfigDict) -> None:
+    """Refuse pixel counts that do not nest: crop inside view inside argon."""
+    image, view, volume = config.image_size, config.view_size, config.volume_pixels
+    if image % 2 or view % 2:
+        raise ValueError(
+            f"simulation.image_size = {image}, view_size = {view}: both must be even, "
+            "for the crop reaches half its size to either side of the charge centre"
+        )
+    if not image < view <= volume:
+        raise ValueError(
+            f"simulation.image_size = {image} < view_size = {view} <= volume_pixels = {volume} "
+            "does not hold; enlarge the right-hand ones"
+        )

@@ -1,0 +1,93 @@
+"""Geant4 through calzone: primaries in, energy deposits out."""
+
+import os
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from sgm_jax.simulation.argon_data import DATA_VARIABLE, GEANT4_VERSION, Geant4Data
+from sgm_jax.simulation.particles import Primaries
+from sgm_jax.simulation.truth import deposit_classes
+
+PHYSICS_LIST = "FTFP_BERT"
+_VOLUME = "Argon"
+
+
+@dataclass(frozen=True)
+class Deposits:
+    """Energy left in the argon: ``n`` straight pieces, ordered by event."""
+
+    event: np.ndarray  # [n] index of the primary
+    start_cm: np.ndarray  # [n, 3], from the centre of the argon
+    end_cm: np.ndarray  # [n, 3]; equal to start for a deposit at a point
+    energy_mev: np.ndarray  # [n]
+    pixel_class: np.ndarray  # [n] PixelClass of what left it
+
+
+def import_calzone() -> ModuleType:
+    """Import calzone, or say how to get it.
+
+    Raises:
+        ModuleNotFoundError: if calzone is not installed.
+        RuntimeError: if it brings another Geant4 than the data folder is written for.
+    """
+    try:
+        import calzone
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'the simulation needs Geant4 from calzone: pip install "sgm_jax[sim]"', name="calzone"
+        ) from error
+    if calzone.GEANT4_VERSION != GEANT4_VERSION:
+        raise RuntimeError(
+            f"calzone {calzone.VERSION} brings Geant4 {calzone.GEANT4_VERSION}, but the data are "
+            f'written for {GEANT4_VERSION}: pip install "sgm_jax[sim]"'
+        )
+    return calzone
+
+
+class Geant4:
+    """A cube of liquid argon in Geant4. One a process: Geant4 keeps global state."""
+
+    def __init__(self, data: Geant4Data, *, side_cm: float, production_cut_cm: float):
+        # Geant4 reads the variable when it builds the physics, in this process only.
+        os.environ[DATA_VARIABLE] = str(data.folder)
+        self._calzone = import_calzone()
+        cube = {"box": side_cm, "material": "G4_lAr", "role": "record_deposits"}
+        self._simulation = self._calzone.Simulation(self._calzone.Geometry({_VOLUME: cube}))
+        self._simulation.physics = self._calzone.Physics(
+            "standard", had_model=PHYSICS_LIST, default_cut=production_cut_cm
+        )
+        self._simulation.sample_deposits = "detailed"
+        self._simulation.secondaries = True
+        self._simulation.tracking = True  # records who made whom, needed for the labels
+
+    def run(self, primaries: Primaries, *, seed: int, delta_min_mev: float) -> Deposits:
+        """Track the primaries, one event each; equal seeds give equal deposits.
+
+        Args:
+            primaries: particles to track.
+            seed: seed of Geant4's random numbers, 0 to 2^64 - 1.
+            delta_min_mev: knock-on electrons from this kinetic energy up count as showers.
+        """
+        momentum = np.linalg.norm(primaries.momentum_mev, axis=1, keepdims=True)
+        particles = self._calzone.particles(
+            primaries.kind.size,
+            pid=primaries.pdg,
+            energy=primaries.kinetic_mev,
+            position=primaries.position_cm,
+            direction=primaries.momentum_mev / momentum,
+        )
+        self._simulation.random = self._calzone.Random(seed)
+        result = self._simulation.run(particles)
+        lines, points = result.deposits[_VOLUME].line, result.deposits[_VOLUME].point
+        classes = deposit_classes(result.tracks, lines, points, delta_min_mev=delta_min_mev)
+        event = np.concatenate([lines["event"], points["event"]]).astype(np.int64)
+        order = np.argsort(event, kind="stable")
+        return Deposits(
+            event=event[order],
+            start_cm=np.concatenate([lines["start"], points["position"]])[order],
+            end_cm=np.concatenate([lines["end"], points["position"]])[order],
+            energy_mev=np.concatenate([lines["value"], points["value"]])[order],
+            pixel_class=classes[order],
+        )

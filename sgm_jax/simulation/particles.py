@@ -1,0 +1,58 @@
+"""The five kinds of particle and the drawing of primaries."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import ml_collections
+import numpy as np
+
+from sgm_jax.simulation.config import KIND_NAMES
+
+
+class ParticleKind(IntEnum):
+    """Code of a particle in the label file; its lower-case name is its name in the config."""
+
+    ELECTRON = 0
+    PHOTON = 1
+    MUON = 2
+    PION = 3
+    PROTON = 4
+
+
+PDG_CODE = np.array([11, 22, 13, 211, 2212])
+MASS_MEV = np.array([0.51099895, 0.0, 105.6583755, 139.57039, 938.27209])
+
+
+@dataclass(frozen=True)
+class Primaries:
+    """One particle an event: arrays of one length, ``n`` events."""
+
+    kind: np.ndarray  # [n] ParticleKind
+    pdg: np.ndarray  # [n]; pions come in both charges
+    momentum_mev: np.ndarray  # [n, 3] in MeV/c
+    position_cm: np.ndarray  # [n, 3], from the centre of the argon
+
+    @property
+    def kinetic_mev(self) -> np.ndarray:
+        """Kinetic energies ``[n]`` in MeV."""
+        mass = MASS_MEV[self.kind]
+        return np.hypot(np.linalg.norm(self.momentum_mev, axis=1), mass) - mass
+
+
+def draw_primaries(
+    rng: np.random.Generator, count: int, config: ml_collections.ConfigDict
+) -> Primaries:
+    """Draw ``count`` primaries: kinds equally often; uniform momentum, direction and vertex."""
+    kind = rng.permutation(np.arange(count) % len(ParticleKind))
+    sign = np.where((kind == ParticleKind.PION) & (rng.random(count) < 0.5), -1, 1)
+    bounds = np.array([config.momentum_mev[name] for name in KIND_NAMES])[kind]
+    size = rng.uniform(bounds[:, 0], bounds[:, 1])
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    half_cm = 0.5 * config.volume_pixels * config.pixel_mm / 10.0
+    return Primaries(
+        kind=kind,
+        pdg=PDG_CODE[kind] * sign,
+        momentum_mev=size[:, None] * direction,
+        position_cm=rng.uniform(-half_cm, half_cm, (count, 3)),
+    )

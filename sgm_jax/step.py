@@ -1,0 +1,111 @@
+"""One update: everything that changes during training lives in a TrainState."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from sgm_jax import parallel
+from sgm_jax.losses import Batch, LossFn
+from sgm_jax.sde import Array
+
+Params = Any
+Metrics = dict[str, Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """State of a run after ``step`` optimiser updates.
+
+    Attributes:
+        step: updates made so far.
+        params: network parameters.
+        ema_params: their exponential moving average, which evaluation and sampling use.
+        opt_state: the optimiser's own.
+    """
+
+    step: Array
+    params: Params
+    ema_params: Params
+    opt_state: optax.OptState
+
+
+def optimizer(
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    warmup: int,
+    grad_clip: float,
+) -> optax.GradientTransformation:
+    """Return the original's Adam: clip by global norm, L2 in the gradient, linear warm-up.
+
+    Args:
+        lr: learning rate after the warm-up.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        eps: added to the root of the second moment.
+        weight_decay: times the parameters, added to the clipped gradient (not decoupled).
+        warmup: updates over which the rate grows from 0, which the first update has; 0 for none.
+        grad_clip: largest global norm; negative for none.
+    """
+
+    def rate(count: Array) -> Array:
+        return lr * jnp.minimum(count / max(warmup, 1), 1.0) if warmup > 0 else jnp.asarray(lr)
+
+    return optax.chain(
+        optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity(),
+        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
+        optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def ema_decay(updates: Array, ema_rate: float) -> Array:
+    """Return the decay of update number ``updates`` (the first is 1): slow averages start fast."""
+    return jnp.minimum(ema_rate, (1.0 + updates) / (10.0 + updates))
+
+
+def ema_update(average: Params, params: Params, updates: Array, ema_rate: float) -> Params:
+    """Return the moving average after update number ``updates``."""
+    decay = ema_decay(updates, ema_rate)
+    return jax.tree.map(lambda a, p: a - (1.0 - decay) * (a - p), average, params)
+
+
+def initial_state(params: Params, transform: optax.GradientTransformation) -> TrainState:
+    """Return the state before the first update; the average starts at the parameters."""
+    copy = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, copy, transform.init(params))
+
+
+def train_step(
+    loss_fn: LossFn, transform: optax.GradientTransformation, ema_rate: float
+) -> Callable[[TrainState, Array, Batch], tuple[TrainState, Metrics]]:
+    """Return ``train_step(state, key, batch) -> (state, metrics)`` for one device's share.
+
+    The step's key is folded from the run's key and the step number, so a resumed run draws what
+    the uninterrupted one would have drawn.
+    """
+
+    def step(state: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
+        gradient = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, aux), grads = gradient(state.params, jax.random.fold_in(key, state.step), batch)
+        loss, aux, grads = parallel.mean((loss, aux, grads))
+        updates, opt_state = transform.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        count = state.step + 1
+        ema_params = ema_update(state.ema_params, params, count.astype(jnp.float32), ema_rate)
+        metrics = {
+            "loss": loss,
+            "gradient_norm": optax.tree.norm(grads),
+            "update_norm": optax.tree.norm(updates),
+            **aux,
+        }
+        return TrainState(count, params, ema_params, opt_state), metrics
+
+    return step

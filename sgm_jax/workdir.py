@@ -1,0 +1,117 @@
+"""The folder of a run: what is in it, and that it belongs to this configuration.
+
+``config.json  provenance.jsonl  metrics.jsonl  log.txt  checkpoints/<step>/  samples/``
+"""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from sgm_jax import parallel
+from sgm_jax.checkpoints import steps
+from sgm_jax.config import differences, flatten
+
+PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    draft.replace(path)
+
+
+def read_config(workdir: Path) -> dict[str, Any] | None:
+    """Return the flattened configuration that a workdir was made with, if it was.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        return flatten(ml_collections.ConfigDict(json.loads(path.read_text())))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); restore it or start another run") from error
+
+
+def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Refuse a workdir that cannot be written, or that holds checkpoints of another configuration.
+
+    Touches nothing.
+
+    Raises:
+        PermissionError: if it cannot be written.
+        ValueError: with the fields that differ.
+    """
+    workdir = Path(workdir)
+    first = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not first.is_dir() or not os.access(first, os.W_OK):
+        raise PermissionError(f"workdir {workdir} cannot be written: {first}; choose --workdir")
+    stored = read_config(workdir)
+    if not steps(workdir):
+        return
+    if stored is None:
+        raise ValueError(
+            f"{workdir} holds checkpoints and no config.json; choose another --workdir"
+        )
+    found = differences(flatten(config), stored)
+    if found:
+        raise ValueError(
+            f"{workdir} holds checkpoints of another configuration; choose another --workdir. "
+            f"It differs in {'; '.join(found)}"
+        )
+
+
+def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Make the folder, and record the configuration and where it ran."""
+    if not parallel.is_main():
+        return
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "config.json", json.loads(json.dumps(config.to_dict())))
+    append_json(workdir / "provenance.jsonl", provenance())
+
+
+def provenance() -> dict[str, Any]:
+    """Return time, command, git commit, versions and devices of this process."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv,
+        "git_commit": _git_commit(),
+        "python": sys.version.split()[0],
+        "versions": {name: _version(name) for name in PACKAGES},
+        "devices": parallel.describe(),
+    }
+
+
+def append_json(path: Path, content: Any) -> None:
+    """Add one line to a log of JSON lines."""
+    with path.open("a") as stream:
+        stream.write(json.dumps(content) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the source tree, with a + where files differ from it."""
+    where = Path(__file__).parent
+    command = ["git", "-C", str(where), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,184 @@
+"""Checks of arrays at the door: layout, channels, values, scaling and fingerprint."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from sgm_jax.data import from_array, images
+from sgm_jax.data.images import evenly_spaced
+
+GREY = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), np.uint8)
+
+
+def wrap(array, **changes):
+    return from_array(array, **{"num_channels": 1, "image_size": 8, **changes})
+
+
+def everything(images):
+    return images[np.arange(len(images))]
+
+
+@pytest.mark.parametrize(
+    "array", [GREY, GREY[..., None], GREY[:, None]], ids=["NHW", "NHWC", "NCHW"]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_layouts_agree_and_are_repeated_into_channels(array, channels):
+    images = wrap(array, num_channels=channels)
+    assert images.shape == (12, 8, 8, channels)
+    np.testing.assert_array_equal(everything(images), np.stack([GREY] * channels, axis=-1))
+
+
+def test_channels_first_colour_is_transposed():
+    images = wrap(np.moveaxis(COLOUR, -1, 1), num_channels=3)
+    np.testing.assert_array_equal(everything(images), COLOUR)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((8, 8), "add a leading axis"),
+        ((64,), r"not \[N, H, W\]"),
+        ((2, 2, 8, 8, 1), r"not \[N, H, W\]"),
+        ((64, 64, 3), r"may be one image \[H, W, C\]"),
+        ((5, 3, 8, 3), "either axis 1 or axis 3"),
+        ((5, 1, 8, 1), "either axis 1 or axis 3"),
+        ((5, 8, 8, 2), "neither axis 1 nor axis 3"),
+        ((5, 8, 8, 4), "neither axis 1 nor axis 3"),
+        ((0, 8, 8), "holds no images"),
+        ((5, 0, 8), "holds no images"),
+        ((5, 3, 8, 8), "3 channels but num_channels is 1"),
+        ((5, 8, 6), "8x6 .* image_size is 8"),
+    ],
+)
+def test_wrong_shapes_are_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
+        wrap(np.zeros(shape, np.uint8))
+
+
+def test_any_size_is_taken_when_none_is_asked():
+    assert wrap(np.full((5, 6, 10), 9, np.uint8), image_size=None).shape == (5, 6, 10, 1)
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_impossible_channel_numbers_are_refused(channels):
+    with pytest.raises(ValueError, match=f"num_channels is {channels}"):
+        wrap(GREY, num_channels=channels)
+
+
+def test_unknown_scalings_are_refused():
+    with pytest.raises(ValueError, match=r"unknown scaling 'log'.*none, per_image"):
+        wrap(GREY, scaling="log")
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int64])
+def test_whole_numbers_in_range_are_delivered_as_uint8(dtype):
+    images = wrap(GREY.astype(dtype))
+    assert everything(images).dtype == images.dtype == np.uint8
+    np.testing.assert_array_equal(everything(images)[..., 0], GREY)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floating_point_in_range_is_delivered_as_float32(dtype):
+    images = wrap((GREY * 0.5).astype(dtype))
+    assert everything(images).dtype == images.dtype == np.float32
+    np.testing.assert_array_equal(everything(images)[..., 0], GREY * np.float32(0.5))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (GREY / 255, r"looks like 0\.\.1: multiply by 255"),
+        (GREY > 100, r"looks like 0\.\.1: multiply by 255"),
+        ((GREY > 100).astype(np.int32), r"looks like 0\.\.1: multiply by 255"),
+        (GREY / 127.5 - 1, r"looks like -1\.\.1: store clip"),
+        (GREY.astype(np.float32) - 30, r"holds -\d+ at .* outside 0\.\.255.*per_image"),
+        (GREY.astype(np.int16) * 16, r"holds \d+ at .* outside 0\.\.255.*per_image"),
+        (GREY.astype(np.complex64), "complex64 is not a real number"),
+        (GREY.astype("datetime64[s]"), "not a real number"),
+    ],
+)
+def test_values_on_another_scale_are_refused_with_the_fix(array, message):
+    with pytest.raises(ValueError, match=message):
+        wrap(array)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 256.0, -1.0])
+@pytest.mark.parametrize("check_bytes", [1, 2**26], ids=["small blocks", "one block"])
+def test_one_bad_pixel_is_found_wherever_it_is(monkeypatch, bad, check_bytes):
+    monkeypatch.setattr(images, "_CHECK_BYTES", check_bytes)
+    array = GREY.astype(np.float32)
+    array[10, 7, 1] = bad
+    with pytest.raises(ValueError, match=rf"image 10 holds {bad:g} at \(7, 1\)"):
+        wrap(array)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_per_image_scaling_still_needs_finite_values(bad):
+    array = GREY.astype(np.float32)
+    array[4, 0, 0] = bad
+    with pytest.raises(ValueError, match=f"image 4 holds {bad:g}"):
+        wrap(array, scaling="per_image")
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e-3, 0), (7.5, -300), (1e30, 0)])
+def test_per_image_scaling_forgets_the_absolute_scale(factor, offset):
+    scaled = everything(wrap(GREY * factor + offset, scaling="per_image"))
+    np.testing.assert_allclose(scaled, everything(wrap(GREY, scaling="per_image")), atol=1e-3)
+    np.testing.assert_array_equal(scaled.min((1, 2, 3)), 0)
+    np.testing.assert_array_equal(scaled.max((1, 2, 3)), 255)
+    assert scaled.dtype == np.float32
+
+
+def test_per_image_scaling_of_constant_images_gives_zeros():
+    scaled = everything(wrap(np.full((3, 8, 8), 17.5, np.float32), scaling="per_image"))
+    np.testing.assert_array_equal(scaled, 0)
+
+
+def test_faint_charges_are_reported_and_ordinary_images_are_not():
+    charge_mev = np.random.default_rng(2).exponential(0.6, (4, 8, 8)) * 3
+    with pytest.warns(UserWarning, match="lit pixels are at most 4.*per_image"):
+        wrap(charge_mev)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrap(GREY)
+        wrap(charge_mev, scaling="per_image")
+        wrap(np.zeros((3, 8, 8), np.uint8))
+
+
+@pytest.mark.parametrize("change", ["pixel", "order", "length", "scaling", "channels"])
+def test_the_fingerprint_tells_changed_data(change):
+    array, options = GREY.copy(), {}
+    if change == "pixel":
+        array[5, 2, 2] ^= 1
+    elif change == "order":
+        array = array[::-1]
+    elif change == "length":
+        array = np.concatenate([array, array[:1]])
+    elif change == "scaling":
+        options = {"scaling": "per_image"}
+    else:
+        options = {"num_channels": 3}
+    assert wrap(array, **options).fingerprint != wrap(GREY).fingerprint
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32, ">f8"])
+def test_the_fingerprint_does_not_depend_on_the_number_format(dtype):
+    assert wrap(GREY.astype(dtype)).fingerprint == wrap(GREY).fingerprint
+
+
+@pytest.mark.parametrize(
+    "rows", [3, np.array([12]), np.array([-1]), np.array([1.0]), np.ones(12, bool), np.array([[1]])]
+)
+def test_rows_that_mean_nothing_are_refused(rows):
+    with pytest.raises(IndexError):
+        wrap(GREY)[rows]
+
+
+@pytest.mark.parametrize(("total", "count"), [(1, 5), (5, 1), (7, 7), (10, 3), (10**6, 256)])
+def test_evenly_spaced_rows_are_different_and_span_the_set(total, count):
+    rows = evenly_spaced(total, count)
+    assert len(rows) == len(set(rows.tolist())) == min(total, count)
+    assert rows[0] == 0
+    assert rows[-1] == (total - 1 if count > 1 else 0)

@@ -1,0 +1,46 @@
+import pytest
+
+from sgm_jax.simulation.config import KIND_NAMES, check
+from sgm_jax.simulation.particles import ParticleKind
+
+
+def test_defaults_pass(config):
+    check(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_train", -1, "num_train = -1"),
+        ("num_workers", 0, "num_workers = 0"),
+        ("pixel_mm", 0.0, "pixel_mm = 0.0"),
+        ("diffusion_scale", -0.1, "diffusion_scale = -0.1"),
+        ("scaling", "log", "'log'"),
+        ("min_lit_fraction", 0.0, "min_lit_fraction = 0.0"),
+        ("image_size", 63, "63"),
+        ("image_size", 256, "image_size = 256 < view_size = 256"),
+        ("view_size", 1024, "1024 <= volume_pixels = 768"),
+    ],
+)
+def test_bad_settings_are_refused_with_their_value(config, name, value, message):
+    with config.ignore_type():
+        config[name] = value
+    with pytest.raises(ValueError, match=message):
+        check(config)
+
+
+def test_asking_for_no_image_at_all_is_refused(config):
+    config.num_train = config.num_test = 0
+    with pytest.raises(ValueError, match="at least one"):
+        check(config)
+
+
+def test_falling_momentum_bounds_are_refused(config):
+    config.momentum_mev.muon = (500.0, 100.0)
+    with pytest.raises(ValueError, match=r"muon = \(500.0, 100.0\)"):
+        check(config)
+
+
+def test_every_kind_has_its_momentum_bounds_under_its_own_name(config):
+    assert [kind.name.lower() for kind in ParticleKind] == list(KIND_NAMES)
+    assert sorted(config.momentum_mev) == sorted(KIND_NAMES)

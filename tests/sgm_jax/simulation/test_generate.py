@@ -1,0 +1,183 @@
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgm_jax.simulation.chunk import encode_png
+from sgm_jax.simulation.config import default_simulation_config
+from sgm_jax.simulation.generate import simulate
+from sgm_jax.simulation.particles import ParticleKind
+
+pytest.importorskip("calzone")
+SEED = 5
+NUM_TRAIN, NUM_TEST = 130, 25
+
+
+def small_config(**changes):
+    config = default_simulation_config()
+    config.num_train, config.num_test, config.num_workers = NUM_TRAIN, NUM_TEST, 1
+    config.events_per_chunk = 15
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_folder(geant4_data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
+        yield
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, data_folder):
+    out = tmp_path_factory.mktemp("simulated") / "data"
+    return out, simulate(small_config(), out, seed=SEED, progress=False)
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def images(out, split):
+    folder = out / split / "larcv_png_64"
+    paths = [folder / f"larcv_64_{i}.png" for i in range(len(list(folder.iterdir())))]
+    return np.stack([np.array(Image.open(path)) for path in paths])
+
+
+def labels(out, split):
+    with h5py.File(out / "labels.h5") as file:
+        return {name: table[:] for name, table in file[split].items()}
+
+
+def test_the_asked_number_of_eight_bit_grey_images_is_there(dataset):
+    out, summary = dataset
+    assert summary.images == {"train": NUM_TRAIN, "test": NUM_TEST}
+    for split, count in summary.images.items():
+        found = images(out, split)
+        assert found.shape == (count, 64, 64) and found.dtype == np.uint8
+    with Image.open(out / "train/larcv_png_64/larcv_64_0.png") as image:
+        assert image.mode == "L"
+
+
+def test_equal_seeds_give_equal_bytes_for_one_and_two_processes(dataset, tmp_path):
+    out, _ = dataset
+    simulate(small_config(num_workers=2), tmp_path / "two", seed=SEED, progress=False)
+    assert files(tmp_path / "two") == files(out)
+
+
+def test_another_seed_gives_other_images(dataset, tmp_path):
+    config = small_config(num_train=5, num_test=0)
+    simulate(config, tmp_path / "other", seed=SEED + 1, progress=False)
+    assert not np.array_equal(images(tmp_path / "other", "train"), images(dataset[0], "train")[:5])
+
+
+def test_train_and_test_share_no_event(dataset):
+    out, _ = dataset
+    train, test = labels(out, "train"), labels(out, "test")
+    assert not set(train["event_id"]) & set(test["event_id"])
+    assert not set(map(tuple, train["momentum_mev"])) & set(map(tuple, test["momentum_mev"]))
+
+
+def test_an_event_gives_at_most_one_image_for_each_projection(dataset):
+    train = labels(dataset[0], "train")
+    pairs = list(zip(train["event_id"], train["projection"], strict=True))
+    assert len(set(pairs)) == len(pairs)
+    assert set(train["projection"]) == {0, 1, 2}
+
+
+def test_labels_cover_exactly_the_lit_pixels_and_enough_of_them_are_lit(dataset):
+    for split in ("train", "test"):
+        found, truth = images(dataset[0], split), labels(dataset[0], split)
+        assert np.array_equal(truth["pixel_label"] > 0, found > 0)
+        assert (found > 0).sum(axis=(1, 2)).min() >= 41
+        assert set(np.unique(truth["pixel_label"])) <= {0, 1, 2}
+
+
+def test_muon_crops_are_tracks_and_electron_crops_are_showers(dataset):
+    truth = labels(dataset[0], "train")
+    track = (truth["pixel_label"] == 2).sum(axis=(1, 2))
+    share = track / (truth["pixel_label"] > 0).sum(axis=(1, 2))
+    assert share[truth["particle"] == ParticleKind.ELECTRON].mean() < 0.02
+    assert share[truth["particle"] == ParticleKind.MUON].mean() > 0.8
+    assert share[truth["particle"] == ParticleKind.PROTON].mean() > 0.8
+
+
+def test_the_scale_turns_counts_back_into_the_energy_of_the_crop(dataset):
+    out, _ = dataset
+    truth = labels(out, "train")
+    counts = images(out, "train").sum(axis=(1, 2), dtype=float)
+    energy_mev = counts / truth["counts_per_mev"]
+    np.testing.assert_allclose(energy_mev, truth["crop_energy_mev"], rtol=0.05)
+    assert np.all(truth["crop_energy_mev"] <= truth["event_energy_mev"] * 1.001)
+
+
+def test_the_centre_of_charge_lies_in_the_middle_of_most_crops(dataset):
+    found = images(dataset[0], "train").astype(float)
+    place = np.arange(64.0)
+    row = found.sum(axis=2) @ place / found.sum(axis=(1, 2))
+    assert np.mean(np.abs(row - 32.0) < 12.0) > 0.9
+
+
+def test_a_complete_data_set_of_the_same_recipe_is_kept(dataset):
+    out, summary = dataset
+    before = files(out)
+    again = simulate(small_config(num_workers=2), out, seed=SEED, progress=False)
+    assert again.reused and again.images == summary.images and again.events == summary.events
+    assert files(out) == before
+
+
+def test_a_data_set_of_another_recipe_is_refused_with_the_difference(dataset):
+    with pytest.raises(ValueError, match=r"seed: 5 there, 6 asked.*another output folder"):
+        simulate(small_config(), dataset[0], seed=SEED + 1, progress=False)
+    with pytest.raises(ValueError, match=r"threshold_mev: 0.05 there, 0.1 asked"):
+        simulate(small_config(threshold_mev=0.1), dataset[0], seed=SEED, progress=False)
+
+
+def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="not empty"):
+        simulate(small_config(), tmp_path, seed=SEED, progress=False)
+    assert files(tmp_path).popitem()[1] == b"precious"
+
+
+def test_a_killed_process_is_reported_quickly_and_leaves_no_folder(tmp_path):
+    def kill_first_child():
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.05)
+        time.sleep(1.0)
+        os.kill(children[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_first_child)
+    killer.start()
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="process died"):
+        simulate(small_config(num_train=10**6), tmp_path / "out", seed=SEED, progress=False)
+    killer.join()
+    assert time.monotonic() - started < 60.0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_that_let_no_image_pass_are_reported(tmp_path):
+    config = small_config(threshold_mev=1e6, events_per_chunk=1)
+    with pytest.raises(ValueError, match="no image in 20 chunks"):
+        simulate(config, tmp_path / "out", seed=SEED, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_calzone_names_the_extra_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "calzone", None)
+    with pytest.raises(ModuleNotFoundError, match=r"sgm_jax\[sim\]"):
+        simulate(small_config(), tmp_path / "out", seed=SEED, progress=False)
+
+
+def test_png_bytes_decode_to_the_same_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    assert np.array_equal(np.array(Image.open(io.BytesIO(encode_png(image)))), image)

@@ -1,0 +1,90 @@
+"""Geant4 on the written argon data, against what is known of argon."""
+
+import numpy as np
+import pytest
+
+from sgm_jax.simulation.chunk import ChunkSimulator
+from sgm_jax.simulation.geant4 import Geant4
+from sgm_jax.simulation.particles import MASS_MEV, ParticleKind, Primaries
+from sgm_jax.simulation.truth import PixelClass
+
+calzone = pytest.importorskip("calzone")
+RADIATION_LENGTH_CM = 14.0
+HALF_CM = 115.2
+
+
+@pytest.fixture(scope="module")
+def shoot(geant4_data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
+        engine = Geant4(geant4_data, side_cm=2.0 * HALF_CM, production_cut_cm=0.004)
+
+        def run(kind, kinetic_mev, count, pdg, seed=1):
+            total = kinetic_mev + MASS_MEV[kind]
+            momentum = np.zeros((count, 3))
+            momentum[:, 2] = np.sqrt(total**2 - MASS_MEV[kind] ** 2)
+            position = np.zeros((count, 3))
+            position[:, 2] = -80.0
+            primaries = Primaries(np.full(count, kind), np.full(count, pdg), momentum, position)
+            found = engine.run(primaries, seed=seed, delta_min_mev=3.0)
+            depth_cm = (found.start_cm[:, 2] + found.end_cm[:, 2]) / 2.0 + 80.0
+            return found, depth_cm
+
+        yield run
+
+
+def test_muons_lose_energy_at_the_minimum_of_2_1_mev_per_cm(shoot):
+    found, depth_cm = shoot(ParticleKind.MUON, 300.0, 60, 13)
+    first = (depth_cm > 0.0) & (depth_cm < 20.0)
+    assert 2.0 < found.energy_mev[first].sum() / (60 * 20.0) < 2.25
+
+
+def test_electrons_are_contained_and_centred_three_radiation_lengths_deep(shoot):
+    found, depth_cm = shoot(ParticleKind.ELECTRON, 300.0, 40, 11)
+    assert found.energy_mev.sum() / (40 * 300.0) == pytest.approx(1.0, abs=0.03)
+    centroid = np.average(depth_cm, weights=found.energy_mev)
+    assert 2.5 < centroid / RADIATION_LENGTH_CM < 3.7
+    assert np.average(found.pixel_class == PixelClass.SHOWER, weights=found.energy_mev) > 0.98
+
+
+def test_photons_convert_after_about_nine_sevenths_of_a_radiation_length(shoot):
+    found, depth_cm = shoot(ParticleKind.PHOTON, 300.0, 300, 22)
+    first = np.full(300, np.inf)
+    on_axis = (np.abs(found.start_cm[:, :2]).max(axis=1) < 0.5) & (depth_cm > 0.0)
+    np.minimum.at(first, found.event[on_axis], depth_cm[on_axis])
+    # 9/7 X0 is 18 cm at infinite energy and about 20.6 cm here; the error of the mean is 1.2 cm.
+    assert 16.0 < first[np.isfinite(first)].mean() < 25.0
+
+
+def test_protons_of_100_mev_stop_after_seven_centimetres(shoot):
+    found, depth_cm = shoot(ParticleKind.PROTON, 100.0, 60, 2212)
+    end = np.zeros(60)
+    track = found.energy_mev > 0.5
+    np.maximum.at(end, found.event[track], depth_cm[track])
+    assert 6.8 < np.median(end) < 8.2
+
+
+def test_every_positive_muon_at_rest_decays_to_a_michel_electron(shoot):
+    found, _ = shoot(ParticleKind.MUON, 0.1, 150, -13)
+    shower = found.pixel_class == PixelClass.SHOWER
+    michel_mev = np.bincount(found.event[shower], found.energy_mev[shower], minlength=150)
+    assert np.mean(michel_mev > 3.0) > 0.97
+    # The Michel spectrum has its mean at 36.9 MeV; annihilation adds up to 1 MeV.
+    assert michel_mev.mean() == pytest.approx(37.5, abs=4.0)
+
+
+def test_equal_seeds_give_equal_deposits_and_others_do_not(shoot):
+    first, again, other = (shoot(ParticleKind.PION, 300.0, 20, 211, seed=s)[0] for s in (7, 7, 8))
+    assert np.array_equal(first.energy_mev, again.energy_mev)
+    assert np.array_equal(first.start_cm, again.start_cm)
+    assert not np.array_equal(first.energy_mev, other.energy_mev)
+
+
+def test_a_chunk_does_not_depend_on_the_chunks_made_before_it(geant4_data, config, monkeypatch):
+    monkeypatch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
+    config.events_per_chunk = 20
+    simulator = ChunkSimulator(config, geant4_data)
+    forward = [simulator.make(3, 0, k).pngs for k in range(4)]
+    backward = [simulator.make(3, 0, k).pngs for k in reversed(range(4))]
+    assert forward == backward[::-1]
+    assert simulator.make(3, 1, 0).pngs != forward[0] != simulator.make(4, 0, 0).pngs

@@ -1,0 +1,115 @@
+"""Configurations: every file is valid, and every bad value is refused with a fix."""
+
+from pathlib import Path
+
+import pytest
+from ml_collections import config_dict
+
+from sgm_jax.config import check, differences, flatten, simulated_folder
+from sgm_jax.objective import build
+from tests.tiny_run import EDM, tiny_config
+
+CONFIGS = sorted(path.stem for path in Path("configs").glob("[a-z]*.py"))
+
+
+def _load(name):
+    return __import__(f"configs.{name}", fromlist=["get_config"]).get_config()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_configuration_is_locked_and_valid(name):
+    config = _load(name)
+    check(config)
+    with pytest.raises((AttributeError, KeyError)):
+        config.training.batchsize = 1
+    assert simulated_folder(config).parts[0] == "data"
+
+
+def test_the_papers_configuration_has_the_values_of_its_run():
+    config = _load("larcv_png64")
+    assert (config.model.beta_min, config.model.beta_max) == (0.1, 20.0)
+    assert (config.model.nf, config.model.ch_mult, config.model.num_res_blocks) == (
+        128,
+        (1, 2, 2, 2),
+        4,
+    )
+    assert (config.training.batch_size, config.training.n_iters) == (128, 60_000)
+    assert (config.training.reduce_mean, config.data.centered, config.data.num_channels) == (
+        True,
+        True,
+        3,
+    )
+    assert (config.optim.lr, config.optim.warmup, config.optim.grad_clip) == (2e-4, 5000, 1.0)
+    assert config.eval.num_samples == 391 * 128
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("training.sde", "vpsd", "can be: 'vpsde'"),
+        ("training.objective", "score", "can be: 'noise', 'edm'"),
+        ("training.batch_size", 0, "at least 1"),
+        ("training.log_freq", 0, "at least 1"),
+        ("sampling.method", "ddim", "can be: 'pc', 'heun'"),
+        ("sampling.predictor", "euler", "euler_maruyama"),
+        ("sampling.corrector", "langevin", "none"),
+        ("sampling.sigma_min", 100.0, "below config.sampling.sigma_max, 80.0"),
+        ("data.num_channels", 2, "1, 3"),
+        ("data.scaling", "log", "per_image"),
+        ("model.beta_min", 20.0, "below config.model.beta_max, 20.0"),
+        ("model.ema_rate", 1.0, r"\[0, 1\)"),
+        ("model.resblock_type", "resnet", "biggan"),
+        ("model.progressive_input", "skip", "input_skip"),
+        ("model.embedding_type", "sin", "fourier"),
+        ("model.ch_mult", (1, 2, 2, 2, 2, 2), "32"),
+        ("model.attention_type", "linear", "ddpm"),
+        ("optim.optimizer", "AdamW", "'Adam'"),
+        ("optim.lr", 0.0, "above 0"),
+        ("seed", -1, "negative"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_field_and_what_it_can_be(field, value, message, tmp_path):
+    config = tiny_config(tmp_path, **{field: value})
+    with pytest.raises(ValueError, match=rf"{field.split('.')[-1]}.*{message}"):
+        check(config)
+
+
+def test_edm_wants_a_background_of_zero(tmp_path):
+    with pytest.raises(ValueError, match=r"set config\.data\.centered=False"):
+        check(tiny_config(tmp_path, **EDM | {"data.centered": True}))
+
+
+def test_steps_in_one_dispatch_must_end_where_something_happens(tmp_path):
+    config = tiny_config(tmp_path, **{"training.n_jitted_steps": 2, "training.log_freq": 5})
+    with pytest.raises(ValueError, match="log_freq 5 is not a multiple .* 2; try 4"):
+        check(config)
+
+
+def test_a_misspelt_override_is_an_error(tmp_path):
+    with pytest.raises((KeyError, AttributeError)):
+        tiny_config(tmp_path, **{"training.batch_sizes": 2})
+
+
+def test_differences_are_those_that_change_what_is_trained(tmp_path):
+    ours = flatten(tiny_config(tmp_path))
+    watched = {"training.n_iters": 9, "training.log_freq": 3, "sampling.method": "heun"}
+    assert differences(flatten(tiny_config(tmp_path, **watched)), ours) == []
+    other = flatten(tiny_config(tmp_path, **{"optim.lr": 0.1}))
+    assert differences(other, ours) == ["optim.lr: 0.0002 there, 0.1 here"]
+
+
+def test_edm_network_does_not_shift_its_input_again(tmp_path):
+    options = EDM | {"data.std": 0.1}
+    assert build(tiny_config(tmp_path, **options)).net.centered
+    assert not build(tiny_config(tmp_path, **{"data.centered": False})).net.centered
+
+
+def test_paths_that_no_simulation_writes_need_a_workdir(tmp_path):
+    with pytest.raises(ValueError, match="--workdir"):
+        simulated_folder(tiny_config(tmp_path))
+
+
+def test_flatten_is_what_json_gives_back(tmp_path):
+    flat = flatten(tiny_config(tmp_path))
+    assert flat["model.ch_mult"] == [1, 2] and flat["seed"] == 42
+    assert flat == flatten(config_dict.ConfigDict(tiny_config(tmp_path).to_dict()))

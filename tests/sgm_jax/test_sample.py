@@ -1,0 +1,97 @@
+"""Sampling: an image depends on the seed and its number, and nothing drawn is drawn twice."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sgm_jax.sample import sample
+from sgm_jax.train import train
+from tests.tiny_run import EDM, tiny_config, write_images
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+
+@pytest.fixture(scope="module", params=[{}, EDM], ids=["noise", "edm"])
+def trained(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    with pytest.MonkeyPatch.context():
+        import jax
+
+        with jax.numpy_dtype_promotion("standard"):
+            train(tiny_config(folder, **request.param), folder / "run")
+
+    def config(**overrides):
+        return tiny_config(folder, **request.param, **overrides)
+
+    return folder / "run", config
+
+
+def test_samples_come_with_grid_and_recipe(trained, tmp_path):
+    run, config = trained
+    out = sample(config(), run, out=tmp_path / "out")
+    stack = np.load(out / "samples.npz")
+    assert stack["samples"].shape == (12, 16, 16, 1) and stack["samples"].dtype == np.uint8
+    assert stack["raw"].shape == (12, 16, 16, 1) and np.isfinite(stack["raw"]).all()
+    lit = stack["samples"][stack["samples"] > 0]
+    assert lit.size == 0 or lit.min() > 4
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["checkpoint_step"] == 4 and recipe["seconds_per_image"] > 0
+    assert recipe["network_evaluations"] == (10 if config().sampling.method == "pc" else 35)
+    assert {path.name for path in out.iterdir()} == {"samples.npz", "grid.png", "recipe.json"}
+
+
+def test_image_does_not_depend_on_batch_or_count(trained, tmp_path):
+    run, config = trained
+    few = sample(config(), run, num_samples=3, out=tmp_path / "few")
+    many = sample(config(**{"eval.batch_size": 16}), run, num_samples=20, out=tmp_path / "many")
+    ours, theirs = np.load(few / "samples.npz")["raw"], np.load(many / "samples.npz")["raw"]
+    np.testing.assert_allclose(ours, theirs[:3], atol=1e-3 * np.abs(ours).max())
+    assert np.abs(theirs[0] - theirs[1]).max() > 1
+
+
+def test_interrupted_sampling_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
+    run, config = trained
+    whole = sample(config(), run, num_samples=20, out=tmp_path / "whole")
+    drawn = []
+    from sgm_jax.sample import Drawer
+
+    draw = Drawer.draw
+
+    def draw_once(self, params, first, count, **kwargs):
+        if drawn == [0]:
+            raise KeyboardInterrupt
+        drawn.append(first)
+        return draw(self, params, first, count, **kwargs)
+
+    monkeypatch.setattr(Drawer, "draw", draw_once)
+    with pytest.raises(KeyboardInterrupt):
+        sample(config(), run, num_samples=20, out=tmp_path / "parts")
+    drawn[:] = [1]
+    parts = sample(config(), run, num_samples=20, out=tmp_path / "parts")
+    assert drawn == [1, 8, 16]
+    assert (parts / "samples.npz").read_bytes() == (whole / "samples.npz").read_bytes()
+
+
+def test_another_seed_draws_other_images(trained, tmp_path):
+    run, config = trained
+    ours = np.load(sample(config(), run, num_samples=1, out=tmp_path / "a") / "samples.npz")
+    other = sample(config(seed=7), run, num_samples=1, out=tmp_path / "b")
+    assert np.abs(ours["raw"] - np.load(other / "samples.npz")["raw"]).max() > 1
+
+
+def test_bad_requests_are_refused(trained, tmp_path):
+    run, config = trained
+    with pytest.raises(FileNotFoundError, match="no checkpoint of step 77; there are: 2, 3, 4"):
+        sample(config(), run, checkpoint=77, out=tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="no training run"):
+        sample(config(), tmp_path, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="model.nf: 8 there, 16 here"):
+        sample(config(**{"model.nf": 16}), run, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="not divisible by 8 devices"):
+        sample(config(**{"eval.batch_size": 9}), run, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    sample(config(), run, num_samples=1, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="holds samples already"):
+        sample(config(), run, num_samples=2, out=tmp_path / "out")
