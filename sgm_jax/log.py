@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import absl.logging
 import tqdm
 
 LOGGER = logging.getLogger("sgm_jax")
@@ -26,6 +27,7 @@ def to_terminal() -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+    absl.logging.set_verbosity(absl.logging.WARNING)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from configs import larcv_png64
 
 
 def tiny_config(folder, **overrides):
-    """Return a locked configuration whose images lie in ``folder``; ``"section.field"`` overrides."""
+    """Return a locked configuration of images in ``folder``, with ``"section.field"`` overrides."""
     config = larcv_png64.get_config()
     config.data.train_path = str(folder / "train.npy")
     config.data.test_path = str(folder / "test.npy")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from sgm_jax.models import resampling
-from sgm_jax.models.layers import GroupNorm, default_init, example_dropout
+from sgm_jax.models.layers import GroupNorm, default_init, example_dropout, spread
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -37,8 +37,9 @@ class Conv(nn.Module):
         kernel = self.param("kernel", default_init(self.init_scale), shape) * self.gain
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) * self.gain
         y = convolve(x, kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
-        bias = bias.astype(self.dtype)[None, :]
-        return y + (bias if shift is None else bias + shift)[:, None, None, :]
+        shift = bias[None, :] if shift is None else bias[None, :] + shift
+        shift = jnp.broadcast_to(shift.astype(self.dtype), (x.shape[0], self.features))
+        return y + spread(shift, y.shape[1])
 
 
 def convolve(
@@ -196,9 +197,9 @@ class ResidualBlock(nn.Module):
         if train and self.dropout > 0.0:
             h = example_dropout(h, self.make_rng("dropout"), example, rate=self.dropout)
         gain = merge_gain(self.skip_rescale)
-        h = Conv(
-            features, init_scale=self.init_scale, gain=gain, dtype=self.dtype, name="Conv_1"
-        )(h)
+        h = Conv(features, init_scale=self.init_scale, gain=gain, dtype=self.dtype, name="Conv_1")(
+            h
+        )
         return self._shortcut(x, features, gain) + h
 
     def _resample(self, x: jax.Array) -> jax.Array:

@@ -311,6 +311,8 @@ def _check_fields(net: NCSNpp) -> None:
         )
     if not 0.0 <= net.dropout < 1.0:
         raise ValueError(f"model.dropout={net.dropout} must lie in [0, 1)")
+    if net.fir and len(net.fir_kernel) < 2:
+        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} needs two taps or more")
     if net.space_to_depth < 1:
         raise ValueError(f"model.space_to_depth={net.space_to_depth} must be 1 (off) or more")
     halvings = len(net.ch_mult) - 1

@@ -1,5 +1,6 @@
 """One chunk of events, from random seed to encoded images: the unit of work of a process."""
 
+import functools
 import io
 import os
 import signal
@@ -20,7 +21,7 @@ from sgm_jax.simulation.particles import Primaries, draw_primaries
 SPLITS = ("train", "test")
 SPLIT_EVENTS = 10**12  # event ids of split s are SPLIT_EVENTS * s and up: no id is in two splits
 
-_worker: "ChunkSimulator | None" = None
+_settings: tuple[ml_collections.ConfigDict, Geant4Data]  # of a worker process
 
 
 class Chunk(NamedTuple):
@@ -119,13 +120,19 @@ def _leave_with(parent_sentinel: int) -> None:
 
 
 def start_worker(config: ml_collections.ConfigDict, data: Geant4Data) -> None:
-    """Prepare a worker process: its own Geant4, deaf to Ctrl-C, gone when its parent is gone."""
-    global _worker
+    """Prepare a worker process: deaf to Ctrl-C, gone when its parent is gone."""
+    global _settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent_process().sentinel,), daemon=True).start()
-    _worker = ChunkSimulator(config, data)
+    _settings = config, data
+
+
+@functools.cache
+def _simulator() -> ChunkSimulator:
+    """Return this process's simulator, made on first use so that its errors reach the parent."""
+    return ChunkSimulator(*_settings)
 
 
 def make_chunk(seed: int, split: int, number: int) -> Chunk:
     """Make a chunk in a worker process prepared by ``start_worker``."""
-    return _worker.make(seed, split, number)
+    return _simulator().make(seed, split, number)

@@ -6,7 +6,6 @@ PER_IMAGE, ABSOLUTE = "per_image", "absolute"
 SCALINGS = (PER_IMAGE, ABSOLUTE)
 KIND_NAMES = ("electron", "photon", "muon", "pion", "proton")
 _POSITIVE = (
-    "num_workers",
     "events_per_chunk",
     "image_size",
     "view_size",
@@ -69,10 +68,13 @@ def check(config: ml_collections.ConfigDict) -> None:
     Raises:
         ValueError: names the setting, its value, the bound it breaks and the fix.
     """
+    if config.num_workers < 1 and config.num_workers != -1:
+        raise ValueError(
+            f"simulation.num_workers = {config.num_workers} must be >= 1, or -1 for one a core"
+        )
     for name in _POSITIVE:
-        value = config[name]
-        if not value > 0 and not (name == "num_workers" and value == -1):
-            raise ValueError(f"simulation.{name} = {value} must be > 0")
+        if not config[name] > 0:
+            raise ValueError(f"simulation.{name} = {config[name]} must be > 0")
     for name in _NOT_NEGATIVE:
         if not config[name] >= 0:
             raise ValueError(f"simulation.{name} = {config[name]} must be >= 0")
@@ -84,11 +86,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise ValueError(f"simulation.min_lit_fraction = {config.min_lit_fraction} not in (0, 1]")
     _check_sizes(config)
     for name in KIND_NAMES:
-        low, high = config.momentum_mev[name]
-        if not 0.0 < low <= high:
+        bounds = config.momentum_mev[name]
+        if len(bounds) != 2 or not 0.0 < bounds[0] <= bounds[1]:
             raise ValueError(
-                f"simulation.momentum_mev.{name} = ({low}, {high}) MeV/c: "
-                "give two rising numbers > 0"
+                f"simulation.momentum_mev.{name} = {bounds} MeV/c: give two rising numbers > 0"
             )
 
 

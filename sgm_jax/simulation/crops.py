@@ -105,7 +105,7 @@ def charge_centre(view: View, counts: np.ndarray) -> tuple[int, int] | None:
     if total == 0.0:
         return None
     weight = counts.astype(np.float64)
-    return int(weight @ view.row / total), int(weight @ view.column / total)
+    return int((weight * view.row).sum() / total), int((weight * view.column).sum() / total)
 
 
 def cut(

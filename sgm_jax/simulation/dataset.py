@@ -20,13 +20,15 @@ from sgm_jax.simulation.chunk import SPLITS, Chunk
 from sgm_jax.simulation.geant4 import PHYSICS_LIST
 
 RECIPE, LABELS = "recipe.json", "labels.h5"
-_UNITS = {
-    "momentum_mev": "MeV/c",
-    "event_energy_mev": "MeV",
-    "crop_energy_mev": "MeV",
-    "counts_per_mev": "counts/MeV",
-    "crop_origin_px": "pixel (row, column) in the view",
-    "view_origin_px": "pixel (row, column) in the argon cube",
+_MEANINGS = {
+    "event_id": "equal for the projections of one event; no id is in both splits",
+    "pdg": "particle code of the Particle Data Group",
+    "momentum_mev": "of the primary along x, y, z, in MeV/c",
+    "event_energy_mev": "left in the argon by the event, in MeV",
+    "crop_energy_mev": "in the lit pixels of the crop, in MeV",
+    "counts_per_mev": "8-bit counts for one MeV in this image",
+    "crop_origin_px": "row, column of the crop's corner in the view",
+    "view_origin_px": "row, column of the view's corner on the pixel grid of the argon cube",
     "pixel_label": "0 background, 1 shower, 2 track",
     "particle": "0 electron, 1 photon, 2 muon, 3 pion, 4 proton",
     "projection": "axis looked along: 0 x (drift), 1 y, 2 z",
@@ -128,4 +130,4 @@ class SplitWriter:
             track_times=False,
             **options,
         )
-        table.attrs["unit"] = _UNITS.get(field, "")
+        table.attrs["meaning"] = _MEANINGS[field]

@@ -56,7 +56,9 @@ class Charge:
     def centre_px(self) -> np.ndarray:
         """Return the pixel ``[3]`` that holds the charge centroid; there must be charge."""
         middle = self.first_px + self.share.shape[2] // 2
-        return np.floor(self.energy_mev @ middle / self.energy_mev.sum()).astype(np.int64)
+        # Sums, not matrix products: how those round may depend on the number of threads.
+        mean = (self.energy_mev[:, None] * middle).sum(axis=0) / self.energy_mev.sum()
+        return np.floor(mean).astype(np.int64)
 
 
 def _split(deposits: Deposits, cell_cm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -25,6 +25,15 @@ class Deposits:
     pixel_class: np.ndarray  # [n] PixelClass of what left it
 
 
+NO_DEPOSITS = Deposits(
+    event=np.zeros(0, np.int64),
+    start_cm=np.zeros((0, 3)),
+    end_cm=np.zeros((0, 3)),
+    energy_mev=np.zeros(0),
+    pixel_class=np.zeros(0, np.int8),
+)
+
+
 def import_calzone() -> ModuleType:
     """Import calzone, or say how to get it.
 
@@ -80,6 +89,8 @@ class Geant4:
         )
         self._simulation.random = self._calzone.Random(seed)
         result = self._simulation.run(particles)
+        if _VOLUME not in result.deposits:  # everything left the argon without a trace
+            return NO_DEPOSITS
         lines, points = result.deposits[_VOLUME].line, result.deposits[_VOLUME].point
         classes = deposit_classes(result.tracks, lines, points, delta_min_mev=delta_min_mev)
         event = np.concatenate([lines["event"], points["event"]]).astype(np.int64)

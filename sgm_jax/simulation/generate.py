@@ -1,5 +1,6 @@
 """Simulate a data set: chunks of events on all cores, written in order, whole or not at all."""
 
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -153,12 +154,14 @@ def _write(
             writer = SplitWriter(
                 draft, labels, split=split, wanted=wanted, image_size=config.image_size
             )
-            ahead = 2 * count_workers(config)
-            chunks = _ordered_chunks(pool, seed, index, ahead) if wanted else iter(())
-            _fill(writer, chunks, wanted, split=split, progress=progress)
+            events[split] = 0
+            if wanted:
+                ahead = 2 * count_workers(config)
+                with contextlib.closing(_ordered_chunks(pool, seed, index, ahead)) as chunks:
+                    _fill(writer, chunks, wanted, split=split, progress=progress)
+                last = int(labels[split]["event_id"][-1])
+                events[split] = last - index * SPLIT_EVENTS + 1
             images[split] = writer.written
-            last = int(labels[split]["event_id"][-1]) if wanted else index * SPLIT_EVENTS - 1
-            events[split] = last - index * SPLIT_EVENTS + 1
             labels[split].attrs["events"] = events[split]
     (draft / RECIPE).write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n")
     return images, events

@@ -61,7 +61,7 @@ def test_the_papers_configuration_has_the_values_of_its_run():
         ("model.resblock_type", "resnet", "biggan"),
         ("model.progressive_input", "skip", "input_skip"),
         ("model.embedding_type", "sin", "fourier"),
-        ("model.ch_mult", (1, 2, 2, 2, 2, 2), "32"),
+        ("data.image_size", 15, "multiple of 2"),
         ("model.attention_type", "linear", "ddpm"),
         ("optim.optimizer", "AdamW", "'Adam'"),
         ("optim.lr", 0.0, "above 0"),

@@ -28,7 +28,10 @@ def test_blocks_come_back_as_one_array(tmp_path):
     ],
 )
 def test_a_wrong_block_leaves_no_file(tmp_path, block, message):
-    with pytest.raises(ValueError, match=message), NpzWriter(tmp_path / "a.npz") as writer:
-        with writer.array("rows", (5, 2), np.float32) as append:
-            append(block)
+    with (
+        pytest.raises(ValueError, match=message),
+        NpzWriter(tmp_path / "a.npz") as writer,
+        writer.array("rows", (5, 2), np.float32) as append,
+    ):
+        append(block)
     assert list(tmp_path.iterdir()) == []

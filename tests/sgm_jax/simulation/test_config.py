@@ -35,9 +35,10 @@ def test_asking_for_no_image_at_all_is_refused(config):
         check(config)
 
 
-def test_falling_momentum_bounds_are_refused(config):
-    config.momentum_mev.muon = (500.0, 100.0)
-    with pytest.raises(ValueError, match=r"muon = \(500.0, 100.0\)"):
+@pytest.mark.parametrize("bounds", [(500.0, 100.0), (0.0, 100.0), (1.0, 2.0, 3.0)])
+def test_bad_momentum_bounds_are_refused(config, bounds):
+    config.momentum_mev.muon = bounds
+    with pytest.raises(ValueError, match=rf"muon = \({bounds[0]}, {bounds[1]}"):
         check(config)
 
 

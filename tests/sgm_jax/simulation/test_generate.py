@@ -181,3 +181,11 @@ def test_a_missing_calzone_names_the_extra_to_install(tmp_path, monkeypatch):
 def test_png_bytes_decode_to_the_same_pixels():
     image = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
     assert np.array_equal(np.array(Image.open(io.BytesIO(encode_png(image)))), image)
+
+
+def test_an_error_in_a_process_reaches_the_caller(tmp_path, monkeypatch):
+    (tmp_path / "official").mkdir()
+    monkeypatch.setenv("GEANT4_DATA_DIR", str(tmp_path / "official"))
+    with pytest.raises(FileNotFoundError, match="dataset"):
+        simulate(small_config(), tmp_path / "out", seed=SEED, progress=False)
+    assert not list(tmp_path.glob("out*"))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sgm_jax.simulation.chunk import ChunkSimulator
-from sgm_jax.simulation.geant4 import Geant4
+from sgm_jax.simulation.drift import diffuse, gather_pieces
+from sgm_jax.simulation.geant4 import PHYSICS_LIST, Geant4
 from sgm_jax.simulation.particles import MASS_MEV, ParticleKind, Primaries
 from sgm_jax.simulation.truth import PixelClass
 
@@ -73,6 +74,17 @@ def test_every_positive_muon_at_rest_decays_to_a_michel_electron(shoot):
     assert michel_mev.mean() == pytest.approx(37.5, abs=4.0)
 
 
+def test_photons_that_leave_at_once_leave_no_deposits_and_no_charge(geant4_data, config):
+    engine = Geant4(geant4_data, side_cm=2.0 * HALF_CM, production_cut_cm=0.004)
+    kind, momentum = np.full(2, ParticleKind.PHOTON), np.tile([0.0, 0.0, 300.0], (2, 1))
+    position = np.tile([0.0, 0.0, HALF_CM - 1e-4], (2, 1))
+    primaries = Primaries(kind, np.full(2, 22), momentum, position)
+    found = engine.run(primaries, seed=1, delta_min_mev=3.0)
+    assert found.event.size == 0
+    charges = diffuse(gather_pieces(found, config), config).of_events(2)
+    assert [charge.energy_mev.size for charge in charges] == [0, 0]
+
+
 def test_equal_seeds_give_equal_deposits_and_others_do_not(shoot):
     first, again, other = (shoot(ParticleKind.PION, 300.0, 20, 211, seed=s)[0] for s in (7, 7, 8))
     assert np.array_equal(first.energy_mev, again.energy_mev)
@@ -88,3 +100,20 @@ def test_a_chunk_does_not_depend_on_the_chunks_made_before_it(geant4_data, confi
     backward = [simulator.make(3, 0, k).pngs for k in reversed(range(4))]
     assert forward == backward[::-1]
     assert simulator.make(3, 1, 0).pngs != forward[0] != simulator.make(4, 0, 0).pngs
+
+
+def test_soft_photons_interact_as_the_elam_tables_say(geant4_data, monkeypatch):
+    monkeypatch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
+    cube = {"box": 2.0 * HALF_CM, "material": "G4_lAr"}
+    simulation = calzone.Simulation(calzone.Geometry({"Argon": cube}))
+    simulation.physics = calzone.Physics("standard", had_model=PHYSICS_LIST, default_cut=0.004)
+    simulation.tracking, simulation.random = True, calzone.Random(1)
+    photons = calzone.particles(4000, pid=22, energy=0.06, direction=(0, 0, 1))
+    vertices = simulation.run(photons).vertices
+    vertices = vertices[(vertices["tid"] == 1) & (vertices["process"] != b"")]
+    _, first = np.unique(vertices["event"], return_index=True)
+    first = vertices[first]
+    # Elam at 60 keV: 0.466 cm2/g in all, of which 60 % photoelectric and 11 % Rayleigh.
+    assert first["position"][:, 2].mean() == pytest.approx(1.0 / (0.466 * 1.396), rel=0.06)
+    assert np.mean(first["process"] == b"Photoelectric") == pytest.approx(0.599, abs=0.03)
+    assert np.mean(first["process"] == b"Rayleigh") == pytest.approx(0.111, abs=0.02)

@@ -1,0 +1,28 @@
+"""All of it in ten minutes on two CPU cores: what ``make demo`` runs.
+
+    python -m sgm_jax.main --mode=simulate --config=configs/demo.py
+    python -m sgm_jax.main --config=configs/demo.py
+    python -m sgm_jax.main --mode=sample --config=configs/demo.py
+"""
+
+import ml_collections
+
+from configs import larcv_png64_cpu
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Return the locked configuration."""
+    config = larcv_png64_cpu.get_config()
+    config.data.train_path = "data/demo/train/larcv_png_64"
+    config.data.test_path = "data/demo/test/larcv_png_64"
+    config.simulation.num_train = 6000
+    config.simulation.num_test = 500
+    config.training.n_iters = 1000
+    config.training.log_freq = 20
+    config.training.eval_freq = 250
+    config.training.snapshot_freq = 250
+    config.model.nf = 32
+    config.model.num_res_blocks = 1
+    config.eval.num_samples = 64
+    config.eval.num_images = 256
+    return config

@@ -1,0 +1,70 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sgm_jax.models.layers import GroupNorm, example_dropout, group_norm
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 2), (32, 8), (160, 32)])
+def test_group_norm_equals_the_textbook_form_with_its_gradient(key, channels, groups):
+    x = 3.0 + jax.random.normal(key, (2, 6, 4, channels))
+    scale = jax.random.normal(jax.random.fold_in(key, 1), (channels,))
+    bias = jax.random.normal(jax.random.fold_in(key, 2), (channels,))
+    textbook = nn.GroupNorm(num_groups=groups, epsilon=1e-6, use_fast_variance=False)
+
+    def ours(x, scale, bias):
+        return group_norm(x, scale, bias, groups=groups)
+
+    def theirs(x, scale, bias):
+        return textbook.apply({"params": {"scale": scale, "bias": bias}}, x)
+
+    args = (x, scale, bias)
+    np.testing.assert_allclose(ours(*args), theirs(*args), atol=3e-6)
+    weights = jax.random.normal(jax.random.fold_in(key, 3), x.shape)
+    for mine, other in zip(
+        *(
+            jax.grad(lambda *a, f=f: (weights * f(*a)).sum(), (0, 1, 2))(*args)
+            for f in (ours, theirs)
+        ),
+        strict=True,
+    ):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_group_norm_survives_a_large_mean(key):
+    x = 1e4 + jax.random.normal(key, (1, 16, 16, 8))
+    y = group_norm(x, jnp.ones(8), jnp.zeros(8), groups=2)
+    np.testing.assert_allclose(y.std(), 1.0, rtol=1e-2)
+
+
+def test_channels_that_do_not_divide_into_groups_are_refused(key):
+    with pytest.raises(ValueError, match="132 channels do not divide into 32 groups"):
+        GroupNorm().init(key, jnp.ones((1, 2, 2, 132)))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_zeroes_at_its_rate_and_keeps_the_mean(key, rate):
+    x = jnp.ones((64, 16, 16, 8))
+    y = np.asarray(example_dropout(x, key, jnp.arange(64), rate=rate))
+    error = 5.0 * np.sqrt(rate * (1.0 - rate) / x.size)
+    assert abs(np.mean(y == 0.0) - rate) < error
+    np.testing.assert_allclose(y[y != 0.0], 1.0 / (1.0 - rate), rtol=1e-4)
+    between = np.corrcoef((y == 0.0).reshape(64, -1)[:2])[0, 1]
+    assert abs(between) < 5.0 / np.sqrt(x[0].size)
+
+
+def test_dropout_of_an_example_depends_on_its_number_only(key):
+    x = jax.random.normal(key, (4, 3, 3, 5))
+    numbers = jnp.array([7, 0, 3, 12])
+    whole = example_dropout(x, key, numbers, rate=0.3)
+    order = jnp.array([2, 0])
+    part = example_dropout(x[order], key, numbers[order], rate=0.3)
+    np.testing.assert_array_equal(part, whole[order])
+    assert np.any(whole != example_dropout(x, jax.random.key(1), numbers, rate=0.3))
+
+
+def test_dropout_at_rate_zero_changes_nothing(key):
+    x = jax.random.normal(key, (2, 3, 3, 4))
+    np.testing.assert_array_equal(example_dropout(x, key, jnp.arange(2), rate=0.0), x)
