@@ -21,7 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.log_freq = 20
     config.training.eval_freq = 250
     config.training.snapshot_freq = 250
-    config.model.nf = 32
+    config.model.nf = 16
     config.model.num_res_blocks = 1
     config.eval.num_samples = 64
     config.eval.num_images = 256

@@ -33,10 +33,10 @@ def get_config() -> ml_collections.ConfigDict:
 
     # 64x64 pixels become 32x32 with four channels.
     model.space_to_depth = 2
-    model.nf = 48
+    model.nf = 24
     model.ch_mult = (1, 2, 2)
     model.num_res_blocks = 2
-    model.attn_resolutions = (8,)
+    model.attn_resolutions = (16,)
     model.dropout = 0.0
 
     # Pixels span 0..1 and have a standard deviation near 0.06: the levels of Karras et al., made

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Tree = Any
 AXIS = "batch"
@@ -134,6 +135,15 @@ def local_rows(count: int) -> slice:
     """Return which rows of a global batch of ``count`` this process holds."""
     each = count // process_count()
     return slice(process_index() * each, (process_index() + 1) * each)
+
+
+def replicate(tree: Tree) -> Tree:
+    """Put a tree on every device, placed as the functions here return it.
+
+    A state placed otherwise would have its train function compiled a second time, for its own.
+    """
+    mesh = Mesh(np.array(jax.devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def to_host(tree: Tree) -> Tree:

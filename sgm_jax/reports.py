@@ -9,7 +9,7 @@ import numpy as np
 import tqdm
 
 from sgm_jax import objective, parallel
-from sgm_jax.data import Images, from_model, to_model
+from sgm_jax.data import Images, from_model, to_model, to_uint8
 from sgm_jax.grid import save_grid
 from sgm_jax.log import LOGGER
 from sgm_jax.metrics import Metrics
@@ -94,7 +94,7 @@ class Reports:
             folder = self._run / "samples"
             folder.mkdir(exist_ok=True)
             path = folder / f"step_{step:06d}.png"
-            save_grid(path, from_model(images, centered=self._config.data.centered))
+            save_grid(path, to_uint8(from_model(images, centered=self._config.data.centered)))
             LOGGER.info("samples of step %d: %s", step, path)
 
     def close(self) -> None:

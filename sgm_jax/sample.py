@@ -28,7 +28,7 @@ from sgm_jax.stacks import NpzWriter
 GRID_IMAGES = 64
 CHUNKS = 20
 
-Progress = Callable[[float], Any]
+Progress = Callable[[int], Any]
 
 
 class Drawer:
@@ -70,7 +70,7 @@ class Drawer:
             params: network parameters.
             first: number of the first image.
             count: at most a batch; the devices always work on a whole one.
-            progress: told how many images' worth of work was done.
+            progress: told how many steps of how many images were made, multiplied.
         """
         index, state = self._begin(first)
         steps = self.sampler.num_steps
@@ -79,7 +79,7 @@ class Drawer:
             stop = min(begin + chunk, steps)
             state = self._advance(params, state, index, jnp.int32(begin), jnp.int32(stop))
             jax.block_until_ready(state)
-            progress(count * (stop - begin) / steps)
+            progress(count * (stop - begin))
         return parallel.gather(self._finish(state))[:count]
 
     def _begin(self, first: int) -> tuple[jax.Array, Any]:
@@ -120,7 +120,7 @@ def sample(
     sampler = objective.sampler(config, goal.sde)
     drawer = Drawer(goal, sampler, batch_size=config.eval.batch_size, seed=config.seed)
     step = newest_step(run) if checkpoint is None else checkpoint
-    params = load_ema(config, goal, run, step)
+    params = parallel.replicate(load_ema(config, goal, run, step))
 
     folder = Path(out) if out else Path(run) / "samples" / f"step_{step:06d}"
     recipe = {
@@ -209,7 +209,10 @@ def _draw_missing(drawer: Drawer, params: Any, parts: Path, count: int) -> float
     drawer.compile(params)
     begin, drawn = time.perf_counter(), 0
     done = count - sum(min(drawer.batch_size, count - i) for i in missing)
-    with tqdm.tqdm(total=count, initial=done, unit="image", desc="sample") as bar:
+    steps = drawer.sampler.num_steps
+    with tqdm.tqdm(
+        total=count * steps, initial=done * steps, unit="image", unit_scale=1 / steps, desc="sample"
+    ) as bar:
         for first in missing:
             size = min(drawer.batch_size, count - first)
             images = drawer.draw(params, first, size, progress=bar.update)

@@ -57,7 +57,7 @@ def _train(
     # 3. Network, optimiser, state: from the newest checkpoint if there is one.
     goal = objective.build(config)
     store = Checkpoints(run, keep_every=config.training.snapshot_freq)
-    state = _first_state(config, goal, store)
+    state = parallel.replicate(_first_state(config, goal, store))
     first = int(state.step)
 
     # 4. Data, compiled functions, reports.

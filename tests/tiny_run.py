@@ -13,9 +13,9 @@ def tiny_config(folder, **overrides):
     config.data.image_size = 16
     config.data.num_channels = 1
     config.model.nf = 8
-    config.model.ch_mult = (1, 2)
+    config.model.ch_mult = (1,)
     config.model.num_res_blocks = 1
-    config.model.attn_resolutions = (8,)
+    config.model.attn_resolutions = ()
     config.model.num_scales = 10
     config.training.batch_size = 8
     config.training.n_iters = 4

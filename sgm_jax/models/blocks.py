@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from sgm_jax.models import resampling
-from sgm_jax.models.layers import GroupNorm, default_init, example_dropout, spread
+from sgm_jax.models.layers import GroupNorm, add_to_pixels, default_init, example_dropout
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -37,9 +37,8 @@ class Conv(nn.Module):
         kernel = self.param("kernel", default_init(self.init_scale), shape) * self.gain
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) * self.gain
         y = convolve(x, kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
-        shift = bias[None, :] if shift is None else bias[None, :] + shift
-        shift = jnp.broadcast_to(shift.astype(self.dtype), (x.shape[0], self.features))
-        return y + spread(shift, y.shape[1])
+        offset = jnp.broadcast_to(bias.astype(self.dtype), (x.shape[0], self.features))
+        return add_to_pixels(y, offset if shift is None else offset + shift)
 
 
 def convolve(

@@ -69,11 +69,11 @@ def test_learning_lowers_the_loss_of_one_repeated_image(folder, tmp_path):
     one = np.load(folder / "train.npy")[:1].repeat(8, axis=0)
     for name in ("train", "test"):
         np.save(tmp_path / f"{name}.npy", one)
-    options = {"optim.lr": 5e-3, "training.n_iters": 80, "training.eval_freq": 20}
-    options |= {"training.snapshot_freq_for_preemption": 80, "training.snapshot_freq": 80}
+    options = {"optim.lr": 5e-3, "training.n_iters": 120, "training.eval_freq": 20}
+    options |= {"training.snapshot_freq_for_preemption": 120, "training.snapshot_freq": 120}
     train(tiny_config(tmp_path, **EDM, **options), tmp_path / "run")
     metrics = _metrics(tmp_path / "run")
-    assert metrics[80, "eval_loss"] < 0.75 * metrics[20, "eval_loss"]
+    assert metrics[120, "eval_loss"] < 0.75 * metrics[20, "eval_loss"]
 
 
 def test_several_steps_in_one_dispatch_give_the_same_losses(folder, tmp_path):
