@@ -157,12 +157,16 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return flat
 
 
+def is_free(name: str) -> bool:
+    """Tell whether a field may change without making another network."""
+    return name in FREE or name.split(".")[0] in FREE_SECTIONS
+
+
 def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
     """Return which fields stop two flattened configurations from being one run, as text."""
     found = []
     for name in sorted(ours.keys() | stored.keys()):
-        free = name in FREE or name.split(".")[0] in FREE_SECTIONS
         measured = name == "data.std" and ours.get(name) == -1
-        if not free and not measured and ours.get(name) != stored.get(name):
+        if not is_free(name) and not measured and ours.get(name) != stored.get(name):
             found.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
     return found

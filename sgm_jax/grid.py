@@ -10,8 +10,8 @@ GAP_PX = 2
 ZOOM = 2
 
 
-def save_grid(path: Path, images: np.ndarray) -> None:
-    """Write images ``[N, H, W, C]`` on the scale 0..255 as one PNG, nearly square, row by row.
+def save_grid(path: Path, images: np.ndarray, *, columns: int | None = None) -> None:
+    """Write images ``[N, H, W, C]`` on the scale 0..255 as one PNG, row by row, nearly square.
 
     Grey stands for charge, white for none, and each image is stretched to its own maximum, as in
     the paper's figures: the smallest deposits show.
@@ -19,7 +19,7 @@ def save_grid(path: Path, images: np.ndarray) -> None:
     grey = np.clip(np.asarray(images, np.float32).mean(axis=-1), 0, 255)
     grey = grey / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
     count, height, width = grey.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + GAP_PX) + GAP_PX, columns * (width + GAP_PX) + GAP_PX), 0.4)
     for i, image in enumerate(grey):

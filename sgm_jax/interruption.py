@@ -14,7 +14,10 @@ class Interrupted(RuntimeError):
 
 
 class Stop:
-    """Turns SIGTERM and SIGINT into a request that the loop honours at the next step."""
+    """Turns SIGTERM and SIGINT into a request that the loop honours after the step it is in.
+
+    Asked twice, it leaves at once: the newest checkpoint is what remains.
+    """
 
     def __init__(self) -> None:
         """Nothing was requested yet."""
@@ -36,5 +39,7 @@ class Stop:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if self.requested:
+            raise KeyboardInterrupt("asked to stop twice: leaving without saving")
         self.requested = True
         self.name = signal.Signals(number).name

@@ -13,6 +13,7 @@ Any field of the config can be overridden: --config.training.batch_size=64
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def main(argv: list[str]) -> None:
     to_terminal()
     try:
         _run(_CONFIG.value)
+    except KeyboardInterrupt:
+        LOGGER.error("interrupted; the same command goes on from what is saved")
+        sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
         if _DEBUG.value:
             raise

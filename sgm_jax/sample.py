@@ -18,7 +18,7 @@ import numpy as np
 import tqdm
 
 from sgm_jax import checkpoints, objective, parallel, workdir
-from sgm_jax.config import differences, flatten
+from sgm_jax.config import differences, flatten, is_free
 from sgm_jax.data import from_model, to_uint8
 from sgm_jax.grid import save_grid
 from sgm_jax.log import LOGGER
@@ -120,7 +120,6 @@ def sample(
     sampler = objective.sampler(config, goal.sde)
     drawer = Drawer(goal, sampler, batch_size=config.eval.batch_size, seed=config.seed)
     step = newest_step(run) if checkpoint is None else checkpoint
-    params = parallel.replicate(load_ema(config, goal, run, step))
 
     folder = Path(out) if out else Path(run) / "samples" / f"step_{step:06d}"
     recipe = {
@@ -129,8 +128,16 @@ def sample(
         "num_samples": count,
         "seed": config.seed,
         "network_evaluations": sampler.nfe,
-        "config": {k: v for k, v in flatten(config).items() if not k.startswith("simulation.")},
+        "config": {
+            name: value
+            for name, value in flatten(config).items()
+            if name.startswith("sampling.") or not is_free(name)
+        },
     }
+    if _is_done(folder, recipe):
+        LOGGER.info("these %d images are already in %s", count, folder)
+        return folder
+    params = parallel.replicate(load_ema(config, goal, run, step))
     parts = _claim(folder, recipe)
     seconds = _draw_missing(drawer, params, parts, count)
     if parallel.is_main():
@@ -183,16 +190,31 @@ def load_ema(
     return checkpoints.load(run, step, like).ema_params
 
 
+def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
+    """Tell whether the folder holds the samples of this recipe.
+
+    Raises:
+        ValueError: if it holds those of another recipe.
+    """
+    if not (folder / "recipe.json").exists():
+        return False
+    there = json.loads((folder / "recipe.json").read_text())
+    other = sorted(name for name in recipe if recipe[name] != there.get(name))
+    if other:
+        raise ValueError(
+            f"{folder} holds samples with another {', '.join(other)}; choose --samples_dir"
+        )
+    return True
+
+
 def _claim(folder: Path, recipe: dict[str, Any]) -> Path:
     """Return the folder for finished batches, which belongs to this recipe alone.
 
     Raises:
-        ValueError: if the folder holds samples, or parts of them, of another recipe.
+        ValueError: if the folder holds parts of other samples.
     """
     parts = folder / "parts"
     note = parts / "recipe.json"
-    if (folder / "samples.npz").exists():
-        raise ValueError(f"{folder} holds samples already; choose another --samples_dir")
     if note.exists() and json.loads(note.read_text()) != recipe:
         raise ValueError(f"{folder} holds parts of other samples; choose another --samples_dir")
     if parallel.is_main():

@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 
 from sgm_jax import objective, parallel, workdir
-from sgm_jax.checkpoints import Checkpoints
+from sgm_jax.checkpoints import Checkpoints, steps
 from sgm_jax.data import Batches, Images, data_std, open_images, prefetch
 from sgm_jax.interruption import Interrupted, Stop
 from sgm_jax.log import LOGGER, to_file
@@ -105,11 +105,10 @@ def with_measured_std(
     """Return the configuration with the pixels' standard deviation, kept from the first start."""
     config = config.copy_and_resolve_references()
     if config.training.objective == "edm" and config.data.std < 0:
-        stored = (workdir.read_config(run) or {}).get("data.std", -1.0)
-        known = stored if stored > 0 else data_std(images, centered=config.data.centered)
-        if known <= 0:
-            raise ValueError(f"all pixels of {config.data.train_path} have the same value")
-        config.data.std = float(known)
+        begun = workdir.read_config(run) if steps(run) else None
+        config.data.std = (
+            begun["data.std"] if begun else data_std(images, centered=config.data.centered)
+        )
     return config
 
 
@@ -163,6 +162,11 @@ def _loop(
 ) -> TrainState:
     training = config.training
     first, last, each = int(state.step), training.n_iters, training.n_jitted_steps
+    if (last - first) % each:
+        raise ValueError(
+            f"from step {first} to {last} config.training.n_jitted_steps {each} does not fit; "
+            "set it to 1"
+        )
     key = jax.random.fold_in(jax.random.key(config.seed), objective.TRAINING)
     step = first
 

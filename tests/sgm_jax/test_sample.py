@@ -93,5 +93,13 @@ def test_bad_requests_are_refused(trained, tmp_path):
         sample(config(**{"eval.batch_size": 9}), run, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     sample(config(), run, num_samples=1, out=tmp_path / "out")
-    with pytest.raises(ValueError, match="holds samples already"):
+    with pytest.raises(ValueError, match="holds samples with another num_samples"):
         sample(config(), run, num_samples=2, out=tmp_path / "out")
+
+
+def test_samples_that_are_there_are_not_drawn_again(trained, tmp_path):
+    run, config = trained
+    out = sample(config(), run, num_samples=1, out=tmp_path / "out")
+    before = (out / "samples.npz").stat().st_mtime_ns
+    assert sample(config(), run, num_samples=1, out=tmp_path / "out") == out
+    assert (out / "samples.npz").stat().st_mtime_ns == before
