@@ -17,12 +17,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.test_path = "data/demo/test/larcv_png_64"
     config.simulation.num_train = 6000
     config.simulation.num_test = 500
-    config.training.n_iters = 1000
+    config.training.batch_size = 16
+    config.training.n_iters = 1500
     config.training.log_freq = 20
     config.training.eval_freq = 250
-    config.training.snapshot_freq = 250
+    config.training.snapshot_freq = 500
+    config.training.snapshot_freq_for_preemption = 250
+    config.optim.lr = 2e-3
+    config.optim.warmup = 100
     config.model.nf = 16
     config.model.num_res_blocks = 1
+    config.model.attn_resolutions = (8,)
     config.eval.num_samples = 64
     config.eval.num_images = 256
     return config
