@@ -73,7 +73,8 @@ def _run(config: ml_collections.ConfigDict) -> None:
         return
 
     _start_jax()
-    run = Path(_WORKDIR.value or Path("runs") / Path(_CONFIG.config_filename).stem)
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    run = Path(_WORKDIR.value or Path("runs") / Path(name).stem)
     if _MODE.value == "train":
         from sgm_jax.train import train
 
