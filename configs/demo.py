@@ -1,8 +1,8 @@
 """All of it in ten minutes on two CPU cores: what ``make demo`` runs.
 
-    python -m sgm_jax.main --mode=simulate --config=configs/demo.py
-    python -m sgm_jax.main --config=configs/demo.py
-    python -m sgm_jax.main --mode=sample --config=configs/demo.py
+python -m sgm_jax.main --mode=simulate --config=configs/demo.py
+python -m sgm_jax.main --config=configs/demo.py
+python -m sgm_jax.main --mode=sample --config=configs/demo.py
 """
 
 import ml_collections
@@ -26,8 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.lr = 2e-3
     config.optim.warmup = 100
     config.model.nf = 16
-    config.model.num_res_blocks = 1
-    config.model.attn_resolutions = (8,)
+    config.model.ch_mult = (1, 2, 2)
     config.eval.num_samples = 64
     config.eval.num_images = 256
     return config

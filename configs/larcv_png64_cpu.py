@@ -1,8 +1,8 @@
 """The paper's images on two CPU cores: one channel, a small network, EDM preconditioning.
 
-    python -m sgm_jax.main --mode=simulate --config=configs/larcv_png64_cpu.py
-    python -m sgm_jax.main --config=configs/larcv_png64_cpu.py
-    python -m sgm_jax.main --mode=sample --config=configs/larcv_png64_cpu.py --num_samples=1000
+python -m sgm_jax.main --mode=simulate --config=configs/larcv_png64_cpu.py
+python -m sgm_jax.main --config=configs/larcv_png64_cpu.py
+python -m sgm_jax.main --mode=sample --config=configs/larcv_png64_cpu.py --num_samples=1000
 """
 
 import ml_collections
@@ -19,14 +19,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.num_channels = 1
     config.data.centered = False
 
-    # Noise prediction gives noise for the first thousand steps, EDM shows tracks after some hundred.
+    # Noise prediction draws noise for the first thousand steps, EDM tracks after a few hundred.
     training.objective = "edm"
     # Pixels span 0..1 with a standard deviation near 0.06, lit ones some 0.3: levels between 0.01,
     # where 8-bit images have their last digits, and a few times the largest pixel.
     training.p_mean = -1.5
     training.p_std = 1.5
     training.batch_size = 64
-    training.n_iters = 8000
+    training.n_iters = 6000
     training.eval_freq = 500
     training.snapshot_freq = 1000
     training.snapshot_freq_for_preemption = 100
@@ -37,10 +37,10 @@ def get_config() -> ml_collections.ConfigDict:
 
     # 64x64 pixels become 32x32 with four channels.
     model.space_to_depth = 2
-    model.nf = 24
-    model.ch_mult = (1, 2, 2)
-    model.num_res_blocks = 2
-    model.attn_resolutions = (16,)
+    model.nf = 32
+    model.ch_mult = (1, 1, 2)
+    model.num_res_blocks = 1
+    model.attn_resolutions = (8,)
     model.dropout = 0.0
 
     # 35 evaluations; the largest level is several times the norm of an image.

@@ -1,54 +1,72 @@
-"""Measure the processor time of training, sampling and starting up on this machine.
+"""Measure what training, sampling, simulating and starting cost on this machine.
 
     python -m launch.benchmark                       # every line
     python -m launch.benchmark --only=tiny_training,import
 
+What is measured is what users run: the train step, the sampler and the command line themselves.
 Processor seconds count all threads, so neighbours on the machine disturb them less than wall time.
 The PyTorch figures are medians of score_sde_pytorch at commit cb1f359 with torch 2.13.0 (CPU, two
 threads, two cores of an AMD EPYC), for the same network, batch and step.
 """
 
+import json
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
+import ml_collections
+import numpy as np
 from absl import app, flags
 
-from sgm_jax.models.ncsnpp import NCSNpp
-from sgm_jax.sde import VPSDE, per_image
+from configs import larcv_png64
+from sgm_jax import objective, parallel
+from sgm_jax.sample import Drawer
+from sgm_jax.step import train_step
 
 _ONLY = flags.DEFINE_list("only", [], "lines to measure; every line if empty")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each line, after one that is not counted")
 
-
-class Case(NamedTuple):
-    """A network and the batch it is measured with."""
-
-    net: NCSNpp
-    batch: int
+SAMPLER_STEPS = 4
+SIMULATED_IMAGES = 1000
 
 
 class Line(NamedTuple):
-    """A measurement in processor seconds, beside what PyTorch took, if that is known."""
+    """A measurement in seconds, beside what PyTorch took, if that is known."""
 
     what: str
     seconds: float
     pytorch_seconds: float | None = None
 
 
-CASES: dict[str, Case] = {
-    "tiny": Case(NCSNpp(32, 1, 32, (1, 2, 2), 1, (16,)), batch=16),
-    "small": Case(NCSNpp(64, 1, 32, (1, 2, 2, 2), 2, (16,)), batch=16),
-    "paper": Case(NCSNpp(64, 3, 128, (1, 2, 2, 2), 4, (16,)), batch=2),
+# Networks by name: what differs from the paper's configuration, and the batch to measure with.
+CASES: dict[str, tuple[dict, int]] = {
+    "tiny": (
+        {"data.image_size": 32, "data.num_channels": 1, "model.nf": 32}
+        | {"model.ch_mult": (1, 2, 2), "model.num_res_blocks": 1},
+        16,
+    ),
+    "small": ({"data.num_channels": 1, "model.nf": 32, "model.num_res_blocks": 2}, 16),
+    "paper": ({}, 2),
 }
 PYTORCH_TRAINING = {"tiny": 1.51, "small": 6.84, "paper": 8.24}
 PYTORCH_SAMPLING = {"tiny": 0.27, "small": 1.71, "paper": 2.17}
+
+
+def case_config(name: str) -> ml_collections.ConfigDict:
+    """Return the configuration of the network called ``name``."""
+    overrides, batch = CASES[name]
+    config = larcv_png64.get_config()
+    config.update_from_flattened_dict(overrides)
+    config.training.batch_size = config.eval.batch_size = batch
+    config.model.num_scales = SAMPLER_STEPS
+    return config
 
 
 def processor_seconds(call: Callable[[], object], repeats: int) -> float:
@@ -62,74 +80,37 @@ def processor_seconds(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def start(case: Case) -> tuple[dict, jax.Array]:
-    """Return fresh parameters and a batch of noise to work on."""
-    shape = (case.batch, case.net.image_size, case.net.image_size, case.net.num_channels)
-    images = jax.random.normal(jax.random.key(1), shape)
-    params = jax.jit(case.net.init)(jax.random.key(0), images, jnp.ones((case.batch,)))["params"]
-    return params, images
-
-
-def training_step(net: NCSNpp, transform: optax.GradientTransformation) -> Callable:
-    """Return the compiled step of the paper: noise prediction, Adam, clipping, moving average."""
-    sde = VPSDE()
-
-    def loss(params, key, images):
-        t_key, z_key, dropout_key = jax.random.split(key, 3)
-        t = jax.random.uniform(t_key, (len(images),), minval=1e-5)
-        z = jax.random.normal(z_key, images.shape)
-        mean, std = sde.marginal_prob(images, t)
-        noisy, rngs = mean + per_image(std, z) * z, {"dropout": dropout_key}
-        out = net.apply({"params": params}, noisy, 999.0 * t, True, rngs=rngs)
-        return jnp.mean(jnp.square(out - z))
-
-    def step(state, key, images):
-        params, moments, average = state
-        grads = jax.grad(loss)(params, key, images)
-        updates, moments = transform.update(grads, moments, params)
-        params = optax.apply_updates(params, updates)
-        return params, moments, optax.incremental_update(params, average, 1e-4)
-
-    return jax.jit(step, donate_argnums=0)
-
-
 def time_training(name: str, repeats: int) -> Line:
     """Measure one update of the network called ``name``."""
-    case = CASES[name]
-    params, images = start(case)
-    transform = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(2e-4))
-    step = training_step(case.net, transform)
-    state = params, transform.init(params), jax.tree.map(jnp.copy, params)
+    config = case_config(name)
+    goal, size, batch = objective.build(config), config.data.image_size, config.training.batch_size
+    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
+    update = parallel.train_function(step)
+    state = parallel.replicate(objective.initial_state(config, goal))
+    images = np.random.default_rng(0).random((1, batch, size, size, config.data.num_channels))
+    stack = {"image": np.float32(images), "index": np.arange(batch, dtype=np.int32)[None]}
 
     def call() -> None:
         nonlocal state
-        state = jax.block_until_ready(step(state, jax.random.key(2), images))
+        state, metrics = update(state, jax.random.key(0), stack)
+        jax.block_until_ready((state, metrics))
 
-    what = f"{name}: training step, {case.batch} images"
-    return Line(what, processor_seconds(call, repeats), PYTORCH_TRAINING.get(name))
+    seconds = processor_seconds(call, repeats)
+    return Line(f"{name}: training step, {batch} images", seconds, PYTORCH_TRAINING.get(name))
 
 
 def time_sampling(name: str, repeats: int) -> Line:
     """Measure one Euler-Maruyama step of the network called ``name``."""
-    case = CASES[name]
-    params, images = start(case)
-    sde, dt = VPSDE(), -1.0 / 1000
-
-    @jax.jit
-    def step(x, key):
-        t = jnp.full((case.batch,), 0.5)
-        out = case.net.apply({"params": params}, x, 999.0 * t)
-        drift, diffusion = sde.sde(x, t)
-        score = -out / per_image(sde.marginal_prob(x, t)[1], x)
-        noise = jax.random.normal(key, x.shape)
-        g = per_image(diffusion, x)
-        return x + (drift - g**2 * score) * dt + g * (-dt) ** 0.5 * noise
+    config = case_config(name)
+    goal, batch = objective.build(config), config.eval.batch_size
+    drawer = Drawer(goal, objective.sampler(config, goal.sde), batch_size=batch, seed=0)
+    params = parallel.replicate(goal.init(jax.random.key(0)))
 
     def call() -> None:
-        jax.block_until_ready(step(images, jax.random.key(2)))
+        drawer.draw(params, 0, batch, progress=lambda done: None)
 
-    what = f"{name}: sampler step, {case.batch} images"
-    return Line(what, processor_seconds(call, repeats), PYTORCH_SAMPLING.get(name))
+    seconds = processor_seconds(call, repeats) / SAMPLER_STEPS
+    return Line(f"{name}: sampler step, {batch} images", seconds, PYTORCH_SAMPLING.get(name))
 
 
 def time_import(repeats: int) -> Line:
@@ -142,8 +123,54 @@ def time_import(repeats: int) -> Line:
     return Line("import sgm_jax", statistics.median(times))
 
 
+def time_simulation(repeats: int) -> Line:
+    """Measure the simulation of 1000 images: processor seconds of all its processes, one run."""
+    del repeats
+    with tempfile.TemporaryDirectory() as folder:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "sgm_jax.main", "--mode=simulate"),
+                *("--config=configs/larcv_png64.py", f"--workdir={folder}/images"),
+                f"--config.simulation.num_train={SIMULATED_IMAGES}",
+                "--config.simulation.num_test=0",
+            ],
+            capture_output=True,
+            check=True,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Line(f"simulate {SIMULATED_IMAGES} images, start included", seconds)
+
+
+def time_second_start(repeats: int) -> Line:
+    """Measure wall seconds from the command to the end of the first step, programs cached."""
+    with tempfile.TemporaryDirectory() as folder:
+        times = []
+        for run in range(repeats + 1):
+            times.append(_seconds_to_first_step(Path(folder), f"run{run}"))
+    return Line("second start of configs/demo.py (wall)", statistics.median(times[1:]))
+
+
+def _seconds_to_first_step(folder: Path, run: str) -> float:
+    np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (32, 64, 64), "uint8"))
+    command = [
+        *(sys.executable, "-m", "sgm_jax.main", "--config=configs/demo.py"),
+        *(f"--workdir={folder / run}", "--config.training.n_iters=1"),
+        *(f"--config.data.{name}_path={folder}/images.npy" for name in ("train", "test")),
+    ]
+    began = time.time()
+    subprocess.run(command, capture_output=True, check=True)
+    first = (folder / run / "metrics.jsonl").read_text().splitlines()[0]
+    return json.loads(first)["time"] - began
+
+
 def _lines() -> dict[str, Callable[[int], Line]]:
-    lines: dict[str, Callable[[int], Line]] = {"import": time_import}
+    lines: dict[str, Callable[[int], Line]] = {
+        "import": time_import,
+        "second_start": time_second_start,
+        "simulation": time_simulation,
+    }
     for name in CASES:
         lines[f"{name}_training"] = lambda repeats, name=name: time_training(name, repeats)
         lines[f"{name}_sampling"] = lambda repeats, name=name: time_sampling(name, repeats)
@@ -155,10 +182,10 @@ LINES = _lines()
 
 def table(lines: list[Line]) -> str:
     """Lay the measurements out in columns."""
-    rows = [f"{'processor seconds':<36}{'sgm_jax':>9}{'PyTorch':>9}"]
+    rows = [f"{'seconds, processor time':<42}{'sgm_jax':>9}{'PyTorch':>9}"]
     for line in lines:
         pytorch = "-" if line.pytorch_seconds is None else f"{line.pytorch_seconds:.2f}"
-        rows.append(f"{line.what:<36}{line.seconds:>9.3f}{pytorch:>9}")
+        rows.append(f"{line.what:<42}{line.seconds:>9.3f}{pytorch:>9}")
     return "\n".join(rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from sgm_jax.models.ncsnpp import check_model
+from sgm_jax.models.from_config import check_model
 from sgm_jax.samplers.predictor_corrector import PREDICTORS
 
 CHOICES: dict[str, tuple] = {

@@ -11,7 +11,8 @@ import ml_collections
 import optax
 
 from sgm_jax import losses, step
-from sgm_jax.models.ncsnpp import NCSNpp, ncsnpp_from_config
+from sgm_jax.models.from_config import ncsnpp_from_config
+from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.samplers.base import Sampler
 from sgm_jax.samplers.heun import Heun
 from sgm_jax.samplers.predictor_corrector import PREDICTORS, PredictorCorrector

@@ -60,9 +60,16 @@ def optimizer(
 
     return optax.chain(
         optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity(),
-        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
+        optax.add_decayed_weights(weight_decay, mask=_learnt) if weight_decay else optax.identity(),
         optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
         optax.scale_by_learning_rate(rate),
+    )
+
+
+def _learnt(params: Params) -> Params:
+    """Mark what is learnt: all but the random frequencies of the Fourier embedding, ``W``."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: not path or getattr(path[-1], "key", None) != "W", params
     )
 
 

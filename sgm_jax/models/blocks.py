@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from sgm_jax.models import resampling
-from sgm_jax.models.layers import GroupNorm, add_to_pixels, default_init, example_dropout
+from sgm_jax.models.layers import GroupNorm, default_init, example_dropout, spread
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -20,6 +20,7 @@ class Conv(nn.Module):
     Attributes:
         gain: factor of the output, taken into the weights, which are smaller than images.
         padding: pixels of zeros before and after each axis; "SAME" keeps the resolution.
+        after: linear map of the pixels between the convolution and the bias.
     """
 
     features: int
@@ -28,6 +29,7 @@ class Conv(nn.Module):
     gain: float = 1.0
     stride: int = 1
     padding: str | Sequence[tuple[int, int]] = "SAME"
+    after: Callable[[jax.Array], jax.Array] = lambda y: y
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -36,9 +38,10 @@ class Conv(nn.Module):
         shape = (self.width, self.width, x.shape[-1], self.features)
         kernel = self.param("kernel", default_init(self.init_scale), shape) * self.gain
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) * self.gain
-        y = convolve(x, kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
+        kernel = kernel.astype(self.dtype)
+        y = self.after(convolve(x, kernel, stride=self.stride, padding=self.padding))
         offset = jnp.broadcast_to(bias.astype(self.dtype), (x.shape[0], self.features))
-        return add_to_pixels(y, offset if shift is None else offset + shift)
+        return y + spread(offset if shift is None else offset + shift, y.shape[1])
 
 
 def convolve(
@@ -212,4 +215,10 @@ class ResidualBlock(nn.Module):
         if self.dense_shortcut:
             init = default_init(0.1)
             return nn.Dense(features, kernel_init=init, dtype=self.dtype, name="NIN_0")(x) * gain
-        return Conv(features, 1, gain=gain, dtype=self.dtype, name="Conv_2")(self._resample(x))
+        if self.resample == "up":
+            # Mixing channels and filtering pixels commute; the mixing is cheaper on fewer pixels.
+            return self._mix(features, gain, after=self._resample)(x)
+        return self._mix(features, gain)(self._resample(x))
+
+    def _mix(self, features: int, gain: float, **options) -> Conv:
+        return Conv(features, 1, gain=gain, dtype=self.dtype, name="Conv_2", **options)

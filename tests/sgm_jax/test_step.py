@@ -50,3 +50,14 @@ def test_average_agrees_with_the_original(path, prefix, rate):
         np.testing.assert_allclose(
             step.ema_decay(jnp.float32(n), rate), data[f"{prefix}_decay_used"][n - 1], rtol=1e-6
         )
+
+
+@pytest.mark.usefixtures("optax_promotion")
+def test_weights_decay_and_frozen_frequencies_do_not():
+    options = {"warmup": 0, "grad_clip": 1.0, "weight_decay": 0.1}
+    params = {"fourier": {"W": jnp.ones(3)}, "conv": {"kernel": jnp.ones(3)}}
+    transform = step.optimizer(**ADAM, **options)
+    zero = {"fourier": {"W": jnp.zeros(3)}, "conv": {"kernel": jnp.zeros(3)}}
+    updates, _ = transform.update(zero, transform.init(params), params)
+    np.testing.assert_array_equal(updates["fourier"]["W"], 0)
+    assert (updates["conv"]["kernel"] < 0).all()

@@ -6,7 +6,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp, check_model, ncsnpp_from_config
+from sgm_jax.models.from_config import check_model, ncsnpp_from_config
+from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp
 
 SMALL = {
     "image_size": 8,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sgm_jax.convert import from_torch, to_torch, torch_names
-from sgm_jax.models.ncsnpp import ncsnpp_from_config
+from sgm_jax.models.from_config import ncsnpp_from_config
 from tests.fixture_files import fixture_files
 from tests.torch_files import read_torch_file
 

@@ -1,0 +1,63 @@
+"""From a configuration to a network, or a refusal."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp
+
+# Options of the original that NCSN++ accepts and never reads, with the one value that is true.
+_FIXED = {"name": "ncsnpp", "normalization": "groupnorm", "attention_type": "ddpm", "conv_size": 3}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def ncsnpp_from_config(config: Any) -> NCSNpp:
+    """Build the network that ``config.model`` and ``config.data`` describe.
+
+    Raises:
+        ValueError: if an option is unknown or the sizes do not fit, naming the fix.
+    """
+    model, data = config.model, config.data
+    for field, value in _FIXED.items():
+        given = model.get(field, value)
+        if (given.lower() if isinstance(given, str) else given) != value:
+            raise ValueError(f"model.{field}={given!r} is unknown; known: {value}")
+    dtype = model.get("dtype", "float32")
+    if dtype not in _DTYPES:
+        raise ValueError(f"model.dtype={dtype!r} is unknown; known: {', '.join(_DTYPES)}")
+    return NCSNpp(
+        image_size=data.image_size,
+        num_channels=data.num_channels,
+        centered=data.centered,
+        nf=model.nf,
+        ch_mult=tuple(model.ch_mult),
+        num_res_blocks=model.num_res_blocks,
+        attn_resolutions=tuple(model.attn_resolutions),
+        dropout=model.dropout,
+        fir=model.fir,
+        fir_kernel=tuple(model.fir_kernel),
+        resamp_with_conv=model.resamp_with_conv,
+        skip_rescale=model.skip_rescale,
+        fourier_scale=model.fourier_scale,
+        conditional=model.conditional,
+        init_scale=model.init_scale,
+        scale_by_sigma=model.scale_by_sigma,
+        sigma_min=model.sigma_min,
+        sigma_max=model.sigma_max,
+        num_scales=model.num_scales,
+        space_to_depth=model.get("space_to_depth", 1),
+        dtype=_DTYPES[dtype],
+        **{field: getattr(model, field).lower() for field in OPTIONS},
+    )
+
+
+def check_model(config: Any) -> None:
+    """Refuse a config whose network cannot be built, before anything is compiled.
+
+    Raises:
+        ValueError: as ``ncsnpp_from_config``, or if the channels do not divide into groups.
+    """
+    net = ncsnpp_from_config(config)
+    shape = (1, net.image_size, net.image_size, net.num_channels)
+    jax.eval_shape(net.init, jax.random.key(0), jnp.zeros(shape), jnp.ones((1,)))
