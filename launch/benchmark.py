@@ -104,7 +104,7 @@ def time_sampling(name: str, repeats: int) -> Line:
     config = case_config(name)
     goal, batch = objective.build(config), config.eval.batch_size
     drawer = Drawer(goal, objective.sampler(config, goal.sde), batch_size=batch, seed=0)
-    params = parallel.replicate(goal.init(jax.random.key(0)))
+    params = parallel.replicate(jax.jit(goal.init)(jax.random.key(0)))
 
     def call() -> None:
         drawer.draw(params, 0, batch, progress=lambda done: None)

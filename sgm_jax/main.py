@@ -12,6 +12,7 @@ Modes, with one example each:
 Any field of the config can be overridden: --config.training.batch_size=64
 """
 
+import gc
 import os
 import signal
 import sys
@@ -92,12 +93,16 @@ def _start_jax() -> None:
     # On CPU every program read back from that cache prints an error line about instruction sets
     # that its own compiler chose ("prefer-no-gather"); real errors come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Tracing a network makes a million objects and no garbage; looking for it takes a second.
+    gc.set_threshold(200_000, 20, 100)
     import jax
 
     from sgm_jax.numerics import check_jax
 
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache/sgm_jax/xla"))
+        # Small programs too: a start has sixty of them.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     check_jax()
 
 

@@ -47,7 +47,7 @@ class Objective:
         """Return fresh network parameters."""
         size, channels = self.net.image_size, self.net.num_channels
         image, label = jnp.zeros((1, size, size, channels)), jnp.ones(1)
-        return jax.jit(self.net.init)(key, image, label)["params"]
+        return self.net.init(key, image, label)["params"]
 
 
 def build(config: ml_collections.ConfigDict) -> Objective:
@@ -132,8 +132,12 @@ def optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation
 
 def initial_state(config: ml_collections.ConfigDict, goal: Objective) -> step.TrainState:
     """Return the state before the first update; weights depend on the seed only."""
-    params = goal.init(jax.random.fold_in(jax.random.key(config.seed), INITIALISATION))
-    return step.initial_state(params, optimizer(config))
+
+    @jax.jit
+    def start(key: Array) -> step.TrainState:
+        return step.initial_state(goal.init(key), optimizer(config))
+
+    return start(jax.random.fold_in(jax.random.key(config.seed), INITIALISATION))
 
 
 def sampler(config: ml_collections.ConfigDict, sde: SDE) -> Sampler:
