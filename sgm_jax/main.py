@@ -49,6 +49,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     to_terminal()
+    # Tracing a network makes a million objects and no garbage; looking for it takes a second.
+    gc.set_threshold(200_000, 20, 100)
     try:
         _run(_CONFIG.value)
     except KeyboardInterrupt:
@@ -93,8 +95,6 @@ def _start_jax() -> None:
     # On CPU every program read back from that cache prints an error line about instruction sets
     # that its own compiler chose ("prefer-no-gather"); real errors come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Tracing a network makes a million objects and no garbage; looking for it takes a second.
-    gc.set_threshold(200_000, 20, 100)
     import jax
 
     from sgm_jax.numerics import check_jax
