@@ -4,6 +4,8 @@
 for a restart, and every ``keep_every`` steps for good.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from orbax.checkpoint import checkpoint_managers
 from sgm_jax import parallel
 
 Tree = Any
+# The name that Orbax gives to the only item of a step.
+ITEM = "default"
 
 
 class Checkpoints:
@@ -48,7 +52,8 @@ class Checkpoints:
         Raises:
             ValueError: if the checkpoint does not hold such a state.
         """
-        return _restore(self._manager, step, like, self.folder)
+        with _fits(self.folder / str(step)):
+            return self._manager.restore(step, args=ocp.args.StandardRestore(_target(like)))
 
     def wait(self) -> None:
         """Return when everything saved is on disk; raise what went wrong while writing."""
@@ -80,17 +85,21 @@ def load(workdir: Path, step: int, like: Tree) -> Tree:
     if step not in steps(workdir):
         there = ", ".join(map(str, steps(workdir))) or "none"
         raise FileNotFoundError(f"{workdir} has no checkpoint of step {step}; there are: {there}")
-    folder = Path(workdir).absolute() / "checkpoints"
-    options = ocp.CheckpointManagerOptions(read_only=True)
-    with ocp.CheckpointManager(folder, options=options) as manager:
-        return _restore(manager, step, like, folder)
+    folder = Path(workdir).absolute() / "checkpoints" / str(step) / ITEM
+    with ocp.StandardCheckpointer() as checkpointer, _fits(folder):
+        return checkpointer.restore(folder, _target(like))
 
 
-def _restore(manager: ocp.CheckpointManager, step: int, like: Tree, folder: Path) -> Tree:
-    target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+def _target(like: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+
+
+@contextlib.contextmanager
+def _fits(folder: Path) -> Iterator[None]:
+    """Say which checkpoint it is that does not hold such a state."""
     try:
-        return manager.restore(step, args=ocp.args.StandardRestore(target))
+        yield
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"checkpoint {folder / str(step)} does not fit this config's network: {error}"
+            f"checkpoint {folder} does not fit this config's network: {error}"
         ) from error
