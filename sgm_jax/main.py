@@ -49,6 +49,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     to_terminal()
+    # Read when jax is imported, further down. On CPU every program read back from the compilation
+    # cache prints an error line about instruction sets that its own compiler chose
+    # ("prefer-no-gather"); real errors come as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Tracing a network makes a million objects and no garbage; looking for it takes a second.
     gc.set_threshold(200_000, 20, 100)
     try:
@@ -92,9 +96,6 @@ def _run(config: ml_collections.ConfigDict) -> None:
 
 def _start_jax() -> None:
     """Keep compiled programs between runs, and make sure of the numbers."""
-    # On CPU every program read back from that cache prints an error line about instruction sets
-    # that its own compiler chose ("prefer-no-gather"); real errors come as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     from sgm_jax.numerics import check_jax
