@@ -4,8 +4,8 @@ python -m sgm_jax.main --mode=simulate --config=configs/larcv_png64_cpu.py
 python -m sgm_jax.main --config=configs/larcv_png64_cpu.py
 python -m sgm_jax.main --mode=sample --config=configs/larcv_png64_cpu.py --num_samples=1000
 
-0.35 GFLOP an image, 0.9 M parameters: 1.06 steps/s, so 6000 steps in an hour and forty minutes (from
-the first 25 steps; not run to the end), and 0.14 s an image to draw.
+0.35 GFLOP an image, 0.9 M parameters: 1.06 steps/s, so 6000 steps in an hour and forty minutes
+(from the first 25 steps; not run to the end), and 0.14 s an image to draw.
 """
 
 import ml_collections
