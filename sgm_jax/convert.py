@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sgm_jax.models.ncsnpp import NCSNpp
 
@@ -19,16 +20,6 @@ def _abstract_params(net: NCSNpp) -> dict:
     """Return the parameter tree of the network with shapes in place of arrays."""
     image = jnp.zeros((1, net.image_size, net.image_size, net.num_channels))
     return jax.eval_shape(net.init, jax.random.key(0), image, jnp.ones((1,)))["params"]
-
-
-def _flatten(tree: Mapping, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
-    leaves = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            leaves |= _flatten(value, (*path, name))
-        else:
-            leaves[(*path, name)] = value
-    return leaves
 
 
 def _rank(path: tuple[str, ...]) -> tuple[int, int, bool]:
@@ -60,7 +51,7 @@ def _to_layout(path: tuple[str, ...], array: np.ndarray) -> np.ndarray:
 
 
 def _ordered(tree: Mapping) -> list[tuple[str, ...]]:
-    return sorted(_flatten(tree), key=_rank)
+    return sorted(flatten_dict(tree), key=_rank)
 
 
 def torch_names(net: NCSNpp) -> list[str]:
@@ -83,7 +74,7 @@ def torch_names(net: NCSNpp) -> list[str]:
 
 def to_torch(params: Mapping) -> dict[str, np.ndarray]:
     """Return parameters (or their gradients) under PyTorch's names, layouts and order."""
-    leaves = _flatten(params)
+    leaves = flatten_dict(params)
     return {
         _torch_name(path): _to_layout(path, np.asarray(leaves[path])) for path in _ordered(params)
     }
@@ -102,10 +93,10 @@ def from_torch(state: Mapping[str, np.ndarray], net: NCSNpp) -> dict:
     """
     tensors = {re.sub(r"^module\.", "", name): np.asarray(value) for name, value in state.items()}
     tensors.pop("sigmas", None)
-    expected = _flatten(_abstract_params(net))
+    expected = flatten_dict(_abstract_params(net))
     unused = set(tensors) - {_torch_name(path) for path in expected} - set(torch_names(net))
     problems = [f"unexpected: {name} {tensors[name].shape}" for name in sorted(unused)]
-    params: dict = {}
+    params = {}
     for path in sorted(expected, key=_rank):
         name, shape = _torch_name(path), expected[path].shape
         if name not in tensors:
@@ -117,16 +108,10 @@ def from_torch(state: Mapping[str, np.ndarray], net: NCSNpp) -> dict:
                 f"shape: {name} is {array.shape} in our layout, the network has {shape}"
             )
             continue
-        _place(params, path, jnp.asarray(array, jnp.float32))
+        params[path] = jnp.asarray(array, jnp.float32)
     if problems:
         raise ValueError(
             "the weights do not fit the network; is it the config they were trained with?\n  "
             + "\n  ".join(problems)
         )
-    return params
-
-
-def _place(tree: dict, path: tuple[str, ...], value: jax.Array) -> None:
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[path[-1]] = value
+    return unflatten_dict(params)

@@ -77,7 +77,7 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
         return
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "config.json", json.loads(json.dumps(config.to_dict())))
+    write_json(workdir / "config.json", config.to_dict())
     append_json(workdir / "provenance.jsonl", provenance())
 
 

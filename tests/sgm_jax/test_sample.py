@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -16,11 +17,9 @@ pytestmark = pytest.mark.usefixtures("optax_promotion")
 def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     write_images(folder)
-    with pytest.MonkeyPatch.context():
-        import jax
-
-        with jax.numpy_dtype_promotion("standard"):
-            train(tiny_config(folder, **request.param), folder / "run")
+    # A fixture of the module cannot use one of a test, so it relaxes the promotion itself.
+    with jax.numpy_dtype_promotion("standard"):
+        train(tiny_config(folder, **request.param), folder / "run")
 
     def config(**overrides):
         return tiny_config(folder, **request.param, **overrides)

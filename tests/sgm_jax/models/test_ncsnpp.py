@@ -8,15 +8,8 @@ import pytest
 
 from sgm_jax.models.from_config import check_model, ncsnpp_from_config
 from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp
+from tests.small_network import SMALL
 
-SMALL = {
-    "image_size": 8,
-    "num_channels": 1,
-    "nf": 8,
-    "ch_mult": (1, 2),
-    "num_res_blocks": 1,
-    "attn_resolutions": (4,),
-}
 MINI = SMALL | {"ch_mult": (1,), "attn_resolutions": (), "dropout": 0.2}
 LABELS = jnp.array([3.0, 400.0])
 COMBINATIONS = [

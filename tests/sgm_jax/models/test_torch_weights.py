@@ -7,15 +7,7 @@ import pytest
 
 from sgm_jax.convert import from_torch, to_torch, torch_names
 from sgm_jax.models.ncsnpp import NCSNpp
-
-SMALL = {
-    "image_size": 8,
-    "num_channels": 1,
-    "nf": 8,
-    "ch_mult": (1, 2),
-    "num_res_blocks": 1,
-    "attn_resolutions": (4,),
-}
+from tests.small_network import SMALL
 
 
 def weights(**options):
