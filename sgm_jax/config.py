@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from sgm_jax.models.from_config import check_model
+from sgm_jax.models.from_config import ncsnpp_from_config
 from sgm_jax.samplers.predictor_corrector import PREDICTORS
 
 CHOICES: dict[str, tuple] = {
@@ -88,7 +88,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
     _check_objective(fields)
     _check_steps(fields)
-    check_model(config)
+    ncsnpp_from_config(config)
 
 
 def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:

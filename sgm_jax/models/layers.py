@@ -56,6 +56,21 @@ def group_norm(
     return (wide * spread(slope, h) + spread(offset, h)).astype(x.dtype)
 
 
+def group_count(channels: int) -> int:
+    """Return how many groups of channels are normalised together.
+
+    Raises:
+        ValueError: if the channels do not divide into the groups.
+    """
+    groups = min(channels // 4, 32)
+    if groups == 0 or channels % groups:
+        raise ValueError(
+            f"GroupNorm: {channels} channels do not divide into {groups} groups;"
+            " take nf as a multiple of 4, and of 32 where a level has 128 channels or more"
+        )
+    return groups
+
+
 class GroupNorm(nn.Module):
     """Group normalisation with ``min(C / 4, 32)`` groups, followed by ``activation`` if given."""
 
@@ -63,21 +78,11 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalise ``[B, H, W, C]``.
-
-        Raises:
-            ValueError: if the channels do not divide into the groups.
-        """
+        """Normalise ``[B, H, W, C]``."""
         channels = x.shape[-1]
-        groups = min(channels // 4, 32)
-        if groups == 0 or channels % groups:
-            raise ValueError(
-                f"GroupNorm: {channels} channels do not divide into {groups} groups;"
-                " take nf as a multiple of 4, and of 32 where a level has 128 channels or more"
-            )
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        y = group_norm(x, scale, bias, groups=groups)
+        y = group_norm(x, scale, bias, groups=group_count(channels))
         return y if self.activation is None else self.activation(y)
 
 

@@ -24,22 +24,8 @@ from sgm_jax.models.blocks import (
 )
 from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
 from sgm_jax.models.layers import GroupNorm, default_init
+from sgm_jax.models.options import ACTIVATIONS, check_fields
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "swish": nn.swish,
-    "relu": nn.relu,
-    "elu": nn.elu,
-    "lrelu": lambda x: nn.leaky_relu(x, 0.2),
-}
-OPTIONS = {
-    "embedding_type": ("positional", "fourier"),
-    "nonlinearity": tuple(ACTIVATIONS),
-    "progressive": ("none", "output_skip", "residual"),
-    "progressive_combine": ("sum", "cat"),
-    "progressive_input": ("none", "input_skip", "residual"),
-    "resblock_type": ("biggan", "ddpm"),
-}
 
 Context = tuple[jax.Array | None, bool, jax.Array]
 
@@ -91,7 +77,7 @@ class NCSNpp(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
-        _check_fields(self)
+        check_fields(self)
         super().__post_init__()
 
     @nn.compact
@@ -289,33 +275,3 @@ class NCSNpp(nn.Module):
 
 def _name(place: Iterator[int], kind: str) -> str:
     return f"{next(place):03d}_{kind}"
-
-
-def _check_fields(net: NCSNpp) -> None:
-    """Refuse options that cannot work together, naming both numbers and the fix."""
-    for field, known in OPTIONS.items():
-        if getattr(net, field) not in known:
-            raise ValueError(
-                f"model.{field}={getattr(net, field)!r} is unknown; known: {', '.join(known)}"
-            )
-    if net.nf < 8 or net.nf % 4:
-        raise ValueError(f"model.nf={net.nf} must be a multiple of 4, at least 8 (GroupNorm)")
-    if not net.ch_mult or min(net.ch_mult) < 1 or net.num_res_blocks < 1:
-        raise ValueError(
-            f"model.ch_mult={tuple(net.ch_mult)}, model.num_res_blocks={net.num_res_blocks}:"
-            " a network needs levels with at least one block and nf channels each"
-        )
-    if not 0.0 <= net.dropout < 1.0:
-        raise ValueError(f"model.dropout={net.dropout} must lie in [0, 1)")
-    if net.fir and len(net.fir_kernel) < 2:
-        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} needs two taps or more")
-    if net.space_to_depth < 1:
-        raise ValueError(f"model.space_to_depth={net.space_to_depth} must be 1 (off) or more")
-    halvings = len(net.ch_mult) - 1
-    divisor = net.space_to_depth * 2**halvings
-    if net.image_size < divisor or net.image_size % divisor:
-        raise ValueError(
-            f"data.image_size={net.image_size} must be a multiple of {divisor}"
-            f" (space_to_depth {net.space_to_depth}, halved {halvings} times by"
-            f" {len(net.ch_mult)} levels); crop or pad the images, or take fewer levels"
-        )

@@ -6,8 +6,9 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sgm_jax.models.from_config import check_model, ncsnpp_from_config
-from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp
+from sgm_jax.models.from_config import ncsnpp_from_config
+from sgm_jax.models.ncsnpp import NCSNpp
+from sgm_jax.models.options import OPTIONS, normalised_widths
 from tests.small_network import SMALL
 
 MINI = SMALL | {"ch_mult": (1,), "attn_resolutions": (), "dropout": 0.2}
@@ -199,7 +200,7 @@ def test_folding_starts_at_half_the_resolution_with_four_channels():
 @pytest.mark.parametrize("field", OPTIONS)
 def test_unknown_options_are_refused_with_the_known_ones(field):
     with pytest.raises(ValueError, match=f"model.{field}='nonsense'.*{OPTIONS[field][0]}"):
-        check_model(config(**{field: "nonsense"}))
+        ncsnpp_from_config(config(**{field: "nonsense"}))
 
 
 @pytest.mark.parametrize(
@@ -224,13 +225,20 @@ def test_unknown_options_are_refused_with_the_known_ones(field):
 )
 def test_impossible_configs_are_refused_with_the_fix(changes, message):
     with pytest.raises(ValueError, match=message):
-        check_model(config(**changes))
+        ncsnpp_from_config(config(**changes))
+
+
+@pytest.mark.parametrize("changes", [*COMBINATIONS, *OTHERS], ids=str)
+def test_the_widths_that_are_checked_are_those_of_the_network(changes):
+    net = NCSNpp(**SMALL | {"ch_mult": (1, 3, 2), "num_res_blocks": 2, "nf": 12} | changes)
+    leaves = jax.tree_util.tree_leaves_with_path(random_weights(net))
+    scales = {leaf.size for path, leaf in leaves if "'scale'" in jax.tree_util.keystr(path)}
+    assert scales == set(normalised_widths(net))
 
 
 def test_options_of_the_original_are_read_whatever_their_case():
     changes = {"resblock_type": "BigGAN", "nonlinearity": "Swish", "normalization": "GroupNorm"}
     net = ncsnpp_from_config(config(**changes))
-    check_model(config(**changes))
     assert (net.resblock_type, net.nonlinearity) == ("biggan", "swish")
 
 
