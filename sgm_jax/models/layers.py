@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
 
 _DRAWS = 1 << 16
 
@@ -99,7 +100,9 @@ def example_dropout(x: jax.Array, key: jax.Array, example: jax.Array, *, rate: f
     size = x[0].size
 
     def draw(number: jax.Array) -> jax.Array:
-        words = jax.random.bits(jax.random.fold_in(key, number), ((size + 1) // 2,), jnp.uint32)
+        # The generator behind jax.random.bits, which would throw half of its words away.
+        own = jax.random.key_data(jax.random.fold_in(key, number))
+        words = threefry_2x32(own, jnp.arange((size + 1) // 2, dtype=jnp.uint32))
         return jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
 
     mask = jax.vmap(draw)(example).reshape(x.shape) < jnp.uint16(kept)
