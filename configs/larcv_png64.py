@@ -54,6 +54,9 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.method = "pc"
     sampling.predictor = "euler_maruyama"
     sampling.corrector = "none"
+    # Correction steps before each prediction, and how long they are.
+    sampling.n_steps_each = 1
+    sampling.snr = 0.16
     sampling.noise_removal = True
     sampling.probability_flow = False
     sampling.num_steps = 18

@@ -11,15 +11,17 @@ from typing import Any
 import ml_collections
 
 from sgm_jax.models.from_config import ncsnpp_from_config
-from sgm_jax.samplers.predictor_corrector import PREDICTORS
+from sgm_jax.samplers.correctors import CORRECTORS
+from sgm_jax.samplers.predictors import PREDICTORS, check_predictor
+from sgm_jax.sde import SDES
 
 CHOICES: dict[str, tuple] = {
-    "training.sde": ("vpsde",),
+    "training.sde": tuple(SDES),
     "training.continuous": (True,),
     "training.objective": ("noise", "edm"),
     "sampling.method": ("pc", "heun"),
     "sampling.predictor": tuple(PREDICTORS),
-    "sampling.corrector": ("none",),
+    "sampling.corrector": ("none", *CORRECTORS),
     "data.num_channels": (1, 3),
     "data.scaling": ("none", "per_image"),
     "data.uniform_dequantization": (False,),
@@ -37,6 +39,7 @@ AT_LEAST_ONE = (
     "training.batch_size",
     "training.n_jitted_steps",
     "sampling.num_steps",
+    "sampling.n_steps_each",
     "eval.batch_size",
     "eval.num_samples",
     "eval.num_images",
@@ -46,12 +49,17 @@ POSITIVE = (
     "training.p_std",
     "sampling.sigma_min",
     "sampling.rho",
+    "sampling.snr",
     "model.beta_min",
     "optim.lr",
     "optim.eps",
 )
 FRACTIONS = ("model.dropout", "model.ema_rate", "optim.beta1", "optim.beta2")
-ASCENDING = (("model.beta_min", "model.beta_max"), ("sampling.sigma_min", "sampling.sigma_max"))
+ASCENDING = (
+    ("model.beta_min", "model.beta_max"),
+    ("model.sigma_min", "model.sigma_max"),
+    ("sampling.sigma_min", "sampling.sigma_max"),
+)
 # What may change between two starts of one run: how long and how closely it is watched.
 FREE = (
     *FREQUENCIES,
@@ -88,6 +96,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
     _check_objective(fields)
     _check_steps(fields)
+    check_predictor(
+        PREDICTORS[fields["sampling.predictor"]],
+        SDES[fields["training.sde"]],
+        probability_flow=fields["sampling.probability_flow"],
+    )
     ncsnpp_from_config(config)
 
 

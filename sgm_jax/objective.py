@@ -14,10 +14,12 @@ from sgm_jax import losses, step
 from sgm_jax.models.from_config import ncsnpp_from_config
 from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.samplers.base import Sampler
+from sgm_jax.samplers.correctors import CORRECTORS
 from sgm_jax.samplers.heun import Heun
-from sgm_jax.samplers.predictor_corrector import PREDICTORS, PredictorCorrector
+from sgm_jax.samplers.predictor_corrector import PredictorCorrector
+from sgm_jax.samplers.predictors import PREDICTORS
 from sgm_jax.score import NetworkFn, denoiser_score, edm_denoiser, noise_score
-from sgm_jax.sde import SDE, VPSDE, Array, ScoreFn
+from sgm_jax.sde import SDE, SDES, VESDE, Array, ScoreFn
 
 Params = Any
 
@@ -52,8 +54,7 @@ class Objective:
 
 def build(config: ml_collections.ConfigDict) -> Objective:
     """Return the objective of a checked configuration; ``data.std`` must be known for EDM."""
-    model = config.model
-    sde = VPSDE(model.num_scales, beta_min=model.beta_min, beta_max=model.beta_max)
+    sde = sde_from_config(config)
     net = ncsnpp_from_config(config)
     if config.training.objective == "edm":
         # The preconditioned input is centred already, whatever range the images have.
@@ -77,6 +78,14 @@ def build(config: ml_collections.ConfigDict) -> Objective:
         return score_of(predicting(params))
 
     return Objective(net, sde, loss_of(dropping), loss_of(predicting), score)
+
+
+def sde_from_config(config: ml_collections.ConfigDict) -> SDE:
+    """Return the SDE that ``config.training.sde`` names, with its constants in ``config.model``."""
+    model, kind = config.model, SDES[config.training.sde]
+    if kind is VESDE:
+        return VESDE(model.num_scales, sigma_min=model.sigma_min, sigma_max=model.sigma_max)
+    return kind(model.num_scales, beta_min=model.beta_min, beta_max=model.beta_max)
 
 
 def _noise_prediction(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callable]:
@@ -155,6 +164,11 @@ def sampler(config: ml_collections.ConfigDict, sde: SDE) -> Sampler:
         sde,
         config.model.num_scales,
         predictor=PREDICTORS[sampling.predictor],
+        corrector=CORRECTORS.get(sampling.corrector),
+        corrector_steps=sampling.n_steps_each,
+        snr=sampling.snr,
+        # The original's last times: below them the scores of VP and sub-VP diverge.
+        eps=1e-5 if isinstance(sde, VESDE) else 1e-3,
         noise_removal=sampling.noise_removal,
         probability_flow=sampling.probability_flow,
     )

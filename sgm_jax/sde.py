@@ -73,6 +73,10 @@ class SDE(abc.ABC):
         dt = 1.0 / self.num_scales
         return drift * dt, diffusion * dt**0.5
 
+    def langevin_alpha(self, t: Array) -> Array:
+        """Return the factor of a corrector's step size: 1 unless images are scaled, ``[B]``."""
+        return jnp.ones_like(t)
+
     def reverse(self, score_fn: ScoreFn, probability_flow: bool = False) -> "ReverseSDE":
         """Return the reverse-time SDE (eq. 6), or its probability-flow ODE (eq. 13)."""
         return ReverseSDE(self, score_fn, probability_flow)
@@ -123,6 +127,15 @@ class _LinearBeta(SDE):
         """Return a(t), ``[B]``."""
         return jnp.exp(self.log_mean_coeff(t))
 
+    def grid_beta(self, t: Array) -> Array:
+        """Return DDPM's beta at the grid point below t, ``[B]``."""
+        betas = jnp.linspace(self.beta_min, self.beta_max, self.num_scales) / self.num_scales
+        return betas[self._grid_index(t)]
+
+    def langevin_alpha(self, t: Array) -> Array:
+        """Return DDPM's alpha, one minus beta, ``[B]``; sub-VP shares it (the original fails)."""
+        return 1.0 - self.grid_beta(t)
+
     def _time_at_integral(self, integral: Array) -> Array:
         # The root of 0.5 slope t^2 + beta_min t = integral, in the form that does not cancel.
         slope = self.beta_max - self.beta_min
@@ -148,8 +161,7 @@ class VPSDE(_LinearBeta):
 
     def discretize(self, x: Array, t: Array) -> tuple[Array, Array]:
         """Return DDPM's step (eq. 10) at the grid point below t."""
-        betas = jnp.linspace(self.beta_min, self.beta_max, self.num_scales) / self.num_scales
-        beta = betas[self._grid_index(t)]
+        beta = self.grid_beta(t)
         # sqrt(1 - beta) - 1, in the form that does not cancel.
         shrink = -beta / (1 + jnp.sqrt(1 - beta))
         return per_image(shrink, x) * x, jnp.sqrt(beta)
@@ -204,11 +216,18 @@ class VESDE(SDE):
 
     def discretize(self, x: Array, t: Array) -> tuple[Array, Array]:
         """Return SMLD's step (eq. 8) at the grid point below t."""
+        sigma, below = self.grid_sigmas(t)
+        return jnp.zeros_like(x), jnp.sqrt(sigma**2 - below**2)
+
+    def grid_sigmas(self, t: Array) -> tuple[Array, Array]:
+        """Return SMLD's noise level at the grid point below t and the one before, ``[B]`` each."""
         ends = jnp.log(jnp.array([self.sigma_min, self.sigma_max]))
         sigmas = jnp.exp(jnp.linspace(ends[0], ends[1], self.num_scales))
         index = self._grid_index(t)
-        below = jnp.where(index == 0, 0.0, sigmas[index - 1])
-        return jnp.zeros_like(x), jnp.sqrt(sigmas[index] ** 2 - below**2)
+        return sigmas[index], jnp.where(index == 0, 0.0, sigmas[index - 1])
 
     def _log_ratio(self) -> Array:
         return jnp.log(self.sigma_max / self.sigma_min)
+
+
+SDES: dict[str, type[SDE]] = {"vpsde": VPSDE, "subvpsde": SubVPSDE, "vesde": VESDE}

@@ -4,37 +4,29 @@ The paper draws its images with the Euler-Maruyama predictor, no corrector, 1000
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from sgm_jax.samplers.base import START, Sampler, State, StepNoise, step_noise
-from sgm_jax.sde import Array, ReverseSDE, ScoreFn, per_image
-
-Predictor = Callable[..., tuple[Array, Array]]
-
-
-def euler_maruyama(
-    reverse: ReverseSDE, x: Array, t: Array, *, z: Array, num_steps: int
-) -> tuple[Array, Array]:
-    """Return x and its mean after one Euler-Maruyama step from time t ``[B]`` with noise z.
-
-    The step is ``1 / num_steps`` whatever the grid's end, as in the original.
-    """
-    drift, diffusion = reverse.sde(x, t)
-    x_mean = x - drift / num_steps
-    return x_mean + per_image(diffusion, x) * num_steps**-0.5 * z, x_mean
-
-
-PREDICTORS: dict[str, Predictor] = {"euler_maruyama": euler_maruyama}
+from sgm_jax.samplers.correctors import Corrector
+from sgm_jax.samplers.predictors import (
+    Predictor,
+    check_predictor,
+    euler_maruyama,
+    no_prediction,
+)
+from sgm_jax.sde import Array, ScoreFn
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictorCorrector(Sampler):
-    """Steps of a predictor on a uniform grid of times from 1 to ``eps``.
+    """Corrections and a prediction at every time of a uniform grid from 1 to ``eps``.
 
     Attributes:
         predictor: one update of the reverse process.
+        corrector: Langevin step at one time; None makes none.
+        corrector_steps: how many of them come before each prediction.
+        snr: how long a corrector's step is.
         eps: the last time; below it the score of the VP SDE diverges.
         noise_removal: return the mean of the last step, without the noise that step adds.
         probability_flow: follow the ODE instead of the SDE.
@@ -42,15 +34,23 @@ class PredictorCorrector(Sampler):
     """
 
     predictor: Predictor = euler_maruyama
+    corrector: Corrector | None = None
+    corrector_steps: int = 1
+    snr: float = 0.16
     eps: float = 1e-3
     noise_removal: bool = True
     probability_flow: bool = False
     noise: StepNoise = step_noise
 
+    def __post_init__(self):
+        check_predictor(self.predictor, type(self.sde), self.probability_flow)
+
     @property
     def nfe(self) -> int:
-        """One network evaluation a step."""
-        return self.num_steps
+        """The evaluations that are made; the original counts a corrector that is not there."""
+        corrections = 0 if self.corrector is None else self.corrector_steps
+        predictions = 0 if self.predictor is no_prediction else 1
+        return self.num_steps * (corrections + predictions)
 
     def start(self, keys: Array, shape: tuple[int, ...]) -> State:
         """Return noise at time 1."""
@@ -61,6 +61,11 @@ class PredictorCorrector(Sampler):
         """Return x and its mean one step nearer to the data."""
         x, _ = state
         t = jnp.broadcast_to(jnp.linspace(1.0, self.eps, self.num_steps)[i], x.shape[:1])
+        if self.corrector is not None:
+            for j in range(self.corrector_steps):
+                # Predictions use the numbers below num_steps.
+                z = self.noise(keys, (1 + j) * self.num_steps + i, x.shape)
+                x, _ = self.corrector(self.sde, score_fn, x, t, z=z, snr=self.snr)
         reverse = self.sde.reverse(score_fn, self.probability_flow)
         return self.predictor(
             reverse, x, t, z=self.noise(keys, i, x.shape), num_steps=self.num_steps

@@ -7,9 +7,11 @@ from ml_collections import config_dict
 
 from sgm_jax.config import check, differences, flatten, simulated_folder
 from sgm_jax.objective import build
+from sgm_jax.sde import SDES
 from tests.tiny_run import EDM, tiny_config
 
-CONFIGS = sorted(path.stem for path in Path("configs").glob("[a-z]*.py"))
+# The generator's; the evaluator's networks have their own.
+CONFIGS = sorted({path.stem for path in Path("configs").glob("[a-z]*.py")} - {"ssnet"})
 
 
 def _load(name):
@@ -52,7 +54,10 @@ def test_the_papers_configuration_has_the_values_of_its_run():
         ("training.log_freq", 0, "at least 1"),
         ("sampling.method", "ddim", "can be: 'pc', 'heun'"),
         ("sampling.predictor", "euler", "euler_maruyama"),
-        ("sampling.corrector", "langevin", "none"),
+        ("sampling.corrector", "leapfrog", "none"),
+        ("training.sde", "ddpm", "vpsde"),
+        ("sampling.snr", 0.0, "above 0"),
+        ("sampling.n_steps_each", 0, "at least 1"),
         ("sampling.sigma_min", 100.0, "below config.sampling.sigma_max, 80.0"),
         ("data.num_channels", 2, "1, 3"),
         ("data.scaling", "log", "per_image"),
@@ -114,3 +119,27 @@ def test_flatten_is_what_json_gives_back(tmp_path):
     flat = flatten(tiny_config(tmp_path))
     assert flat["model.ch_mult"] == [1] and flat["seed"] == 42
     assert flat == flatten(config_dict.ConfigDict(tiny_config(tmp_path).to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("sde", "flow", "message"),
+    [("subvpsde", False, "not for SubVPSDE"), ("vpsde", True, "cannot follow")],
+)
+def test_ancestral_sampling_is_refused_where_it_is_not_defined(sde, flow, message, tmp_path):
+    config = tiny_config(tmp_path)
+    config.training.sde, config.sampling.probability_flow = sde, flow
+    config.sampling.predictor = "ancestral_sampling"
+    with pytest.raises(ValueError, match=message):
+        check(config)
+
+
+@pytest.mark.parametrize("name", SDES)
+def test_the_sde_is_the_one_named_with_the_constants_of_the_model(name, tmp_path):
+    config = tiny_config(tmp_path)
+    config.training.sde = name
+    config.model.update(beta_min=0.2, beta_max=15.0, sigma_min=0.03, sigma_max=40.0)
+    check(config)
+    sde = build(config).sde
+    assert type(sde) is SDES[name] and sde.num_scales == config.model.num_scales
+    given = {"beta_min": 0.2, "beta_max": 15.0, "sigma_min": 0.03, "sigma_max": 40.0}
+    assert all(getattr(sde, field, value) == value for field, value in given.items())

@@ -5,19 +5,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgm_jax.samplers.base import START, image_keys
+from sgm_jax.samplers.base import image_keys
+from sgm_jax.samplers.correctors import annealed_langevin, langevin
 from sgm_jax.samplers.heun import Heun, edm_noise_levels
-from sgm_jax.samplers.predictor_corrector import PredictorCorrector, euler_maruyama
-from sgm_jax.score import noise_score
-from sgm_jax.sde import VESDE, VPSDE, per_image
-from tests.fixture_files import fixture_files
-from tests.toy_network import toy_network
+from sgm_jax.samplers.predictor_corrector import PredictorCorrector
+from sgm_jax.samplers.predictors import ancestral_sampling, no_prediction, reverse_diffusion
+from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
 
 SAMPLERS = {
     "euler_maruyama": PredictorCorrector(VPSDE(), 1000),
     "probability_flow": PredictorCorrector(VPSDE(), 1000, probability_flow=True),
+    "reverse_diffusion": PredictorCorrector(VPSDE(), 1000, predictor=reverse_diffusion),
+    "ancestral": PredictorCorrector(VPSDE(), 1000, predictor=ancestral_sampling),
+    "ancestral_ve": PredictorCorrector(VESDE(), 1000, predictor=ancestral_sampling, eps=1e-5),
+    "langevin": PredictorCorrector(VPSDE(), 1000, corrector=langevin, snr=0.05),
+    "langevin_sub_vp": PredictorCorrector(SubVPSDE(), 1000, corrector=langevin, snr=0.05),
+    "annealed_ve": PredictorCorrector(
+        VESDE(), 1000, predictor=reverse_diffusion, corrector=annealed_langevin, snr=0.05, eps=1e-5
+    ),
     "heun": Heun(VPSDE(), 64),
     "heun_ve": Heun(VESDE(), 64, sigma_max=50.0),
+}
+
+SHORT = {
+    "euler_maruyama": PredictorCorrector(VPSDE(20), 20),
+    "corrected": PredictorCorrector(
+        VPSDE(20), 20, predictor=reverse_diffusion, corrector=langevin, corrector_steps=2
+    ),
+    "heun": Heun(VPSDE(), 6),
 }
 
 
@@ -32,39 +47,6 @@ def _gaussian_score(sde, mean, std):
         return -(x - a * mean) / variance
 
     return score
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("path", fixture_files("sampler_steps*.npz"), ids=lambda p: p.stem)
-@pytest.mark.parametrize("prefix", ["em", "ve_em"])
-def test_step_agrees_with_the_original(path, prefix):
-    data = np.load(path)
-    sde = VESDE() if prefix == "ve_em" else VPSDE()
-    # The score is taken from the file: the original rounds its standard deviation near t = 0.
-    score = jnp.asarray(data["ve_score" if prefix == "ve_em" else "score"])
-    x, t, z = (jnp.asarray(data[k]) for k in ("x", "t", "z"))
-    got = euler_maruyama(sde.reverse(lambda x, t: score), x, t, z=z, num_steps=1000)
-    for value, name in zip(got, ("x", "x_mean"), strict=True):
-        np.testing.assert_allclose(value, data[f"{prefix}_{name}"], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("path", fixture_files("sampler_runs_*.npz"), ids=lambda p: p.stem)
-@pytest.mark.parametrize("denoise", [True, False])
-def test_whole_run_agrees_with_the_original(path, denoise, key):
-    data = np.load(path)
-    prior, noise = jnp.asarray(data["prior"]), jnp.asarray(data["noise"])
-    steps = int(path.stem.rsplit("_N")[1])
-
-    def stored(keys, step, shape):
-        return prior if isinstance(step, int) and step == START else noise[step]
-
-    sampler = PredictorCorrector(VPSDE(), steps, noise_removal=denoise, noise=stored)
-    score = noise_score(toy_network(data["abc"]), VPSDE())
-    images, nfe = sampler(_keys(key, prior.shape[0]), score, prior.shape)
-    want = data[f"euler_maruyama__none__denoise{int(denoise)}"]
-    np.testing.assert_allclose((images + 1) / 2, want, rtol=1e-3, atol=1e-4)
-    assert nfe == steps
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -87,9 +69,9 @@ def test_point_mass_samples_back_to_the_point(name, key):
     np.testing.assert_allclose(images, -0.4, atol=left)
 
 
-@pytest.mark.parametrize("name", ["euler_maruyama", "heun"])
+@pytest.mark.parametrize("name", SHORT)
 def test_image_depends_on_its_own_key_only(name, key):
-    sampler = {"euler_maruyama": PredictorCorrector(VPSDE(), 20), "heun": Heun(VPSDE(), 6)}[name]
+    sampler = SHORT[name]
     score = _gaussian_score(sampler.sde, mean=0.0, std=0.5)
     whole, _ = sampler(_keys(key, 5), score, (5, 4, 4, 1))
     tail, _ = sampler(_keys(key, 2, first=3), score, (2, 4, 4, 1))
@@ -97,9 +79,9 @@ def test_image_depends_on_its_own_key_only(name, key):
     assert jnp.abs(whole[0] - whole[1]).max() > 0.01
 
 
-@pytest.mark.parametrize("name", ["euler_maruyama", "heun"])
+@pytest.mark.parametrize("name", SHORT)
 def test_chunks_of_steps_equal_the_whole_run(name, key):
-    sampler = {"euler_maruyama": PredictorCorrector(VPSDE(), 20), "heun": Heun(VPSDE(), 6)}[name]
+    sampler = SHORT[name]
     score = _gaussian_score(sampler.sde, mean=0.0, std=0.5)
     keys, shape = _keys(key, 2), (2, 4, 4, 1)
     state = sampler.start(keys, shape)
@@ -109,16 +91,47 @@ def test_chunks_of_steps_equal_the_whole_run(name, key):
     np.testing.assert_allclose(sampler.finish(state), sampler(keys, score, shape).images, rtol=1e-6)
 
 
-def test_heun_counts_its_evaluations():
+@pytest.mark.parametrize(
+    ("sampler", "count"),
+    [
+        (Heun(VPSDE(), 18), 35),
+        (PredictorCorrector(VPSDE(), 7), 7),
+        (PredictorCorrector(VPSDE(), 7, corrector=annealed_langevin, corrector_steps=2), 21),
+        (PredictorCorrector(VPSDE(), 7, predictor=no_prediction, corrector=langevin), 7),
+        (PredictorCorrector(VPSDE(), 7, predictor=no_prediction), 0),
+    ],
+)
+def test_the_evaluations_reported_are_those_made(sampler, count):
     calls = []
 
     def counting(x, t):
         jax.debug.callback(lambda: calls.append(1))
         return -x
 
-    sampler = Heun(VPSDE(), 18)
     jax.block_until_ready(sampler(_keys(jax.random.key(0), 1), counting, (1, 2, 2, 1)).images)
-    assert len(calls) == sampler.nfe == 35
+    assert len(calls) == sampler.nfe == count
+
+
+@pytest.mark.parametrize(
+    ("sde", "flow", "message"),
+    [(SubVPSDE(), False, "not for SubVPSDE"), (VPSDE(), True, "cannot follow the probability")],
+)
+def test_ancestral_sampling_is_refused_where_it_is_not_defined(sde, flow, message):
+    with pytest.raises(ValueError, match=message):
+        PredictorCorrector(sde, 10, predictor=ancestral_sampling, probability_flow=flow)
+
+
+def test_a_corrector_alone_draws_from_the_distribution_it_is_at(key):
+    def score(x, t):
+        return -x
+
+    walk = PredictorCorrector(
+        VPSDE(), 300, predictor=no_prediction, corrector=langevin, snr=0.3, noise_removal=False
+    )
+    x, _ = walk(_keys(key, 64), score, (64, 8, 8, 1))
+    # Steps of 2 * 0.3^2 = 0.18 widen a standard normal by 1 / (1 - 0.18 / 2) in variance.
+    np.testing.assert_allclose(x.var(), 1 / (1 - 0.09), rtol=0.06)
+    np.testing.assert_allclose(x.mean(), 0.0, atol=0.03)
 
 
 def test_heun_converges_with_second_order(key):
