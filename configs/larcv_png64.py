@@ -50,7 +50,8 @@ def get_config() -> ml_collections.ConfigDict:
     training.tensorboard = False
 
     config.sampling = sampling = ml_collections.ConfigDict()
-    # "pc": the predictor on model.num_scales uniform steps; "heun": EDM's solver on num_steps.
+    # "pc": predictor and corrector on model.num_scales uniform times. Or, on num_steps noise levels
+    # from sigma_max down, "heun" (EDM's), "ddim", "dpm_solver" (++ 2M) or "dpm_solver_sde".
     sampling.method = "pc"
     sampling.predictor = "euler_maruyama"
     sampling.corrector = "none"
@@ -63,6 +64,10 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.sigma_min = 0.002
     sampling.sigma_max = 80.0
     sampling.rho = 7.0
+    # Where the levels lie: "edm" (rho), "log_snr", "time" or "quadratic" (in time).
+    sampling.grid = "edm"
+    # "ddim": the share of its noise drawn afresh; 0 follows the probability flow.
+    sampling.eta = 0.0
 
     config.eval = evaluate = ml_collections.ConfigDict()
     evaluate.batch_size = 128

@@ -12,14 +12,17 @@ import ml_collections
 
 from sgm_jax.models.from_config import ncsnpp_from_config
 from sgm_jax.samplers.correctors import CORRECTORS
+from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictors import PREDICTORS, check_predictor
+from sgm_jax.samplers.solvers import SOLVERS
 from sgm_jax.sde import SDES
 
 CHOICES: dict[str, tuple] = {
     "training.sde": tuple(SDES),
     "training.continuous": (True,),
     "training.objective": ("noise", "edm"),
-    "sampling.method": ("pc", "heun"),
+    "sampling.method": ("pc", *SOLVERS),
+    "sampling.grid": tuple(GRIDS),
     "sampling.predictor": tuple(PREDICTORS),
     "sampling.corrector": ("none", *CORRECTORS),
     "data.num_channels": (1, 3),
@@ -93,6 +96,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         _require(
             fields[low] < fields[high], low, fields, f"must be below config.{high}, {fields[high]}"
         )
+    _require(0 <= fields["sampling.eta"] <= 1, "sampling.eta", fields, "must lie in [0, 1]")
     _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
     _check_objective(fields)
     _check_steps(fields)

@@ -15,9 +15,10 @@ from sgm_jax.models.from_config import ncsnpp_from_config
 from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.samplers.base import Sampler
 from sgm_jax.samplers.correctors import CORRECTORS
-from sgm_jax.samplers.heun import Heun
+from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictor_corrector import PredictorCorrector
 from sgm_jax.samplers.predictors import PREDICTORS
+from sgm_jax.samplers.solvers import SOLVERS, NoiseLevelSampler
 from sgm_jax.score import NetworkFn, denoiser_score, edm_denoiser, noise_score
 from sgm_jax.sde import SDE, SDES, VESDE, Array, ScoreFn
 
@@ -152,10 +153,13 @@ def initial_state(config: ml_collections.ConfigDict, goal: Objective) -> step.Tr
 def sampler(config: ml_collections.ConfigDict, sde: SDE) -> Sampler:
     """Return the sampler that ``config.sampling`` names."""
     sampling = config.sampling
-    if sampling.method == "heun":
-        return Heun(
+    if sampling.method != "pc":
+        return NoiseLevelSampler(
             sde,
             sampling.num_steps,
+            solver=SOLVERS[sampling.method],
+            grid=GRIDS[sampling.grid],
+            eta=sampling.eta,
             sigma_min=sampling.sigma_min,
             sigma_max=sampling.sigma_max,
             rho=sampling.rho,

@@ -7,9 +7,9 @@ import pytest
 
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.samplers.correctors import annealed_langevin, langevin
-from sgm_jax.samplers.heun import Heun, edm_noise_levels
 from sgm_jax.samplers.predictor_corrector import PredictorCorrector
 from sgm_jax.samplers.predictors import ancestral_sampling, no_prediction, reverse_diffusion
+from sgm_jax.samplers.solvers import NoiseLevelSampler, ddim, dpm_solver, dpm_solver_sde
 from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
 
 SAMPLERS = {
@@ -23,8 +23,13 @@ SAMPLERS = {
     "annealed_ve": PredictorCorrector(
         VESDE(), 1000, predictor=reverse_diffusion, corrector=annealed_langevin, snr=0.05, eps=1e-5
     ),
-    "heun": Heun(VPSDE(), 64),
-    "heun_ve": Heun(VESDE(), 64, sigma_max=50.0),
+    "heun": NoiseLevelSampler(VPSDE(), 64),
+    "heun_ve": NoiseLevelSampler(VESDE(), 64, sigma_max=50.0),
+    "ddim": NoiseLevelSampler(VPSDE(), 512, solver=ddim),
+    "ddim_afresh": NoiseLevelSampler(VPSDE(), 512, solver=ddim, eta=1.0),
+    "dpm_solver": NoiseLevelSampler(VPSDE(), 64, solver=dpm_solver),
+    "dpm_solver_sub_vp": NoiseLevelSampler(SubVPSDE(), 64, solver=dpm_solver),
+    "dpm_solver_sde_ve": NoiseLevelSampler(VESDE(), 128, solver=dpm_solver_sde, sigma_max=50.0),
 }
 
 SHORT = {
@@ -32,7 +37,8 @@ SHORT = {
     "corrected": PredictorCorrector(
         VPSDE(20), 20, predictor=reverse_diffusion, corrector=langevin, corrector_steps=2
     ),
-    "heun": Heun(VPSDE(), 6),
+    "heun": NoiseLevelSampler(VPSDE(), 6),
+    "dpm_solver_sde": NoiseLevelSampler(VPSDE(), 6, solver=dpm_solver_sde),
 }
 
 
@@ -94,7 +100,8 @@ def test_chunks_of_steps_equal_the_whole_run(name, key):
 @pytest.mark.parametrize(
     ("sampler", "count"),
     [
-        (Heun(VPSDE(), 18), 35),
+        (NoiseLevelSampler(VPSDE(), 18), 35),
+        (NoiseLevelSampler(VPSDE(), 18, solver=dpm_solver), 18),
         (PredictorCorrector(VPSDE(), 7), 7),
         (PredictorCorrector(VPSDE(), 7, corrector=annealed_langevin, corrector_steps=2), 21),
         (PredictorCorrector(VPSDE(), 7, predictor=no_prediction, corrector=langevin), 7),
@@ -132,23 +139,3 @@ def test_a_corrector_alone_draws_from_the_distribution_it_is_at(key):
     # Steps of 2 * 0.3^2 = 0.18 widen a standard normal by 1 / (1 - 0.18 / 2) in variance.
     np.testing.assert_allclose(x.var(), 1 / (1 - 0.09), rtol=0.06)
     np.testing.assert_allclose(x.mean(), 0.0, atol=0.03)
-
-
-def test_heun_converges_with_second_order(key):
-    score = _gaussian_score(VPSDE(), mean=0.0, std=0.5)
-    exact = 0.5 / np.sqrt(80.0**2 + 0.5**2) * 80.0
-
-    def error(steps):
-        sampler = Heun(VPSDE(), steps)
-        images, _ = sampler(_keys(key, 1), score, (1, 8, 8, 1))
-        start, _ = sampler.start(_keys(key, 1), (1, 8, 8, 1))
-        return float(jnp.abs(images - exact * start / 80.0).max())
-
-    assert 3.0 < error(16) / error(32) < 6.0
-
-
-def test_noise_levels_fall_from_largest_to_zero():
-    levels = edm_noise_levels(18, sigma_min=0.002, sigma_max=80.0)
-    assert levels.shape == (19,) and levels[-1] == 0
-    np.testing.assert_allclose(levels[jnp.array([0, 17])], [80.0, 0.002], rtol=1e-4)
-    assert (jnp.diff(levels) < 0).all()
