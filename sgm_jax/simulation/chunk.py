@@ -1,34 +1,35 @@
-"""One chunk of events, from random seed to encoded images: the unit of work of a process."""
+"""One chunk of events, from random seed to encoded images: the unit of work of a process.
+
+Each chunk has random streams of its own: 0 draws the primaries, 1 is Geant4's, and (2, event,
+projection) makes the noise and the random crop of one image.
+"""
 
 import functools
 import io
 import os
 import signal
 import threading
+from dataclasses import replace
 from multiprocessing import connection, parent_process
-from typing import NamedTuple
+from pathlib import Path
 
 import ml_collections
 import numpy as np
 from PIL import Image
 
 from sgm_jax.simulation.argon_data import Geant4Data
+from sgm_jax.simulation.chunk_files import Chunk, save_chunk
 from sgm_jax.simulation.crops import NUM_PROJECTIONS, Crop, cut
 from sgm_jax.simulation.drift import diffuse, gather_pieces
+from sgm_jax.simulation.events import draw_events
 from sgm_jax.simulation.geant4 import Deposits, Geant4
-from sgm_jax.simulation.particles import Primaries, draw_primaries
+from sgm_jax.simulation.labels import image_labels, primary_labels
 
 SPLITS = ("train", "test")
 SPLIT_EVENTS = 10**12  # event ids of split s are SPLIT_EVENTS * s and up: no id is in two splits
+_READOUT_STREAM = 2  # the first two of a chunk are of the primaries and of Geant4
 
 _settings: tuple[ml_collections.ConfigDict, Geant4Data]  # of a worker process
-
-
-class Chunk(NamedTuple):
-    """The images of one chunk; ``labels`` maps a field to an array ``[n, ...]``."""
-
-    pngs: list[bytes]
-    labels: dict[str, np.ndarray]
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -36,30 +37,6 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def _labels(
-    crops: list[Crop],
-    rows: np.ndarray,
-    primaries: Primaries,
-    *,
-    event_id: int,
-    event_mev: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Stack the truth of ``n`` crops; ``rows`` says which primary each came from."""
-    return {
-        "particle": primaries.kind[rows].astype(np.uint8),
-        "pdg": primaries.pdg[rows].astype(np.int32),
-        "momentum_mev": primaries.momentum_mev[rows].astype(np.float32).reshape(-1, 3),
-        "event_id": event_id + rows.astype(np.int64),
-        "projection": np.array([crop.projection for crop in crops], np.uint8),
-        "event_energy_mev": event_mev[rows].astype(np.float32),
-        "crop_energy_mev": np.array([crop.crop_mev for crop in crops], np.float32),
-        "counts_per_mev": np.array([crop.counts_per_mev for crop in crops], np.float32),
-        "crop_origin_px": np.array([c.origin_px for c in crops], np.int32).reshape(-1, 2),
-        "view_origin_px": np.array([c.view_origin_px for c in crops], np.int32).reshape(-1, 2),
-        "pixel_label": np.array([c.label for c in crops], np.uint8),
-    }
 
 
 class ChunkSimulator:
@@ -81,32 +58,42 @@ class ChunkSimulator:
         config = self._config
         draws, transport = np.random.SeedSequence(seed, spawn_key=(split, number)).spawn(2)
         count = config.events_per_chunk
-        primaries = draw_primaries(np.random.default_rng(draws), count, config)
+        events = draw_events(np.random.default_rng(draws), count, config)
         deposits = self._geant4.run(
-            primaries,
+            events.primaries,
             seed=int(transport.generate_state(1, np.uint64)[0]),
             delta_min_mev=config.delta_min_mev,
         )
-        crops, rows = self._crops(deposits)
-        labels = _labels(
+        deposits = replace(deposits, event=events.event[deposits.event])
+        crops, rows = self._crops(deposits, (seed, split, number))
+        first_id = split * SPLIT_EVENTS + number * count
+        labels = image_labels(
             crops,
             rows,
-            primaries,
-            event_id=split * SPLIT_EVENTS + number * count,
+            events,
+            first_id=first_id,
             event_mev=np.bincount(deposits.event, deposits.energy_mev, minlength=count),
+            config=config,
         )
-        return Chunk([encode_png(crop.image) for crop in crops], labels)
+        several = config.particles_per_event[1] > 1
+        primaries = primary_labels(events, first_id=first_id) if several else {}
+        return Chunk([encode_png(crop.image) for crop in crops], labels, primaries)
 
-    def _crops(self, deposits: Deposits) -> tuple[list[Crop], np.ndarray]:
+    def _crops(
+        self, deposits: Deposits, chunk: tuple[int, int, int]
+    ) -> tuple[list[Crop], np.ndarray]:
         """Return the accepted crops of all events and the event ``[n]`` each is of."""
         charges = diffuse(gather_pieces(deposits, self._config), self._config)
+        seed, *stream = chunk
         crops, rows = [], []
         for row, charge in enumerate(charges.of_events(self._config.events_per_chunk)):
-            if charge.energy_mev.sum() == 0.0:  # the particle left the argon without a trace
+            if charge.charge_mev.sum() == 0.0:  # the event left the argon without a trace
                 continue
             centre = charge.centre_px()
             for projection in range(NUM_PROJECTIONS):
-                crop = cut(charge, projection, centre, self._config)
+                key = (*stream, _READOUT_STREAM, row, projection)
+                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+                crop = cut(charge, projection, centre, self._config, rng=rng)
                 if crop is not None:
                     crops.append(crop)
                     rows.append(row)
@@ -133,6 +120,6 @@ def _simulator() -> ChunkSimulator:
     return ChunkSimulator(*_settings)
 
 
-def make_chunk(seed: int, split: int, number: int) -> Chunk:
-    """Make a chunk in a worker process prepared by ``start_worker``."""
-    return _simulator().make(seed, split, number)
+def make_chunk_file(seed: int, split: int, number: int, path: Path) -> None:
+    """Make a chunk in a worker process prepared by ``start_worker``, and write it to ``path``."""
+    save_chunk(path, _simulator().make(seed, split, number))

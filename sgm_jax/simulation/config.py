@@ -4,6 +4,10 @@ import ml_collections
 
 PER_IMAGE, ABSOLUTE = "per_image", "absolute"
 SCALINGS = (PER_IMAGE, ABSOLUTE)
+NO_RECOMBINATION, BIRKS, MODIFIED_BOX = "none", "birks", "modified_box"
+RECOMBINATIONS = (NO_RECOMBINATION, BIRKS, MODIFIED_BOX)
+CHARGE_CENTROID, RANDOM_LIT_PIXEL = "charge_centroid", "random_lit_pixel"
+CROPS = (CHARGE_CENTROID, RANDOM_LIT_PIXEL)
 KIND_NAMES = ("electron", "photon", "muon", "pion", "proton")
 _POSITIVE = (
     "events_per_chunk",
@@ -15,6 +19,7 @@ _POSITIVE = (
     "cell_mm",
     "drift_speed_mm_per_us",
     "counts_per_mev",
+    "field_kv_per_cm",
 )
 _NOT_NEGATIVE = (
     "num_train",
@@ -24,7 +29,10 @@ _NOT_NEGATIVE = (
     "transverse_diffusion_cm2_per_s",
     "threshold_mev",
     "delta_min_mev",
+    "electron_lifetime_ms",
+    "noise_mev",
 )
+_CHOICES = {"scaling": SCALINGS, "recombination": RECOMBINATIONS, "crop": CROPS}
 
 
 def default_simulation_config() -> ml_collections.ConfigDict:
@@ -42,6 +50,8 @@ def default_simulation_config() -> ml_collections.ConfigDict:
     config.momentum_mev.pion = (100.0, 1000.0)
     config.momentum_mev.proton = (300.0, 1400.0)
 
+    config.particles_per_event = (1, 1)  # uniform between these, from one vertex
+
     config.image_size = 64  # pixels on a side of the crop
     config.view_size = 256  # pixels on a side of the view the crop is cut from
     config.pixel_mm = 3.0
@@ -49,16 +59,22 @@ def default_simulation_config() -> ml_collections.ConfigDict:
     config.production_cut_mm = 0.04  # Geant4 range cut: smaller electrons are not tracked
     config.cell_mm = 1.0  # energy deposits are cut and merged to pieces of about this size
 
+    config.recombination = NO_RECOMBINATION  # or BIRKS (ICARUS), MODIFIED_BOX (ArgoNeuT)
+    config.field_kv_per_cm = 0.5  # drift field; only recombination depends on it
+    config.electron_lifetime_ms = 0.0  # charge falls as exp(-drift time / lifetime); 0: no loss
     config.drift_speed_mm_per_us = 1.6
     config.longitudinal_diffusion_cm2_per_s = 6.6
     config.transverse_diffusion_cm2_per_s = 13.0
     config.diffusion_scale = 1.0  # factor on both diffusion constants; 0 switches diffusion off
 
+    config.noise_mev = 0.0  # rms of the Gaussian noise of a pixel, before the threshold
     config.threshold_mev = 0.05  # pixels at or below it are empty
     config.scaling = PER_IMAGE  # brightest pixel of the view = 255; or ABSOLUTE
     config.counts_per_mev = 20.0  # ABSOLUTE only: 8-bit counts for one MeV, clipped at 255
+    config.crop = CHARGE_CENTROID  # or RANDOM_LIT_PIXEL: anywhere around a lit pixel of the view
     config.min_lit_fraction = 0.01  # of the crop's pixels, after quantisation
-    config.delta_min_mev = 3.0  # knock-on electrons from this energy up are showers
+    config.delta_min_mev = 3.0  # knock-on electrons from this energy up are delta rays
+    config.write_mev = False  # also write the images in MeV, as image_mev in labels.h5
     return config
 
 
@@ -80,11 +96,22 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise ValueError(f"simulation.{name} = {config[name]} must be >= 0")
     if config.num_train + config.num_test == 0:
         raise ValueError("simulation.num_train = num_test = 0: ask for at least one image")
-    if config.scaling not in SCALINGS:
-        raise ValueError(f"simulation.scaling = {config.scaling!r} must be one of {SCALINGS}")
+    for name, choices in _CHOICES.items():
+        if config[name] not in choices:
+            raise ValueError(f"simulation.{name} = {config[name]!r} must be one of {choices}")
     if not 0.0 < config.min_lit_fraction <= 1.0:
         raise ValueError(f"simulation.min_lit_fraction = {config.min_lit_fraction} not in (0, 1]")
     _check_sizes(config)
+    _check_particles(config)
+
+
+def _check_particles(config: ml_collections.ConfigDict) -> None:
+    """Refuse bounds of momenta and numbers that are no bounds."""
+    number = config.particles_per_event
+    if len(number) != 2 or any(n != int(n) for n in number) or not 1 <= number[0] <= number[1]:
+        raise ValueError(
+            f"simulation.particles_per_event = {number}: give two rising whole numbers >= 1"
+        )
     for name in KIND_NAMES:
         bounds = config.momentum_mev[name]
         if len(bounds) != 2 or not 0.0 < bounds[0] <= bounds[1]:
@@ -104,5 +131,6 @@ def _check_sizes(config: ml_collections.ConfigDict) -> None:
     if not image < view <= volume:
         raise ValueError(
             f"simulation.image_size = {image} < view_size = {view} <= volume_pixels = {volume} "
-            "does not hold; enlarge the right-hand ones"
+            "does not hold; enlarge the right-hand ones: a view of four times the crop leaves most "
+            "charge centres room for it, and momenta or volume_pixels may have to grow along"
         )

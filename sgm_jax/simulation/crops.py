@@ -1,9 +1,10 @@
-"""Charge-centred crops: the selection that made the published data set.
+"""Crops of the projections of an event: 8-bit images with their truth.
 
-Each of the three projections of an event is an image of its own. It is quantised to 8 bit over
-the whole view, its charge-weighted centre is truncated to a pixel, and the crop is cut around that
-pixel. A crop is kept if the centre is more than half a crop from every side of the view and
-enough of its pixels are lit.
+Each of the three projections of an event is an image of its own, quantised to 8 bit over the whole
+view. ``charge_centroid`` is the selection that made the published data set: the charge-weighted
+centre of the view is truncated to a pixel, the crop is cut around that pixel, and it is kept if
+the centre is more than half a crop from every side of the view. ``random_lit_pixel`` cuts anywhere
+around a lit pixel instead. Either way enough of the crop's pixels must be lit.
 """
 
 from dataclasses import dataclass
@@ -11,27 +12,11 @@ from dataclasses import dataclass
 import ml_collections
 import numpy as np
 
-from sgm_jax.simulation.config import PER_IMAGE
+from sgm_jax.simulation.config import PER_IMAGE, RANDOM_LIT_PIXEL
 from sgm_jax.simulation.drift import Charge
-from sgm_jax.simulation.truth import PixelClass
+from sgm_jax.simulation.readout import View, render
 
 NUM_PROJECTIONS = 3  # projection p looks along axis p (x, y, z); rows and columns are the others
-
-
-@dataclass(frozen=True)
-class View:
-    """The ``n`` lit pixels of a square view."""
-
-    size: int  # side in pixels
-    row: np.ndarray  # [n]
-    column: np.ndarray  # [n]
-    shower_mev: np.ndarray  # [n]
-    track_mev: np.ndarray  # [n]
-
-    @property
-    def total_mev(self) -> np.ndarray:
-        """Energy ``[n]`` of the lit pixels."""
-        return self.shower_mev + self.track_mev
 
 
 @dataclass(frozen=True)
@@ -39,47 +24,13 @@ class Crop:
     """An image and the truth about it."""
 
     image: np.ndarray  # [size, size] uint8
-    label: np.ndarray  # [size, size] uint8 PixelClass, 0 exactly where the image is 0
+    label: np.ndarray  # [size, size] uint8 PixelClass
     projection: int
     origin_px: tuple[int, int]  # row, column of the crop's corner in the view
     view_origin_px: tuple[int, int]  # of the view's corner on the grid of the cube
     counts_per_mev: float
-    crop_mev: float  # in the lit pixels of the crop
-
-
-def render(
-    charge: Charge, projection: int, *, origin_px: tuple[int, int], size: int, threshold_mev: float
-) -> View:
-    """Project charge onto a view and keep the pixels above threshold.
-
-    Args:
-        charge: smeared charge of one event.
-        projection: axis to look along; the other two, in order, give rows and columns.
-        origin_px: grid pixel of the view's corner.
-        size: side of the view in pixels.
-        threshold_mev: pixels at or below it stay dark.
-    """
-    axes = [axis for axis in range(3) if axis != projection]
-    width = charge.share.shape[2]
-    corner = charge.first_px[:, axes] - np.asarray(origin_px)
-    seen = np.all((corner > -width) & (corner < size), axis=1)
-    corner = corner[seen]
-    # The box that holds all charge is mostly far smaller than the view.
-    low = corner.min(axis=0, initial=size)
-    rows, columns = np.maximum(corner.max(axis=0, initial=-width) - low, 0) + width
-    plane = charge.pixel_class[seen].astype(np.int64) - PixelClass.SHOWER
-    row = (plane * rows + corner[:, 0] - low[0])[:, None] + np.arange(width)
-    column = (corner[:, 1] - low[1])[:, None] + np.arange(width)
-    index = row[:, :, None] * columns + column[:, None, :]
-    row_mev = charge.share[seen, axes[0]] * charge.energy_mev[seen, None]
-    mev = row_mev[:, :, None] * charge.share[seen, axes[1]][:, None, :]
-    planes = np.bincount(index.ravel(), weights=mev.ravel(), minlength=2 * rows * columns)
-    shower, track = planes.reshape(2, rows, columns)
-    row, column = np.nonzero(shower + track > threshold_mev)
-    shower, track = shower[row, column], track[row, column]
-    row, column = row + low[0], column + low[1]
-    inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < size)
-    return View(size, row[inside], column[inside], shower[inside], track[inside])
+    crop_mev: float  # deposited in the lit pixels of the crop
+    image_mev: np.ndarray | None  # [size, size] float32, if asked for
 
 
 def quantise(view: View, config: ml_collections.ConfigDict) -> tuple[np.ndarray, float]:
@@ -108,8 +59,35 @@ def charge_centre(view: View, counts: np.ndarray) -> tuple[int, int] | None:
     return int((weight * view.row).sum() / total), int((weight * view.column).sum() / total)
 
 
+def random_corner(
+    view: View, counts: np.ndarray, image_size: int, *, rng: np.random.Generator
+) -> tuple[int, int] | None:
+    """Return the corner of a crop with a random lit pixel anywhere in it; None without any."""
+    lit = np.flatnonzero(counts)
+    if lit.size == 0:
+        return None
+    chosen = rng.choice(lit)
+    corner = np.array([view.row[chosen], view.column[chosen]]) - rng.integers(image_size, size=2)
+    row, column = np.clip(corner, 0, view.size - image_size)
+    return int(row), int(column)
+
+
+def centred_corner(view: View, counts: np.ndarray, image_size: int) -> tuple[int, int] | None:
+    """Return the corner of the crop around the charge centre; None if that is too near a side."""
+    half = image_size // 2
+    centre = charge_centre(view, counts)
+    if centre is None or not all(half < c < view.size - half for c in centre):
+        return None
+    return centre[0] - half, centre[1] - half
+
+
 def cut(
-    charge: Charge, projection: int, centre_px: np.ndarray, config: ml_collections.ConfigDict
+    charge: Charge,
+    projection: int,
+    centre_px: np.ndarray,
+    config: ml_collections.ConfigDict,
+    *,
+    rng: np.random.Generator,
 ) -> Crop | None:
     """Render one projection and cut its crop, or return None if the selection rejects it.
 
@@ -118,37 +96,62 @@ def cut(
         projection: axis to look along, 0 to 2.
         centre_px: grid pixel ``[3]`` that the view is centred on.
         config: settings of the simulation.
+        rng: for noise and random crops.
     """
-    half = config.image_size // 2
-    corner = np.delete(centre_px, projection) - config.view_size // 2
+    size = config.image_size
+    view, view_origin = _view(charge, projection, centre_px, config, rng)
+    counts, scale = quantise(view, config)
+    if config.crop == RANDOM_LIT_PIXEL:
+        origin = random_corner(view, counts, size, rng=rng)
+    else:
+        origin = centred_corner(view, counts, size)
+    if origin is None:
+        return None
+    row, column = view.row - origin[0], view.column - origin[1]
+    inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < size)
+    lit = inside & (counts > 0)
+    if lit.sum() < config.min_lit_fraction * size**2:
+        return None
+    # The first of equals wins: a pixel that noise alone has lit is background.
+    kinds = view.class_mev[lit].argmax(axis=1).astype(np.uint8)
+    mev = view.total_mev[inside].astype(np.float32)
+    return Crop(
+        image=_paint(size, row[lit], column[lit], counts[lit]),
+        label=_paint(size, row[lit], column[lit], kinds),
+        projection=projection,
+        origin_px=origin,
+        view_origin_px=view_origin,
+        counts_per_mev=scale,
+        crop_mev=float(view.energy_mev[lit].sum()),
+        image_mev=_paint(size, row[inside], column[inside], mev) if config.write_mev else None,
+    )
+
+
+def _view(
+    charge: Charge,
+    projection: int,
+    centre_px: np.ndarray,
+    config: ml_collections.ConfigDict,
+    rng: np.random.Generator,
+) -> tuple[View, tuple[int, int]]:
+    """Render the view around a pixel of the grid; return it and its corner on the grid."""
+    size = config.view_size
+    corner = np.delete(centre_px, projection) - size // 2
     origin = (int(corner[0]), int(corner[1]))
+    noise = rng.normal(0.0, config.noise_mev, (size, size)) if config.noise_mev > 0.0 else None
     view = render(
         charge,
         projection,
         origin_px=origin,
-        size=config.view_size,
+        size=size,
         threshold_mev=config.threshold_mev,
+        noise_mev=noise,
     )
-    counts, scale = quantise(view, config)
-    centre = charge_centre(view, counts)
-    if centre is None or not all(half < c < config.view_size - half for c in centre):
-        return None
-    row, column = view.row - centre[0] + half, view.column - centre[1] + half
-    inside = (np.minimum(row, column) >= 0) & (np.maximum(row, column) < 2 * half) & (counts > 0)
-    if inside.sum() < config.min_lit_fraction * config.image_size**2:
-        return None
-    pixels = row[inside], column[inside]
-    image = np.zeros((config.image_size, config.image_size), np.uint8)
-    image[pixels] = counts[inside]
-    label = np.zeros_like(image)
-    is_track = view.track_mev[inside] > view.shower_mev[inside]
-    label[pixels] = np.where(is_track, PixelClass.TRACK, PixelClass.SHOWER)
-    return Crop(
-        image=image,
-        label=label,
-        projection=projection,
-        origin_px=(centre[0] - half, centre[1] - half),
-        view_origin_px=origin,
-        counts_per_mev=scale,
-        crop_mev=float(view.total_mev[inside].sum()),
-    )
+    return view, origin
+
+
+def _paint(size: int, row: np.ndarray, column: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return a square image that is 0 but for the given pixels."""
+    image = np.zeros((size, size), values.dtype)
+    image[row, column] = values
+    return image

@@ -7,6 +7,7 @@
 ```
 """
 
+import io
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -16,24 +17,15 @@ import ml_collections
 import numpy as np
 
 from sgm_jax.simulation.argon_data import GEANT4_VERSION, Geant4Data
-from sgm_jax.simulation.chunk import SPLITS, Chunk
+from sgm_jax.simulation.chunk import SPLITS
+from sgm_jax.simulation.chunk_files import Chunk
 from sgm_jax.simulation.geant4 import PHYSICS_LIST
+from sgm_jax.simulation.labels import MEANINGS
 
 RECIPE, LABELS = "recipe.json", "labels.h5"
-_MEANINGS = {
-    "event_id": "equal for the projections of one event; no id is in both splits",
-    "pdg": "particle code of the Particle Data Group",
-    "momentum_mev": "of the primary along x, y, z, in MeV/c",
-    "event_energy_mev": "left in the argon by the event, in MeV",
-    "crop_energy_mev": "in the lit pixels of the crop, in MeV",
-    "counts_per_mev": "8-bit counts for one MeV in this image",
-    "crop_origin_px": "row, column of the crop's corner in the view",
-    "view_origin_px": "row, column of the view's corner on the pixel grid of the argon cube",
-    "pixel_label": "0 background, 1 shower, 2 track",
-    "particle": "0 electron, 1 photon, 2 muon, 3 pion, 4 proton",
-    "projection": "axis looked along: 0 x (drift), 1 y, 2 z",
-}
-_IMAGES_PER_H5_CHUNK = 256
+PRIMARIES = "primaries"  # group of the tables of all primaries, beside those of the splits
+_H5_CHUNK_BYTES = 2**20  # of the tables of pixels, before compression
+_TABLE_ROWS = 1024  # a chunk of the growing tables
 
 
 def image_folder(split: str, image_size: int) -> Path:
@@ -65,6 +57,13 @@ def _flat(recipe: dict, prefix: str = "") -> dict:
     return flat
 
 
+def changes(path: Path, recipe: dict) -> str:
+    """Say how the recipe at ``path`` differs from ``recipe``; nothing if it does not."""
+    old, new = _flat(json.loads(path.read_text())), _flat(recipe)
+    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    return "; ".join(f"{k}: {old.get(k)} there, {new.get(k)} asked" for k in changed)
+
+
 def is_complete(out: Path, recipe: dict) -> bool:
     """Return whether ``out`` already holds the whole data set of ``recipe``.
 
@@ -76,11 +75,9 @@ def is_complete(out: Path, recipe: dict) -> bool:
     advice = "choose another output folder, or delete this one"
     if not (out / RECIPE).is_file():
         raise ValueError(f"{out} is not empty and holds no {RECIPE}: {advice}")
-    old, new = _flat(json.loads((out / RECIPE).read_text())), _flat(recipe)
-    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    changed = changes(out / RECIPE, recipe)
     if changed:
-        listed = "; ".join(f"{k}: {old.get(k)} there, {new.get(k)} asked" for k in changed)
-        raise ValueError(f"{out} holds images of another recipe ({listed}): {advice}")
+        raise ValueError(f"{out} holds images of another recipe ({changed}): {advice}")
     for split in SPLITS:
         wanted = recipe["simulation"][f"num_{split}"]
         folder = out / image_folder(split, recipe["simulation"]["image_size"])
@@ -93,12 +90,46 @@ def is_complete(out: Path, recipe: dict) -> bool:
     return True
 
 
+class LabelFile(io.FileIO):
+    """A file that remembers its first failed write and goes on as if it had worked.
+
+    HDF5 crashes the process when the disk is full. It so never learns of that; who writes asks
+    ``check`` and throws the file away.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        """Write all of ``data``, or remember why that failed."""
+        rest = memoryview(data)
+        try:
+            while rest and self.failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file, or remember why that failed."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise what a write has failed with, if one has."""
+        if self.failure is not None:
+            raise self.failure
+
+
 class SplitWriter:
     """Writes the images and labels of one split, chunk by chunk, up to a wanted number."""
 
     def __init__(self, out: Path, labels: h5py.File, *, split: str, wanted: int, image_size: int):
         self._folder = out / image_folder(split, image_size)
         self._folder.mkdir(parents=True)
+        self._labels, self._split = labels, split
         self._group = labels.create_group(split)
         self._name = f"larcv_{image_size}_{{}}.png"
         self._wanted = wanted
@@ -114,14 +145,36 @@ class SplitWriter:
             if field not in self._group:
                 self._create(field, values)
             self._group[field][start : start + count] = values[:count]
+        if count and chunk.primaries:
+            self._add_primaries(chunk, count)
         self.written += count
         return count
+
+    def _add_primaries(self, chunk: Chunk, count: int) -> None:
+        """Add the primaries of those events of a chunk that gave one of its first images."""
+        group = self._labels.require_group(f"{PRIMARIES}/{self._split}")
+        rows = np.isin(chunk.primaries["event_id"], chunk.labels["event_id"][:count])
+        for field, values in chunk.primaries.items():
+            if field not in group:
+                shape = values.shape[1:]
+                table = group.create_dataset(
+                    field,
+                    shape=(0, *shape),
+                    maxshape=(None, *shape),
+                    chunks=(_TABLE_ROWS, *shape),
+                    dtype=values.dtype,
+                    track_times=False,
+                )
+                table.attrs["meaning"] = MEANINGS[field]
+            start = len(group[field])
+            group[field].resize(start + rows.sum(), axis=0)
+            group[field][start:] = values[rows]
 
     def _create(self, field: str, values: np.ndarray) -> None:
         """Create the table of a field; without time stamps, so that equal runs give equal bytes."""
         options = {}
         if values.ndim > 2:
-            rows = min(_IMAGES_PER_H5_CHUNK, self._wanted)
+            rows = max(1, min(_H5_CHUNK_BYTES // values[0].nbytes, self._wanted))
             options = {"chunks": (rows, *values.shape[1:]), "compression": "gzip", "shuffle": True}
         table = self._group.create_dataset(
             field,
@@ -130,4 +183,4 @@ class SplitWriter:
             track_times=False,
             **options,
         )
-        table.attrs["meaning"] = _MEANINGS[field]
+        table.attrs["meaning"] = MEANINGS[field]

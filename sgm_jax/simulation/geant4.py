@@ -8,7 +8,7 @@ import numpy as np
 
 from sgm_jax.simulation.argon_data import DATA_VARIABLE, GEANT4_VERSION, Geant4Data
 from sgm_jax.simulation.particles import Primaries
-from sgm_jax.simulation.truth import deposit_classes
+from sgm_jax.simulation.truth import label_deposits
 
 PHYSICS_LIST = "FTFP_BERT"
 _VOLUME = "Argon"
@@ -23,6 +23,7 @@ class Deposits:
     end_cm: np.ndarray  # [n, 3]; equal to start for a deposit at a point
     energy_mev: np.ndarray  # [n]
     pixel_class: np.ndarray  # [n] PixelClass of what left it
+    track: np.ndarray  # [n] number of the track that left it; its steps come in order of time
 
 
 NO_DEPOSITS = Deposits(
@@ -31,6 +32,7 @@ NO_DEPOSITS = Deposits(
     end_cm=np.zeros((0, 3)),
     energy_mev=np.zeros(0),
     pixel_class=np.zeros(0, np.int8),
+    track=np.zeros(0, np.int64),
 )
 
 
@@ -77,7 +79,7 @@ class Geant4:
         Args:
             primaries: particles to track.
             seed: seed of Geant4's random numbers, 0 to 2^64 - 1.
-            delta_min_mev: knock-on electrons from this kinetic energy up count as showers.
+            delta_min_mev: knock-on electrons from this kinetic energy up count as delta rays.
         """
         momentum = np.linalg.norm(primaries.momentum_mev, axis=1, keepdims=True)
         particles = self._calzone.particles(
@@ -92,7 +94,7 @@ class Geant4:
         if _VOLUME not in result.deposits:  # everything left the argon without a trace
             return NO_DEPOSITS
         lines, points = result.deposits[_VOLUME].line, result.deposits[_VOLUME].point
-        classes = deposit_classes(result.tracks, lines, points, delta_min_mev=delta_min_mev)
+        classes, rows = label_deposits(result.tracks, lines, points, delta_min_mev=delta_min_mev)
         event = np.concatenate([lines["event"], points["event"]]).astype(np.int64)
         order = np.argsort(event, kind="stable")
         return Deposits(
@@ -101,4 +103,5 @@ class Geant4:
             end_cm=np.concatenate([lines["end"], points["position"]])[order],
             energy_mev=np.concatenate([lines["value"], points["value"]])[order],
             pixel_class=classes[order],
+            track=rows[order],
         )

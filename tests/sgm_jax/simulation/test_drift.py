@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sgm_jax.simulation.drift import diffuse, gather_pieces, sigma_px
+from sgm_jax.simulation.drift import arriving_share, diffuse, gather_pieces, sigma_px
 from sgm_jax.simulation.geant4 import Deposits
 from sgm_jax.simulation.truth import PixelClass
 
@@ -17,6 +17,7 @@ def deposits(start_cm, end_cm, energy_mev, event=None, pixel_class=None):
         pixel_class=np.full(count, PixelClass.TRACK)
         if pixel_class is None
         else np.array(pixel_class),
+        track=np.arange(count),
     )
 
 
@@ -29,19 +30,20 @@ def random_deposits():
         start + rng.normal(size=(300, 3)),
         rng.exponential(size=300),
         event=np.sort(rng.integers(0, 4, 300)),
-        pixel_class=rng.integers(1, 3, 300),
+        pixel_class=rng.integers(1, 5, 300),
     )
 
 
 def test_pieces_keep_the_energy_of_every_event_and_class(random_deposits, config):
     pieces = gather_pieces(random_deposits, config)
     for event in range(4):
-        for kind in (PixelClass.SHOWER, PixelClass.TRACK):
+        for kind in list(PixelClass)[1:]:
             before = (random_deposits.event == event) & (random_deposits.pixel_class == kind)
-            after = (pieces.event == event) & (pieces.pixel_class == kind)
-            assert pieces.energy_mev[after].sum() == pytest.approx(
-                random_deposits.energy_mev[before].sum()
-            )
+            found = pieces.class_mev[pieces.event == event, kind].sum()
+            assert found == pytest.approx(random_deposits.energy_mev[before].sum())
+    np.testing.assert_allclose(pieces.class_mev.sum(axis=1), pieces.charge_mev)
+    assert np.array_equal(pieces.charge_mev, pieces.energy_mev)
+    assert np.array_equal(pieces.class_mev[:, PixelClass.TRACK] > 0.0, pieces.is_track)
     assert np.all(np.diff(pieces.event) >= 0)
 
 
@@ -111,3 +113,27 @@ def test_the_centre_is_the_pixel_of_the_charge_centroid(config):
     ends = [[0.0, 0.0, 0.0], [0.0, 9.0, 30.0]]
     charge = diffuse(gather_pieces(deposits(ends, ends, [1.0, 2.0]), config), config)
     np.testing.assert_allclose(charge.centre_px(), [384, 384 + 20, 384 + 66], atol=1)
+
+
+@pytest.mark.parametrize("lifetime_ms", [0.5, 3.0])
+def test_charge_falls_exponentially_with_the_drift_time(config, lifetime_ms):
+    config.electron_lifetime_ms = lifetime_ms
+    # 768 pixels of 3 mm at 1.6 mm/us take 1.44 ms.
+    found = arriving_share(np.array([0.0, 384.0, 768.0]), config)
+    np.testing.assert_allclose(found, np.exp(-np.array([0.0, 0.72, 1.44]) / lifetime_ms))
+
+
+@pytest.mark.parametrize("lifetime_ms", [0.0, np.inf])
+def test_no_charge_is_lost_without_a_lifetime(config, lifetime_ms):
+    config.electron_lifetime_ms = lifetime_ms
+    assert np.all(arriving_share(np.array([0.0, 768.0]), config) == 1.0)
+
+
+def test_a_lifetime_takes_charge_but_not_energy(random_deposits, config):
+    pieces = gather_pieces(random_deposits, config)
+    config.electron_lifetime_ms = 1.0
+    charge = diffuse(pieces, config)
+    share = arriving_share(pieces.position_px[:, 0], config)
+    np.testing.assert_allclose(charge.charge_mev, pieces.charge_mev * share)
+    np.testing.assert_allclose(charge.class_mev.sum(axis=1), charge.charge_mev)
+    assert np.array_equal(charge.energy_mev, pieces.energy_mev)
