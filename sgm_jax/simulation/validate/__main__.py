@@ -1,0 +1,40 @@
+"""Measure the physics of the simulation and hold it against published values.
+
+  python -m sgm_jax.simulation.validate --out=docs/physics_validation
+
+writes report.md, results.json and pictures. --only=muon_range,bragg_peak runs a part; the study
+"inputs" is that of the runs with scaled cross sections.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from sgm_jax.simulation.validate.run import INPUTS, MIN_EVENTS, STUDIES, validate
+
+_OUT = flags.DEFINE_string("out", "docs/physics_validation", "Folder of the report.")
+_EVENTS = flags.DEFINE_integer(
+    "events", 3000, "Particles at a cheap point; dear ones take a share.", lower_bound=MIN_EVENTS
+)
+_SEED = flags.DEFINE_integer("seed", 1, "Seed of Geant4.", lower_bound=0)
+_ONLY = flags.DEFINE_list("only", [*STUDIES, INPUTS], "Studies to run.")
+
+
+def main(argv: list[str]) -> None:
+    """Write the report; the exit status is 1 if anything failed."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    # One thread: the arrays are small, and the machine may be shared.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        summary = validate(Path(_OUT.value), _ONLY.value, events=_EVENTS.value, seed=_SEED.value)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(str(error))
+    print(f"{_OUT.value}/report.md: {summary}")
+    sys.exit(1 if summary["fail"] else 0)
+
+
+if __name__ == "__main__":
+    app.run(main)
