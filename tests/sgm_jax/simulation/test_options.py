@@ -118,5 +118,5 @@ def test_single_particles_have_no_table_of_primaries(tmp_path, geant4_data, monk
 
 
 def test_labels_name_every_class(make):
-    _, labels = make(number=1)
+    _, labels = make(events_per_chunk=100)
     assert set(np.unique(labels["pixel_label"])) == set(PixelClass)

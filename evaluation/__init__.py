@@ -1,0 +1,1 @@
+"""How good are images: reads image files, knows nothing of how they were made."""
