@@ -19,7 +19,7 @@ from sgm_jax.sde import SDES
 
 CHOICES: dict[str, tuple] = {
     "training.sde": tuple(SDES),
-    "training.continuous": (True,),
+    "training.continuous": (True, False),
     "training.objective": ("noise", "edm"),
     "sampling.method": ("pc", *SOLVERS),
     "sampling.grid": tuple(GRIDS),
@@ -114,6 +114,8 @@ def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:
 
 
 def _check_objective(fields: dict[str, Any]) -> None:
+    if not fields["training.continuous"]:
+        _check_chain(fields)
     if fields["training.objective"] != "edm":
         return
     if fields["data.centered"]:
@@ -126,6 +128,20 @@ def _check_objective(fields: dict[str, Any]) -> None:
             "config.training.objective 'edm' scales the network's output itself; "
             "set config.model.scale_by_sigma=False"
         )
+
+
+def _check_chain(fields: dict[str, Any]) -> None:
+    """DDPM and SMLD are chains of the VP and the VE SDE, with one weight."""
+    for name, bad, fix in (
+        ("training.objective", "edm", "'noise'"),
+        ("training.sde", "subvpsde", "'vpsde' or 'vesde'"),
+        ("training.likelihood_weighting", True, "False"),
+    ):
+        if fields[name] == bad:
+            raise ValueError(
+                f"config.training.continuous=False does not go with config.{name}={bad!r}; "
+                f"set that to {fix}"
+            )
 
 
 def _check_steps(fields: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sgm_jax.score import Denoiser
-from sgm_jax.sde import SDE, Array, ScoreFn, per_image
+from sgm_jax.score import Denoiser, NetworkFn, chain_noise
+from sgm_jax.sde import SDE, VESDE, VPSDE, Array, ScoreFn, per_image
 
 Batch = dict[str, Array]
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
@@ -51,6 +51,34 @@ def score_matching_loss(
         square = (score + z / std) ** 2 * per_image(diffusion**2, x)
     else:
         square = (score * std + z) ** 2
+    axes = tuple(range(1, x.ndim))
+    return square.mean(axes) if reduce_mean else 0.5 * square.sum(axes)
+
+
+def chain_loss(
+    noise: NetworkFn,
+    sde: VPSDE | VESDE,
+    x: Array,
+    *,
+    index: Array,
+    z: Array,
+    reduce_mean: bool = True,
+) -> Array:
+    """Return the loss of each image at a step of the Markov chain, ``[B]``.
+
+    DDPM's simple loss (arXiv:2006.11239, eq. 14) or SMLD's with weight sigma^2 (arXiv:1907.05600,
+    eq. 5): both compare predicted and added noise.
+
+    Args:
+        noise: predicts the noise, see :func:`sgm_jax.score.chain_noise`.
+        sde: the process the chain belongs to.
+        x: images in model space, ``[B, H, W, C]``.
+        index: steps of the chain, ``[B]`` whole numbers from 0 to N - 1.
+        z: standard normal noise like x.
+        reduce_mean: mean over pixels; otherwise half their sum, as in the original.
+    """
+    scale, std = (per_image(values, x) for values in sde.chain(index))
+    square = (noise(scale * x + std * z, index) - z) ** 2
     axes = tuple(range(1, x.ndim))
     return square.mean(axes) if reduce_mean else 0.5 * square.sum(axes)
 
@@ -117,6 +145,30 @@ def noise_prediction(
             likelihood_weighting=likelihood_weighting,
         )
         return losses.mean(), {}
+
+    return loss_fn
+
+
+def chain_prediction(
+    network: NetworkApply, sde: VPSDE | VESDE, *, reduce_mean: bool = True
+) -> LossFn:
+    """Return ``loss_fn(params, key, batch) -> (loss, aux)``: the original's discrete objectives.
+
+    Args:
+        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``.
+        sde: the process whose chain is learnt.
+        reduce_mean: see :func:`chain_loss`.
+    """
+
+    def level(key: Array) -> Array:
+        return jax.random.randint(key, (), 0, sde.num_scales)
+
+    def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        x, index = batch["image"], batch["index"]
+        noise_key, network_key = jax.random.split(key)
+        step, z = example_noise(noise_key, index, x.shape[1:], level=level)
+        noise = chain_noise(network(params, network_key, index), sde)
+        return chain_loss(noise, sde, x, index=step, z=z, reduce_mean=reduce_mean).mean(), {}
 
     return loss_fn
 

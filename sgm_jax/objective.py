@@ -19,7 +19,7 @@ from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictor_corrector import PredictorCorrector
 from sgm_jax.samplers.predictors import PREDICTORS
 from sgm_jax.samplers.solvers import SOLVERS, NoiseLevelSampler
-from sgm_jax.score import NetworkFn, denoiser_score, edm_denoiser, noise_score
+from sgm_jax.score import NetworkFn, chain_score, denoiser_score, edm_denoiser, noise_score
 from sgm_jax.sde import SDE, SDES, VESDE, Array, ScoreFn
 
 Params = Any
@@ -61,8 +61,10 @@ def build(config: ml_collections.ConfigDict) -> Objective:
         # The preconditioned input is centred already, whatever range the images have.
         net = net.clone(centered=True)
         score_of, loss_of = _edm(config, sde)
-    else:
+    elif config.training.continuous:
         score_of, loss_of = _noise_prediction(config, sde)
+    else:
+        score_of, loss_of = _chain(config, sde)
 
     def dropping(params: Params, key: Array, index: Array) -> NetworkFn:
         return lambda x, labels: net.apply(
@@ -103,6 +105,18 @@ def _noise_prediction(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Call
             reduce_mean=config.training.reduce_mean,
             likelihood_weighting=config.training.likelihood_weighting,
         )
+
+    return score_of, loss_of
+
+
+def _chain(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callable]:
+    """Return how DDPM or SMLD turns a network into a score function, and into a loss."""
+
+    def score_of(network: NetworkFn) -> ScoreFn:
+        return chain_score(network, sde)
+
+    def loss_of(network: losses.NetworkApply) -> losses.LossFn:
+        return losses.chain_prediction(network, sde, reduce_mean=config.training.reduce_mean)
 
     return score_of, loss_of
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from sgm_jax.sde import SDE, VESDE, Array, ScoreFn, per_image
+from sgm_jax.sde import SDE, VESDE, VPSDE, Array, ScoreFn, per_image
 
 NetworkFn = Callable[[Array, Array], Array]
 Denoiser = Callable[[Array, Array], Array]
@@ -31,6 +31,39 @@ def noise_score(network: NetworkFn, sde: SDE) -> ScoreFn:
         if isinstance(sde, VESDE):
             return network(x, std)
         return -network(x, 999.0 * t) / per_image(std, x)
+
+    return score
+
+
+def chain_noise(network: NetworkFn, sde: VPSDE | VESDE) -> NetworkFn:
+    """Return the noise ``(x, index) -> z`` that a network trained on a Markov chain predicts.
+
+    Under VP that is DDPM: the label is the step of the chain. Under VE it is SMLD: the network
+    gives the score, and its label counts noise levels from the largest.
+    """
+
+    def noise(x: Array, index: Array) -> Array:
+        if isinstance(sde, VPSDE):
+            return network(x, index)
+        _, sigma = sde.chain(jnp.round(index).astype(jnp.int32))
+        return -per_image(sigma, x) * network(x, sde.num_scales - 1 - jnp.round(index))
+
+    return noise
+
+
+def chain_score(network: NetworkFn, sde: VPSDE | VESDE) -> ScoreFn:
+    """Return the score function of a network trained with DDPM's or SMLD's loss.
+
+    As in the original, DDPM's label ``t (N - 1)`` is not rounded while its deviation is that of the
+    grid point below, and SMLD's label is rounded.
+    """
+    noise = chain_noise(network, sde)
+
+    def score(x: Array, t: Array) -> Array:
+        index = t * (sde.num_scales - 1)
+        below = sde.grid_index(t) if isinstance(sde, VPSDE) else jnp.round(index).astype(jnp.int32)
+        _, std = sde.chain(below)
+        return -noise(x, index) / per_image(std, x)
 
     return score
 

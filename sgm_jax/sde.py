@@ -81,7 +81,8 @@ class SDE(abc.ABC):
         """Return the reverse-time SDE (eq. 6), or its probability-flow ODE (eq. 13)."""
         return ReverseSDE(self, score_fn, probability_flow)
 
-    def _grid_index(self, t: Array) -> Array:
+    def grid_index(self, t: Array) -> Array:
+        """Return the number of the grid point below t, 0 to num_scales - 1, ``[B]``."""
         return jnp.floor(t * (self.num_scales - 1)).astype(jnp.int32)
 
 
@@ -130,7 +131,7 @@ class _LinearBeta(SDE):
     def grid_beta(self, t: Array) -> Array:
         """Return DDPM's beta at the grid point below t, ``[B]``."""
         betas = jnp.linspace(self.beta_min, self.beta_max, self.num_scales) / self.num_scales
-        return betas[self._grid_index(t)]
+        return betas[self.grid_index(t)]
 
     def langevin_alpha(self, t: Array) -> Array:
         """Return DDPM's alpha, one minus beta, ``[B]``; sub-VP shares it (the original fails)."""
@@ -165,6 +166,12 @@ class VPSDE(_LinearBeta):
         # sqrt(1 - beta) - 1, in the form that does not cancel.
         shrink = -beta / (1 + jnp.sqrt(1 - beta))
         return per_image(shrink, x) * x, jnp.sqrt(beta)
+
+    def chain(self, index: Array) -> tuple[Array, Array]:
+        """Return a and std ``[B]`` of DDPM's Markov chain after steps 0 to index."""
+        betas = jnp.linspace(self.beta_min, self.beta_max, self.num_scales) / self.num_scales
+        log_square = jnp.cumsum(jnp.log1p(-betas))[index]
+        return jnp.exp(0.5 * log_square), jnp.sqrt(-jnp.expm1(log_square))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,10 +228,16 @@ class VESDE(SDE):
 
     def grid_sigmas(self, t: Array) -> tuple[Array, Array]:
         """Return SMLD's noise level at the grid point below t and the one before, ``[B]`` each."""
+        index = self.grid_index(t)
+        _, sigma = self.chain(index)
+        _, below = self.chain(jnp.maximum(index - 1, 0))
+        return sigma, jnp.where(index == 0, 0.0, below)
+
+    def chain(self, index: Array) -> tuple[Array, Array]:
+        """Return a = 1 and SMLD's noise level number index, from the smallest, ``[B]`` each."""
         ends = jnp.log(jnp.array([self.sigma_min, self.sigma_max]))
-        sigmas = jnp.exp(jnp.linspace(ends[0], ends[1], self.num_scales))
-        index = self._grid_index(t)
-        return sigmas[index], jnp.where(index == 0, 0.0, sigmas[index - 1])
+        sigma = jnp.exp(jnp.linspace(ends[0], ends[1], self.num_scales))[index]
+        return jnp.ones_like(sigma), sigma
 
     def _log_ratio(self) -> Array:
         return jnp.log(self.sigma_max / self.sigma_min)

@@ -145,3 +145,12 @@ def test_the_sde_is_the_one_named_with_the_constants_of_the_model(name, tmp_path
     assert type(sde) is SDES[name] and sde.num_scales == config.model.num_scales
     given = {"beta_min": 0.2, "beta_max": 15.0, "sigma_min": 0.03, "sigma_max": 40.0}
     assert all(getattr(sde, field, value) == value for field, value in given.items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [EDM, {"training.sde": "subvpsde"}, {"training.likelihood_weighting": True}],
+)
+def test_a_chain_is_refused_with_what_it_does_not_know(changes, tmp_path):
+    with pytest.raises(ValueError, match="continuous=False does not go with"):
+        check(tiny_config(tmp_path, **{"training.continuous": False} | changes))

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from sgm_jax import losses
-from sgm_jax.score import denoiser_score, edm_denoiser, noise_score, score_denoiser
+from sgm_jax.score import (
+    chain_noise,
+    chain_score,
+    denoiser_score,
+    edm_denoiser,
+    noise_score,
+    score_denoiser,
+)
 from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
 from tests.fixture_files import fixture_files
 from tests.toy_network import toy_network
@@ -49,6 +56,52 @@ def test_score_agrees_with_the_original(path, name, key):
         rounded = 1.3e-2 if t < 5e-4 else 1e-3 if t < 5e-3 else 2e-5
         rtol = 1e-5 if name == "ve" else rounded
         np.testing.assert_allclose(got[row], data[key][row], rtol=rtol, atol=1e-5)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", fixture_files("losses*.npz"), ids=lambda p: p.stem)
+@pytest.mark.parametrize("mean", [0, 1])
+def test_ddpm_loss_agrees_with_the_original(path, mean):
+    data = np.load(path)
+    sde = VPSDE()
+    x, z, index = (jnp.asarray(data[k]) for k in ("x", "z", "labels_discrete"))
+    noise = chain_noise(toy_network(data["abc"]), sde)
+    got = losses.chain_loss(noise, sde, x, index=index, z=z, reduce_mean=bool(mean)).mean()
+    np.testing.assert_allclose(got, data[f"loss_ddpm_mean{mean}"], rtol=2e-5)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", fixture_files("score_fn*.npz"), ids=lambda p: p.stem)
+def test_score_of_a_ddpm_network_agrees_with_the_original(path):
+    data = np.load(path)
+    score = chain_score(toy_network(data["abc"]), VPSDE())
+    got = score(jnp.asarray(data["x"]), jnp.asarray(data["t"]))
+    np.testing.assert_allclose(got, data["score_discrete"], rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sde", [VPSDE(50), VESDE(50)], ids=["ddpm", "smld"])
+def test_a_chain_loss_is_zero_where_the_network_knows_the_noise(sde, key):
+    x, z = jax.random.normal(key, (2, 3, 4, 4, 1))
+    index = jnp.array([0, 20, 49])
+    _, std = sde.chain(index)
+    knowing = z if isinstance(sde, VPSDE) else -z / per_image(std, x)
+    noise = chain_noise(lambda x, labels: knowing, sde)
+    loss = losses.chain_loss(noise, sde, x, index=index, z=z)
+    np.testing.assert_allclose(loss, 0, atol=1e-10)
+
+
+def test_smld_counts_its_labels_from_the_largest_noise(key):
+    sde, seen = VESDE(50), []
+
+    def network(x, labels):
+        seen.append(np.asarray(labels))
+        return jnp.zeros_like(x)
+
+    x = jax.random.normal(key, (2, 4, 4, 1))
+    chain_score(network, sde)(x, jnp.array([1.0, 0.0]))
+    losses.chain_loss(chain_noise(network, sde), sde, x, index=jnp.array([49, 0]), z=x)
+    np.testing.assert_array_equal(seen, [[0, 49], [0, 49]])
+    np.testing.assert_allclose(sde.chain(jnp.array([0, 49]))[1], [0.01, 50.0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
@@ -101,11 +154,12 @@ def _constant_network(params, key, index):
     return lambda x, labels: params["w"] * x
 
 
-@pytest.mark.parametrize("objective", ["noise", "edm"])
+@pytest.mark.parametrize("objective", ["noise", "chain", "edm"])
 def test_loss_does_not_depend_on_how_the_batch_is_split(objective, key):
     sde = VPSDE()
     loss_fn = {
         "noise": losses.noise_prediction(_constant_network, lambda n: noise_score(n, sde), sde),
+        "chain": losses.chain_prediction(_constant_network, sde),
         "edm": losses.edm(
             _constant_network, lambda n: edm_denoiser(n, 0.3), sigma_data=0.3, p_mean=-1, p_std=1
         ),
