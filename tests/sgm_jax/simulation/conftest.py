@@ -19,6 +19,13 @@ def geant4_data(argon_folder):
         yield find_or_write_data()
 
 
+@pytest.fixture(scope="module")
+def data_folder(geant4_data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
+        yield
+
+
 @pytest.fixture
 def config():
     return default_simulation_config()

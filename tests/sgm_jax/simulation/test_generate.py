@@ -18,6 +18,7 @@ from sgm_jax.simulation.particles import MASS_MEV, ParticleKind
 from sgm_jax.simulation.truth import PixelClass, fold_to_ssnet
 
 pytest.importorskip("calzone")
+pytestmark = pytest.mark.usefixtures("data_folder")
 SEED = 5
 NUM_TRAIN, NUM_TEST = 130, 25
 
@@ -28,13 +29,6 @@ def small_config(**changes):
     config.events_per_chunk = 15
     config.update(changes)
     return config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def data_folder(geant4_data):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
-        yield
 
 
 @pytest.fixture(scope="module")

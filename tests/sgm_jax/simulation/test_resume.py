@@ -17,6 +17,7 @@ from sgm_jax.simulation.dataset import LABELS
 from sgm_jax.simulation.generate import simulate
 
 pytest.importorskip("calzone")
+pytestmark = pytest.mark.usefixtures("data_folder")
 ROOT = Path(__file__).parents[3]
 SEED = 6
 SCRIPT = """
@@ -44,13 +45,6 @@ def settings(**changes):
     config.num_workers, config.particles_per_event = 1, (1, 2)
     config.update(changes)
     return config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def data_folder(geant4_data):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
-        yield
 
 
 @pytest.fixture(scope="module")
