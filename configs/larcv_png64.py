@@ -29,6 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     training.sde = "vpsde"
     training.continuous = True
     # "noise": the network predicts the noise (weight std^2; the paper's text says 1).
+    # "velocity": it predicts a mixture of noise and image (arXiv:2202.00512); see weighting.
     # "edm": it is preconditioned as by Karras et al., with log(sigma) ~ N(p_mean, p_std^2).
     training.objective = "noise"
     training.p_mean = -1.2
@@ -37,6 +38,9 @@ def get_config() -> ml_collections.ConfigDict:
     training.n_iters = 60_000
     training.reduce_mean = True
     training.likelihood_weighting = False
+    # What the squared error of the noise is multiplied with: "noise" (1), "velocity" (that of the
+    # velocity) or "min_snr" (arXiv:2303.09556).
+    training.weighting = "noise"
     # Steps in one dispatch; more than 1 pays on accelerators only.
     training.n_jitted_steps = 1
     training.log_freq = 100
@@ -131,6 +135,9 @@ def get_config() -> ml_collections.ConfigDict:
     optim.eps = 1e-8
     optim.weight_decay = 0.0
     optim.warmup = 5000
+    # "constant" after the warm-up, or "cosine": falling to 0 at training.n_iters, which then
+    # belongs to what a restart must not change.
+    optim.schedule = "constant"
     optim.grad_clip = 1.0
 
     config.simulation = default_simulation_config()

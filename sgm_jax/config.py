@@ -10,6 +10,7 @@ from typing import Any
 
 import ml_collections
 
+from sgm_jax.losses import WEIGHTS
 from sgm_jax.models.from_config import ncsnpp_from_config
 from sgm_jax.samplers.correctors import CORRECTORS
 from sgm_jax.samplers.grids import GRIDS
@@ -20,7 +21,9 @@ from sgm_jax.sde import SDES
 CHOICES: dict[str, tuple] = {
     "training.sde": tuple(SDES),
     "training.continuous": (True, False),
-    "training.objective": ("noise", "edm"),
+    "training.objective": ("noise", "velocity", "edm"),
+    "training.weighting": tuple(WEIGHTS),
+    "optim.schedule": ("constant", "cosine"),
     "sampling.method": ("pc", *SOLVERS),
     "sampling.grid": tuple(GRIDS),
     "sampling.predictor": tuple(PREDICTORS),
@@ -105,6 +108,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         SDES[fields["training.sde"]],
         probability_flow=fields["sampling.probability_flow"],
     )
+    _check_grid(fields)
     ncsnpp_from_config(config)
 
 
@@ -116,6 +120,13 @@ def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:
 def _check_objective(fields: dict[str, Any]) -> None:
     if not fields["training.continuous"]:
         _check_chain(fields)
+    weighting = fields["training.weighting"]
+    weightable = fields["training.continuous"] and fields["training.objective"] != "edm"
+    if weighting != "noise" and (not weightable or fields["training.likelihood_weighting"]):
+        raise ValueError(
+            f"config.training.weighting {weighting!r} is for the continuous objectives 'noise' and "
+            "'velocity' without likelihood_weighting; set it to 'noise'"
+        )
     if fields["training.objective"] != "edm":
         return
     if fields["data.centered"]:
@@ -134,6 +145,7 @@ def _check_chain(fields: dict[str, Any]) -> None:
     """DDPM and SMLD are chains of the VP and the VE SDE, with one weight."""
     for name, bad, fix in (
         ("training.objective", "edm", "'noise'"),
+        ("training.objective", "velocity", "'noise'"),
         ("training.sde", "subvpsde", "'vpsde' or 'vesde'"),
         ("training.likelihood_weighting", True, "False"),
     ):
@@ -142,6 +154,21 @@ def _check_chain(fields: dict[str, Any]) -> None:
                 f"config.training.continuous=False does not go with config.{name}={bad!r}; "
                 f"set that to {fix}"
             )
+
+
+def _check_grid(fields: dict[str, Any]) -> None:
+    """DDPM's steps keep the share 1 - beta of the variance, with beta up to beta_max / N."""
+    stepwise = (
+        not fields["training.continuous"]
+        or fields["sampling.predictor"] in ("reverse_diffusion", "ancestral_sampling")
+        or fields["sampling.corrector"] != "none"
+    )
+    steps, beta_max = fields["model.num_scales"], fields["model.beta_max"]
+    if stepwise and fields["training.sde"] != "vesde" and steps <= beta_max:
+        raise ValueError(
+            f"config.model.num_scales {steps} makes steps of beta {beta_max / steps:.3g}, which "
+            f"must be below 1; take more than config.model.beta_max, {beta_max}"
+        )
 
 
 def _check_steps(fields: dict[str, Any]) -> None:
@@ -200,6 +227,9 @@ def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
     found = []
     for name in sorted(ours.keys() | stored.keys()):
         measured = name == "data.std" and ours.get(name) == -1
-        if not is_free(name) and not measured and ours.get(name) != stored.get(name):
+        # A falling learning rate depends on where it ends.
+        schedule = name == "training.n_iters" and ours.get("optim.schedule") == "cosine"
+        free = measured or (is_free(name) and not schedule)
+        if not free and ours.get(name) != stored.get(name):
             found.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
     return found

@@ -16,7 +16,28 @@ Batch = dict[str, Array]
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
 NetworkApply = Callable[..., Callable[[Array, Array], Array]]
 
+Weight = Callable[[Array], Array]
+
 SMALLEST_TIME = 1e-5
+_MIN_SNR = 5.0
+
+
+def velocity_weight(noise_level: Array) -> Array:
+    """Return what turns the squared error of the noise into that of the velocity."""
+    return 1 + noise_level**2
+
+
+def min_snr_weight(noise_level: Array) -> Array:
+    """Return min(SNR, 5) / SNR: little noise counts less (arXiv:2303.09556, section 3.4)."""
+    return jnp.minimum(1.0, _MIN_SNR * noise_level**2)
+
+
+# Factors on the squared error of the predicted noise.
+WEIGHTS: dict[str, Weight | None] = {
+    "noise": None,
+    "velocity": velocity_weight,
+    "min_snr": min_snr_weight,
+}
 
 
 def score_matching_loss(
@@ -28,6 +49,7 @@ def score_matching_loss(
     z: Array,
     reduce_mean: bool = True,
     likelihood_weighting: bool = False,
+    weight: Weight | None = None,
 ) -> Array:
     """Return the continuous denoising score matching loss of each image, ``[B]``.
 
@@ -42,6 +64,7 @@ def score_matching_loss(
         z: standard normal noise like x.
         reduce_mean: mean over pixels; otherwise half their sum, as in the original.
         likelihood_weighting: weight by the squared diffusion coefficient.
+        weight: further factor, a function of the noise level ``std / a``, see :data:`WEIGHTS`.
     """
     mean, std = sde.marginal_prob(x, t)
     std = per_image(std, x)
@@ -51,6 +74,8 @@ def score_matching_loss(
         square = (score + z / std) ** 2 * per_image(diffusion**2, x)
     else:
         square = (score * std + z) ** 2
+    if weight is not None:
+        square = square * per_image(weight(sde.noise_level(t)), x)
     axes = tuple(range(1, x.ndim))
     return square.mean(axes) if reduce_mean else 0.5 * square.sum(axes)
 
@@ -119,6 +144,7 @@ def noise_prediction(
     *,
     reduce_mean: bool = True,
     likelihood_weighting: bool = False,
+    weighting: str = "noise",
 ) -> LossFn:
     """Return ``loss_fn(params, key, batch) -> (loss, aux)``: the paper's objective.
 
@@ -128,6 +154,7 @@ def noise_prediction(
         sde: the forward process.
         reduce_mean: see :func:`score_matching_loss`.
         likelihood_weighting: see :func:`score_matching_loss`.
+        weighting: a name in :data:`WEIGHTS`.
     """
 
     def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
@@ -143,6 +170,7 @@ def noise_prediction(
             z=z,
             reduce_mean=reduce_mean,
             likelihood_weighting=likelihood_weighting,
+            weight=WEIGHTS[weighting],
         )
         return losses.mean(), {}
 

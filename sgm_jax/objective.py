@@ -19,7 +19,14 @@ from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictor_corrector import PredictorCorrector
 from sgm_jax.samplers.predictors import PREDICTORS
 from sgm_jax.samplers.solvers import SOLVERS, NoiseLevelSampler
-from sgm_jax.score import NetworkFn, chain_score, denoiser_score, edm_denoiser, noise_score
+from sgm_jax.score import (
+    NetworkFn,
+    chain_score,
+    denoiser_score,
+    edm_denoiser,
+    noise_score,
+    velocity_score,
+)
 from sgm_jax.sde import SDE, SDES, VESDE, Array, ScoreFn
 
 Params = Any
@@ -92,10 +99,11 @@ def sde_from_config(config: ml_collections.ConfigDict) -> SDE:
 
 
 def _noise_prediction(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callable]:
-    """Return how the paper turns a network into a score function, and into a loss."""
+    """Return how a network of noise or velocity becomes a score function, and a loss."""
+    conversion = velocity_score if config.training.objective == "velocity" else noise_score
 
     def score_of(network: NetworkFn) -> ScoreFn:
-        return noise_score(network, sde)
+        return conversion(network, sde)
 
     def loss_of(network: losses.NetworkApply) -> losses.LossFn:
         return losses.noise_prediction(
@@ -104,6 +112,7 @@ def _noise_prediction(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Call
             sde,
             reduce_mean=config.training.reduce_mean,
             likelihood_weighting=config.training.likelihood_weighting,
+            weighting=config.training.weighting,
         )
 
     return score_of, loss_of
@@ -151,6 +160,7 @@ def optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation
         weight_decay=optim.weight_decay,
         warmup=optim.warmup,
         grad_clip=optim.grad_clip,
+        decay_steps=config.training.n_iters if optim.schedule == "cosine" else None,
     )
 
 

@@ -35,6 +35,24 @@ def noise_score(network: NetworkFn, sde: SDE) -> ScoreFn:
     return score
 
 
+def velocity_score(network: NetworkFn, sde: SDE) -> ScoreFn:
+    """Return the score function of a network that predicts velocity (arXiv:2202.00512, app. D).
+
+    With ``x / c = a' x_0 + s' z``, where ``c`` makes ``a'^2 + s'^2 = 1``, the velocity is ``a' z -
+    s' x_0``: noise where there is little of it, the image where there is little else. Under VP, c
+    is 1. The label is ``999 t``.
+    """
+
+    def score(x: Array, t: Array) -> Array:
+        a, std = sde.mean_coeff(t), sde.std(t)
+        c = jnp.hypot(a, std)
+        unit = x / per_image(c, x)
+        noise = per_image(std / c, x) * unit + per_image(a / c, x) * network(unit, 999.0 * t)
+        return -noise / per_image(std, x)
+
+    return score
+
+
 def chain_noise(network: NetworkFn, sde: VPSDE | VESDE) -> NetworkFn:
     """Return the noise ``(x, index) -> z`` that a network trained on a Markov chain predicts.
 

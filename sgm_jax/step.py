@@ -42,6 +42,7 @@ def optimizer(
     weight_decay: float,
     warmup: int,
     grad_clip: float,
+    decay_steps: int | None = None,
 ) -> optax.GradientTransformation:
     """Return the original's Adam: clip by global norm, L2 in the gradient, linear warm-up.
 
@@ -53,10 +54,14 @@ def optimizer(
         weight_decay: times the parameters, added to the clipped gradient (not decoupled).
         warmup: updates over which the rate grows from 0, which the first update has; 0 for none.
         grad_clip: largest global norm; negative for none.
+        decay_steps: updates after which the rate has fallen to 0, as half a cosine; None keeps it.
     """
 
     def rate(count: Array) -> Array:
-        return lr * jnp.minimum(count / max(warmup, 1), 1.0) if warmup > 0 else jnp.asarray(lr)
+        risen = lr * jnp.minimum(count / max(warmup, 1), 1.0) if warmup > 0 else jnp.asarray(lr)
+        if decay_steps is None:
+            return risen
+        return risen * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count / decay_steps, 1.0)))
 
     return optax.chain(
         optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity(),

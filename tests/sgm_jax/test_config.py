@@ -49,7 +49,7 @@ def test_the_papers_configuration_has_the_values_of_its_run():
     ("field", "value", "message"),
     [
         ("training.sde", "vpsd", "can be: 'vpsde'"),
-        ("training.objective", "score", "can be: 'noise', 'edm'"),
+        ("training.objective", "score", "can be: 'noise', 'velocity', 'edm'"),
         ("training.batch_size", 0, "at least 1"),
         ("training.log_freq", 0, "at least 1"),
         ("sampling.method", "rk45", "can be: 'pc', 'heun', 'ddim'"),
@@ -149,8 +149,43 @@ def test_the_sde_is_the_one_named_with_the_constants_of_the_model(name, tmp_path
 
 @pytest.mark.parametrize(
     "changes",
-    [EDM, {"training.sde": "subvpsde"}, {"training.likelihood_weighting": True}],
+    [
+        EDM,
+        {"training.objective": "velocity"},
+        {"training.sde": "subvpsde"},
+        {"training.likelihood_weighting": True},
+    ],
 )
 def test_a_chain_is_refused_with_what_it_does_not_know(changes, tmp_path):
     with pytest.raises(ValueError, match="continuous=False does not go with"):
         check(tiny_config(tmp_path, **{"training.continuous": False} | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [EDM, {"training.continuous": False}, {"training.likelihood_weighting": True}],
+)
+def test_a_weighting_is_refused_where_it_has_no_meaning(changes, tmp_path):
+    with pytest.raises(ValueError, match="weighting 'min_snr' is for the continuous"):
+        check(tiny_config(tmp_path, **{"training.weighting": "min_snr"} | changes))
+
+
+def test_the_end_of_a_falling_rate_is_part_of_the_run(tmp_path):
+    run, longer = (flatten(tiny_config(tmp_path, **{"training.n_iters": n})) for n in (4, 8))
+    assert not differences(longer, run)
+    falling = {"optim.schedule": "cosine"}
+    assert "training.n_iters: 4 there, 8 here" in differences(longer | falling, run | falling)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training.continuous": False},
+        {"sampling.predictor": "reverse_diffusion"},
+        {"sampling.corrector": "langevin"},
+    ],
+)
+def test_a_chain_needs_more_steps_than_its_largest_rate(changes, tmp_path):
+    with pytest.raises(ValueError, match=r"num_scales 20 .* beta 1,.* more than .*20.0"):
+        check(tiny_config(tmp_path, **{"model.num_scales": 20} | changes))
+    check(tiny_config(tmp_path, **{"model.num_scales": 21} | changes))

@@ -15,6 +15,7 @@ from sgm_jax.score import (
     edm_denoiser,
     noise_score,
     score_denoiser,
+    velocity_score,
 )
 from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
 from tests.fixture_files import fixture_files
@@ -148,6 +149,32 @@ def test_score_and_denoiser_convert_back_and_forth(sde, key):
     sigma = jnp.array([0.02, 0.3, 2.0, 30.0])
     back = score_denoiser(denoiser_score(denoiser, sde), sde)
     np.testing.assert_allclose(back(y, sigma), denoiser(y, sigma), atol=2e-4)
+
+
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+def test_a_network_that_knows_the_velocity_gives_the_score(sde, key):
+    x0, z = jax.random.normal(key, (2, 3, 4, 4, 1))
+    t = jnp.array([0.1, 0.5, 0.9])
+    a, std = (per_image(v, x0) for v in (sde.mean_coeff(t), sde.std(t)))
+    velocity = (a * z - std * x0) / jnp.hypot(a, std)
+    got = velocity_score(lambda x, labels: velocity, sde)(a * x0 + std * z, t)
+    np.testing.assert_allclose(got, -z / std, rtol=2e-3, atol=1e-4)
+
+
+def test_velocity_weighting_is_the_squared_error_of_the_velocity(key):
+    sde, network = VPSDE(), toy_network([0.7, 0.3, 0.2])
+    x0, z = jax.random.normal(key, (2, 3, 4, 4, 1))
+    t = jnp.array([0.1, 0.5, 0.9])
+    a, std = (per_image(v, x0) for v in (sde.mean_coeff(t), sde.std(t)))
+    want = (network(a * x0 + std * z, 999 * t) - (a * z - std * x0)) ** 2
+    score, weight = velocity_score(network, sde), losses.WEIGHTS["velocity"]
+    got = losses.score_matching_loss(score, sde, x0, t=t, z=z, weight=weight)
+    np.testing.assert_allclose(got, want.mean((1, 2, 3)), rtol=2e-3)
+
+
+def test_min_snr_caps_the_weight_of_little_noise():
+    level = jnp.array([0.01, 5**-0.5, 3.0])
+    np.testing.assert_allclose(losses.WEIGHTS["min_snr"](level), [5e-4, 1, 1], rtol=1e-5)
 
 
 def _constant_network(params, key, index):

@@ -61,3 +61,22 @@ def test_weights_decay_and_frozen_frequencies_do_not():
     updates, _ = transform.update(zero, transform.init(params), params)
     np.testing.assert_array_equal(updates["fourier"]["W"], 0)
     assert (updates["conv"]["kernel"] < 0).all()
+
+
+@pytest.mark.usefixtures("optax_promotion")
+def test_a_cosine_falls_from_the_full_rate_to_zero():
+    transform = step.optimizer(
+        **ADAM | {"lr": 0.1, "beta1": 0.0, "beta2": 0.0},
+        warmup=0,
+        grad_clip=-1.0,
+        weight_decay=0.0,
+        decay_steps=4,
+    )
+    state = transform.init(jnp.zeros(()))
+    moves = []
+    for _ in range(5):
+        move, state = transform.update(jnp.ones(()), state, jnp.zeros(()))
+        moves.append(float(move))
+    # Adam without memory moves by its rate.
+    want = [-0.05 * (1 + np.cos(np.pi * k / 4)) for k in range(5)]
+    np.testing.assert_allclose(moves, want, rtol=1e-5, atol=1e-8)

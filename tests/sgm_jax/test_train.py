@@ -37,7 +37,14 @@ def _assert_identical(one, other):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("options", [{}, EDM], ids=["noise", "edm"])
+DDPM = {
+    "training.continuous": False,
+    "sampling.predictor": "ancestral_sampling",
+    "model.num_scales": 50,
+}
+
+
+@pytest.mark.parametrize("options", [{}, EDM, DDPM], ids=["noise", "edm", "ddpm"])
 def test_stopped_and_resumed_equals_never_stopped(folder, tmp_path, options):
     whole = train(tiny_config(folder, **options), tmp_path / "whole")
     train(tiny_config(folder, **options, **{"training.n_iters": 3}), tmp_path / "parts")
