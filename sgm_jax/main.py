@@ -12,17 +12,14 @@ Modes, with one example each:
 Any field of the config can be overridden: --config.training.batch_size=64
 """
 
-import gc
-import os
-import signal
-import sys
 from pathlib import Path
 
 import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.log import LOGGER, to_terminal
+from sgm_jax.command import run, start_jax
+from sgm_jax.log import LOGGER
 
 MODES = ("simulate", "train", "sample")
 
@@ -48,23 +45,7 @@ def main(argv: list[str]) -> None:
     """Run one mode; end with one line that says what is wrong, if something is."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    to_terminal()
-    # Read when jax is imported, further down. On CPU every program read back from the compilation
-    # cache prints an error line about instruction sets that its own compiler chose
-    # ("prefer-no-gather"); real errors come as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Tracing a network makes a million objects and no garbage; looking for it takes a second.
-    gc.set_threshold(200_000, 20, 100)
-    try:
-        _run(_CONFIG.value)
-    except KeyboardInterrupt:
-        LOGGER.error("interrupted; the same command goes on from what is saved")
-        sys.exit(128 + signal.SIGINT)
-    except (ValueError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
-        if _DEBUG.value:
-            raise
-        LOGGER.error("%s", error)
-        sys.exit(getattr(error, "exit_status", 1))
+    run(lambda: _run(_CONFIG.value), debug=_DEBUG.value)
 
 
 def _run(config: ml_collections.ConfigDict) -> None:
@@ -79,32 +60,19 @@ def _run(config: ml_collections.ConfigDict) -> None:
         LOGGER.info("%s", simulate(config.simulation, out, seed=config.seed))
         return
 
-    _start_jax()
+    start_jax()
     name = config_flags.get_config_filename(flags.FLAGS["config"])
-    run = Path(_WORKDIR.value or Path("runs") / Path(name).stem)
+    workdir = Path(_WORKDIR.value or Path("runs") / Path(name).stem)
     if _MODE.value == "train":
         from sgm_jax.train import train
 
-        train(config, run)
+        train(config, workdir)
     else:
         from sgm_jax.sample import sample
 
         out = Path(_SAMPLES_DIR.value) if _SAMPLES_DIR.value else None
         count, step = _NUM_SAMPLES.value, _CHECKPOINT.value
-        sample(config, run, num_samples=count, checkpoint=step, out=out)
-
-
-def _start_jax() -> None:
-    """Keep compiled programs between runs, and make sure of the numbers."""
-    import jax
-
-    from sgm_jax.numerics import check_jax
-
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache/sgm_jax/xla"))
-        # Small programs too: a start has sixty of them.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    check_jax()
+        sample(config, workdir, num_samples=count, checkpoint=step, out=out)
 
 
 if __name__ == "__main__":
