@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import ssnet as ssnet_config
-from evaluation import train_ssnet
+from evaluation import ssnet_training
 from evaluation.ssnet_data import LabelledBatches, augment, open_labelled
 from evaluation.ssnet_metrics import PixelMetrics, segmentation_loss
 from evaluation.ssnet_weights import load
@@ -52,7 +52,7 @@ def finished(tmp_path_factory):
     write_labelled(folder)
     config = tiny_config(folder)
     with jax.numpy_dtype_promotion("standard"):
-        return folder, config, train_ssnet.train(config, folder / "run")
+        return folder, config, ssnet_training.train(config, folder / "run")
 
 
 def metrics_of(run):
@@ -63,7 +63,7 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
     finished, tmp_path, monkeypatch
 ):
     _, config, whole = finished
-    write = train_ssnet.Metrics.write
+    write = ssnet_training.Metrics.write
 
     def write_and_stop(self, step, numbers):
         write(self, step, numbers)
@@ -71,9 +71,9 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted, match="step 2 is saved"):
-        patched.setattr(train_ssnet.Metrics, "write", write_and_stop)
-        train_ssnet.train(config, tmp_path)
-    resumed = train_ssnet.train(config, tmp_path)
+        patched.setattr(ssnet_training.Metrics, "write", write_and_stop)
+        ssnet_training.train(config, tmp_path)
+    resumed = ssnet_training.train(config, tmp_path)
     assert resumed.step == whole.step == 6
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
 
@@ -89,7 +89,7 @@ def test_each_epoch_reports_its_numbers_and_the_last_looks_at_all_images(finishe
 
 def test_exported_weights_label_as_the_trained_network_does(finished, tmp_path):
     folder, config, state = finished
-    train_ssnet.export(config, folder / "run", tmp_path / "w.npz", dtype="float32")
+    ssnet_training.export(config, folder / "run", tmp_path / "w.npz", dtype="float32")
     weights = load(tmp_path / "w.npz")
     jax.tree.map(
         np.testing.assert_array_equal, weights.variables, dict(jax.device_get(state.variables))
@@ -101,7 +101,7 @@ def test_another_configuration_does_not_go_on_in_the_workdir(finished):
     other = config.copy_and_resolve_references()
     other.optim.lr = 1.0
     with pytest.raises(ValueError, match=r"optim\.lr: 0\.002 there, 1\.0 here"):
-        train_ssnet.train(other, folder / "run")
+        ssnet_training.train(other, folder / "run")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_bad_settings_are_refused_before_anything_is_written(
 ):
     config = tiny_config(finished[0], **{field: value})
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        train_ssnet.train(config, tmp_path / "run")
+        ssnet_training.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
