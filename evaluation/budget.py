@@ -1,0 +1,25 @@
+"""How many images and re-drawings a report uses."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Images at most (None: all) and re-drawings."""
+
+    real: int | None
+    generated: int | None
+    train: int | None
+    permutations: int
+    image_permutations: int  # of whole images, each a sum over all of their pixels
+    splits: int  # random halves for an error
+
+
+BUDGETS = MappingProxyType(
+    {
+        "small": Budget(2_000, 2_000, 2_000, 1_000, 1_000, 20),
+        "paper": Budget(10_000, 50_000, 50_000, 1_000, 200, 20),
+        "full": Budget(None, None, None, 1_000, 200, 20),
+    }
+)

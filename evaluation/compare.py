@@ -1,0 +1,200 @@
+"""Lay reports side by side: runs or checkpoints, with the floor.
+
+  python -m evaluation.compare a/report.json b/report.json [--out=DIR]
+
+Prints a table; DIR gets compare.md, compare.json and, where the samples' training steps are known
+or given with --steps, one figure a metric with the floor as a band. Rows are compared only if
+definition, number of images, pixel scale and real images agree; the others are named with the
+reason.
+"""
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from evaluation import report
+
+_KEPT = ("value", "stderr", "floor", "p", "n", "status")
+
+Column = dict[str, Any]  # one generated set of one report
+
+
+def compare(paths: list[Path], *, steps: list[int] | None = None) -> dict[str, Any]:
+    """Return ``columns`` and, by metric, ``rows`` of one cell a column, and what is ``refused``.
+
+    Args:
+        paths: of report.json files.
+        steps: training step of every generated set, in order; those of the samples' recipes if
+            not given.
+
+    Raises:
+        ValueError: if no row can be compared, or the steps are not one for each set.
+    """
+    reports = [report.read(path) for path in paths]
+    columns = [
+        column
+        for path, content in zip(paths, reports, strict=True)
+        for column in _columns(path, content)
+    ]
+    if steps is not None and len(steps) != len(columns):
+        raise ValueError(f"{len(steps)} --steps for {len(columns)} generated sets: give one each")
+    for column, step in zip(columns, steps or [], strict=False):
+        column["step"] = step
+    rows, refused = {}, {}
+    metrics = dict.fromkeys(metric for column in columns for metric in column["rows"])
+    for metric in metrics:
+        cells = [column["rows"].get(metric) for column in columns]
+        reason = _difference(cells, columns)
+        if reason:
+            refused[metric] = reason
+        else:
+            rows[metric] = [cell and {name: cell[name] for name in _KEPT} for cell in cells]
+    if not any(sum(cell is not None for cell in cells) > 1 for cells in rows.values()):
+        reasons = "; ".join(sorted(set(refused.values()))) or "no metric is in two of the sets"
+        raise ValueError(f"nothing can be compared: {reasons}")
+    shown = [{name: c[name] for name in ("name", "report", "step", "floor")} for c in columns]
+    return {"columns": shown, "rows": rows, "refused": refused}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the table of a comparison."""
+    names = [_title(column) for column in found["columns"]]
+    lines = ["| metric | n | floor | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
+    for metric, cells in found["rows"].items():
+        there = [cell for cell in cells if cell]
+        floors = [cell["floor"] for cell in there if cell["floor"] is not None]
+        floor = _span(floors)
+        values = " | ".join(_cell(cell) for cell in cells)
+        lines.append(f"| {metric} | {there[0]['n'] or ''} | {floor} | {values} |")
+    origins = dict.fromkeys(column["floor"] for column in found["columns"])
+    lines += ["", f"Floor: {'; elsewhere '.join(origins)}."]
+    if found["refused"]:
+        lines += ["", "Not compared:", ""]
+        lines += [f"- {metric}: {reason}" for metric, reason in found["refused"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def draw(metric: str, cells: list[dict[str, Any] | None], steps: list[int | None]) -> Figure | None:
+    """Draw a metric against the training step with its floor as a band; None below two points."""
+    points = sorted(
+        (step, cell["value"], cell["stderr"] or 0.0, cell["floor"])
+        for step, cell in zip(steps, cells, strict=True)
+        if step is not None and cell and cell["value"] is not None and cell["status"] == "ok"
+    )
+    if len(points) < 2:
+        return None
+    step, value, error, _ = (list(column) for column in zip(*points, strict=True))
+    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+    axes = figure.subplots()
+    axes.errorbar(step, value, error, fmt="o-", ms=4, color="#1f6fb4", label="generated")
+    floors = np.array([floor for *_, floor in points if floor is not None])
+    if floors.size:
+        # The floor has about the error of the smallest value.
+        margin = error[int(np.argmin(value))]
+        low, high = floors.min() - margin, floors.max() + margin
+        axes.axhspan(low, high, color="#9aa3ad", alpha=0.4, lw=0, label="floor: real against real")
+    axes.set(xlabel="training step", ylabel=metric)
+    axes.legend(frameon=False)
+    return figure
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare reports; ``arguments`` are those of the command line by default."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.compare", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("reports", nargs="+", type=Path, help="report.json files")
+    parser.add_argument("--steps", type=int, nargs="+", help="training step of every generated set")
+    parser.add_argument("--out", type=Path, help="folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="write into an existing folder")
+    given = parser.parse_args(arguments)
+    try:
+        _run(given)
+    except (ValueError, OSError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+def _run(given: argparse.Namespace) -> None:
+    found = compare(given.reports, steps=given.steps)
+    text = markdown(found)
+    print(text, end="")
+    if given.out is None:
+        return
+    if given.out.exists() and not given.overwrite:
+        raise ValueError(f"{given.out} is there already; add --overwrite or choose another --out")
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "compare.md").write_text(text)
+    (given.out / "compare.json").write_text(json.dumps(found, indent=2) + "\n")
+    steps = [column["step"] for column in found["columns"]]
+    for metric, cells in found["rows"].items():
+        figure = draw(metric, cells, steps)
+        if figure is not None:
+            figure.savefig(given.out / f"{metric.replace('/', '-')}.png", dpi=110)
+    print(f"look at {given.out}")
+
+
+def _columns(path: Path, content: dict[str, Any]) -> list[Column]:
+    """Return the generated sets of a report, with all that must agree."""
+    sets = content["sets"]
+    real = sets[content["roles"]["real"]]
+    names = dict.fromkeys(row["set"] for row in content["rows"])
+    return [
+        {
+            "name": name,
+            "report": str(path),
+            "step": sets[name]["checkpoint_step"],
+            "rows": {row["metric"]: row for row in content["rows"] if row["set"] == name},
+            "pixel scale": real["pixel_scale"],
+            "threshold": real["threshold"],
+            "image size": "x".join(map(str, real["size"])),
+            "real images": real["hash_of_used"][:12],
+            "floor": content["floor"],
+        }
+        for name in names
+    ]
+
+
+def _difference(cells: list[dict[str, Any] | None], columns: list[Column]) -> str:
+    """Say why the rows of one metric cannot be compared; nothing if they can."""
+    there = [(c, column) for c, column in zip(cells, columns, strict=True) if c is not None]
+    measured = [(c, column) for c, column in there if c["value"] is not None]
+    if not measured:
+        return "no value: " + "; ".join(dict.fromkeys(c["note"] or c["status"] for c, _ in there))
+    for (a, first), (b, second) in itertools.pairwise(measured):
+        for what in ("definition", "n"):
+            if a[what] != b[what]:
+                return f"{what} differs: {a[what]} and {b[what]}"
+        for what in ("pixel scale", "threshold", "image size", "real images"):
+            if first[what] != second[what]:
+                return f"{what} differ: {first[what]} and {second[what]}"
+    return ""
+
+
+def _title(column: dict[str, Any]) -> str:
+    step = "" if column["step"] is None else f" at step {column['step']}"
+    return f"{column['name']}{step} ({Path(column['report']).parent.name or '.'})"
+
+
+def _cell(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    if cell["value"] is None or cell["status"] != "ok":
+        return cell["status"]
+    error = "" if cell["stderr"] is None else f" ± {cell['stderr']:.2g}"
+    p = "" if cell["p"] is None else f" (p {cell['p']:.2g})"
+    return f"{cell['value']:.4g}{error}{p}"
+
+
+def _span(values: list[float]) -> str:
+    if not values:
+        return ""
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
+
+
+if __name__ == "__main__":
+    main()

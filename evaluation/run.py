@@ -1,0 +1,93 @@
+"""Compute the rows of a report one metric at a time; each finished one is kept on disk."""
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import tqdm
+
+from evaluation.budget import Budget
+from evaluation.report import Row
+from evaluation.result import Result
+from evaluation.rows import METRICS, definition, seed_of
+from evaluation.sets import Pair, TooFewImagesError
+from sgm_jax.log import LOGGER
+from sgm_jax.workdir import write_json
+
+# What a metric may raise without the others being given up.
+_FAILURES = (ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError)
+_FAILURES += (TypeError, ValueError)
+
+
+def compute(
+    pairs: list[Pair], metrics: list[str], budget: Budget, *, seed: int, folder: Path
+) -> list[Row]:
+    """Return the rows of every metric for every pair, in the order of ``metrics``.
+
+    Args:
+        pairs: real against each generated set.
+        metrics: names in `METRICS`.
+        budget: sizes.
+        seed: of everything random.
+        folder: keeps the rows of finished metrics, and gives those it already has; one folder
+            belongs to one choice of sets, budget and seed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [(metric, pair) for metric in metrics for pair in pairs]
+    rows = []
+    with tqdm.tqdm(tasks, unit="metric") as bar:
+        for metric, pair in bar:
+            bar.set_description(f"{metric} ({pair.generated.name})")
+            kept = folder / f"{metric.replace('/', '-')}@{pair.generated.name}.json"
+            rows += _rows_of(metric, pair, budget, seed, kept)
+    return rows
+
+
+def _rows_of(metric: str, pair: Pair, budget: Budget, seed: int, kept: Path) -> list[Row]:
+    """Return the rows of one metric; a failed one gives a marked row and is not kept."""
+    if kept.is_file():
+        return json.loads(kept.read_text())
+    start = time.perf_counter()
+    try:
+        results = METRICS[metric](pair, budget, seed_of(metric, seed))
+        rows = [_row(result, pair.generated.name) for result in results]
+    except _FAILURES as error:
+        status = "too few images" if isinstance(error, TooFewImagesError) else "failed"
+        LOGGER.warning("%s (%s): %s: %s", metric, pair.generated.name, status, error)
+        note = f"{type(error).__name__}: {error}"
+        failed = Result(metric=metric, value=math.nan, converged=False, note=note)
+        return [_plain(asdict(failed) | _place(pair.generated.name, status, "", start))]
+    for row in rows:
+        row["seconds"] = (time.perf_counter() - start) / len(rows)
+    write_json(kept, rows)
+    return rows
+
+
+def _row(result: Result, name: str) -> Row:
+    status = "ok" if result.converged else "not converged"
+    if math.isnan(result.value):
+        status = "skipped" if result.note.startswith("skipped") else "undefined"
+    row = asdict(result) | _place(name, status, definition(result.metric), time.perf_counter())
+    if not result.converged:
+        row["value"] = None  # a number that is not there cannot be quoted
+    return _plain(row)
+
+
+def _place(name: str, status: str, meaning: str, start: float) -> Row:
+    """Return the columns that a metric does not know."""
+    seconds = time.perf_counter() - start
+    return {"set": name, "status": status, "definition": meaning, "seconds": seconds}
+
+
+def _plain(row: Row) -> Row:
+    """Return the row with plain numbers; JSON has no NaN and no infinity."""
+    return {name: _plain_value(value) for name, value in row.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
