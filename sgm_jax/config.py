@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple] = {
     "training.objective": ("noise", "velocity", "edm"),
     "training.weighting": tuple(WEIGHTS),
     "optim.schedule": ("constant", "cosine"),
-    "sampling.method": ("pc", *SOLVERS),
+    "sampling.method": ("pc", *SOLVERS, "ode"),
     "sampling.grid": tuple(GRIDS),
     "sampling.predictor": tuple(PREDICTORS),
     "sampling.corrector": ("none", *CORRECTORS),

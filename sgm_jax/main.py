@@ -8,6 +8,8 @@ Modes, with one example each:
             Train, or go on training, in --workdir (runs/<config name>).
   sample    python -m sgm_jax.main --mode=sample --config=configs/larcv_png64.py --num_samples=1000
             Draw images with the newest checkpoint in --workdir.
+  likelihood  python -m sgm_jax.main --mode=likelihood --config=configs/larcv_png64.py
+            Bits per dimension of config.eval.num_images test images with that checkpoint.
 
 Any field of the config can be overridden: --config.training.batch_size=64
 """
@@ -21,7 +23,7 @@ from ml_collections import config_flags
 from sgm_jax.command import run, start_jax
 from sgm_jax.log import LOGGER
 
-MODES = ("simulate", "train", "sample")
+MODES = ("simulate", "train", "sample", "likelihood")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
@@ -32,7 +34,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "sample: how many. Default: config.eval.num_samples.", lower_bound=1
 )
 _CHECKPOINT = flags.DEFINE_integer(
-    "checkpoint", None, "sample: step of the checkpoint. Default: the newest.", lower_bound=0
+    "checkpoint", None, "sample, likelihood: its step. Default: the newest.", lower_bound=0
 )
 _SAMPLES_DIR = flags.DEFINE_string(
     "samples_dir", None, "sample: where to. Default: <workdir>/samples/step_<step>."
@@ -67,6 +69,10 @@ def _run(config: ml_collections.ConfigDict) -> None:
         from sgm_jax.train import train
 
         train(config, workdir)
+    elif _MODE.value == "likelihood":
+        from sgm_jax.likelihood_run import measure
+
+        measure(config, workdir, checkpoint=_CHECKPOINT.value)
     else:
         from sgm_jax.sample import sample
 

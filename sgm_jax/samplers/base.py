@@ -18,10 +18,13 @@ State = tuple[Array, Array]
 
 
 class Samples(NamedTuple):
-    """Images ``[B, H, W, C]`` in model space, and the network evaluations each of them took."""
+    """Images ``[B, H, W, C]`` in model space, and the network evaluations each of them took.
+
+    Where every image chooses its own steps the evaluations are ``[B]``.
+    """
 
     images: Array
-    nfe: int
+    nfe: int | Array
 
 
 def image_keys(key: Array, index: Array) -> Array:
@@ -52,16 +55,28 @@ class Sampler(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def nfe(self) -> int:
-        """Network evaluations an image takes."""
+    def nfe(self) -> int | None:
+        """Network evaluations an image takes; None where it chooses its own steps."""
 
     @abc.abstractmethod
     def start(self, keys: Array, shape: tuple[int, ...]) -> State:
         """Return the state before the first step, from one key per image ``[B]``."""
 
     @abc.abstractmethod
-    def step(self, i: Array, state: State, keys: Array, score_fn: ScoreFn) -> State:
-        """Return the state after step i."""
+    def step(
+        self, i: Array, state: State, keys: Array, score_fn: ScoreFn, *, fresh: Array | bool = False
+    ) -> State:
+        """Return the state after step i.
+
+        ``fresh`` says that the image did not come from step i - 1, whose memory is then of no use.
+        """
+
+    @abc.abstractmethod
+    def marginal(self, i: Array) -> tuple[Array, Array]:
+        """Return the image's factor and the noise's standard deviation in the state before step i.
+
+        ``i`` is below ``num_steps``; both are scalars.
+        """
 
     @abc.abstractmethod
     def finish(self, state: State) -> Array:

@@ -52,15 +52,28 @@ class PredictorCorrector(Sampler):
         predictions = 0 if self.predictor is no_prediction else 1
         return self.num_steps * (corrections + predictions)
 
+    @property
+    def times(self) -> Array:
+        """The time of each step, ``[num_steps]``."""
+        return jnp.linspace(1.0, self.eps, self.num_steps)
+
+    def marginal(self, i: Array) -> tuple[Array, Array]:
+        """Return those of the SDE at the time of step i."""
+        t = self.times[i]
+        return self.sde.mean_coeff(t), self.sde.std(t)
+
     def start(self, keys: Array, shape: tuple[int, ...]) -> State:
         """Return noise at time 1."""
         x = self.sde.prior_std * self.noise(keys, START, shape)
         return x, x
 
-    def step(self, i: Array, state: State, keys: Array, score_fn: ScoreFn) -> State:
+    def step(
+        self, i: Array, state: State, keys: Array, score_fn: ScoreFn, *, fresh: Array | bool = False
+    ) -> State:
         """Return x and its mean one step nearer to the data."""
+        del fresh
         x, _ = state
-        t = jnp.broadcast_to(jnp.linspace(1.0, self.eps, self.num_steps)[i], x.shape[:1])
+        t = jnp.broadcast_to(self.times[i], x.shape[:1])
         if self.corrector is not None:
             for j in range(self.corrector_steps):
                 # Predictions use the numbers below num_steps.

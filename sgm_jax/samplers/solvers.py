@@ -139,12 +139,18 @@ class NoiseLevelSampler(Sampler):
         ends = {"sigma_min": self.sigma_min, "sigma_max": self.sigma_max, "rho": self.rho}
         return self.grid(self.sde, self.num_steps, **ends)
 
+    def marginal(self, i: Array) -> tuple[Array, Array]:
+        """Return 1 and the noise level before step i: ``y = x / a`` is never scaled."""
+        return jnp.ones(()), self.levels[i]
+
     def start(self, keys: Array, shape: tuple[int, ...]) -> State:
         """Return noise at the first level, and nothing remembered."""
         y = self.sigma_max * step_noise(keys, START, shape)
         return y, jnp.zeros_like(y)
 
-    def step(self, i: Array, state: State, keys: Array, score_fn: ScoreFn) -> State:
+    def step(
+        self, i: Array, state: State, keys: Array, score_fn: ScoreFn, *, fresh: Array | bool = False
+    ) -> State:
         """Return the image at the next noise level and what the solver remembers."""
         y, memory = state
         levels = self.levels
@@ -153,8 +159,9 @@ class NoiseLevelSampler(Sampler):
         def denoise(y: Array, sigma: Array) -> Array:
             return of_level(y, jnp.broadcast_to(sigma, y.shape[:1]))
 
-        # Before the first step there is no level; the same one again says so.
-        near = levels[jnp.maximum(i - 1, 0)], levels[i], levels[i + 1]
+        # Where there is no level before, the same one again says so.
+        before = levels[jnp.where(fresh, i, jnp.maximum(i - 1, 0))]
+        near = before, levels[i], levels[i + 1]
         solver = functools.partial(ddim, eta=self.eta) if self.solver is ddim else self.solver
         return solver(denoise, y, memory, levels=near, z=step_noise(keys, i, y.shape))
 

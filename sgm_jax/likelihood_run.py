@@ -1,0 +1,191 @@
+"""From a checkpoint to the bits per dimension of the test images.
+
+Every finished batch is on disk at once, so a run that was interrupted goes on where it stopped.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+
+from sgm_jax import objective, parallel, workdir
+from sgm_jax.config import flatten, is_free
+from sgm_jax.data import Images
+from sgm_jax.likelihood import likelihood
+from sgm_jax.log import LOGGER
+from sgm_jax.sample import load_ema, matching_config, newest_step
+from sgm_jax.samplers.base import image_keys
+from sgm_jax.stacks import NpzWriter
+from sgm_jax.train import open_sets
+
+NUM_PROBES = 4
+COLUMNS = ("bits_per_dim", "stderr", "nfe")
+
+Columns = dict[str, np.ndarray]
+
+
+def measure(
+    config: ml_collections.ConfigDict, run: Path, *, checkpoint: int | None = None
+) -> dict[str, Any]:
+    """Measure the first ``config.eval.num_images`` test images with the averaged weights.
+
+    Args:
+        config: checked; its ``eval`` and ``seed`` may differ from the run's.
+        run: the workdir of the training run.
+        checkpoint: its step; the newest if not given.
+
+    Returns:
+        What ``<run>/likelihood/step_<step>/summary.json`` holds: the mean ``bits_per_dim``, its
+        ``stderr`` from image to image, the part of it that is the probes' (``probe_stderr``), and
+        how it was measured. Each image's own are beside it in ``likelihood.npz``.
+
+    Raises:
+        FileNotFoundError: if there are no images, or no such checkpoint.
+        ValueError: if the configuration is not the run's, the images do not have 256 levels, or
+            the folder holds the likelihood of others.
+    """
+    config = matching_config(config, run)
+    parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
+    _, images = open_sets(config)
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"{images.source}: bits per dimension are those of whole levels 0..255, and the images "
+            f"are {images.dtype}; write them as uint8 and set config.data.scaling='none'"
+        )
+    step = newest_step(run) if checkpoint is None else checkpoint
+    count = min(len(images), config.eval.num_images)
+    recipe = {
+        "checkpoint_step": step,
+        "num_images": count,
+        "num_probes": NUM_PROBES,
+        "seed": config.seed,
+        "images": images.fingerprint,
+        "config": {name: v for name, v in flatten(config).items() if not is_free(name)},
+    }
+    folder = Path(run) / "likelihood" / f"step_{step:06d}"
+    if (folder / "summary.json").exists():
+        _check_recipe(folder / "summary.json", recipe)
+        LOGGER.info("these %d images were measured already: %s", count, folder)
+        return json.loads((folder / "summary.json").read_text())
+    columns = _measure_all(config, run, images, recipe=recipe, folder=folder)
+    summary = recipe | _summary(columns) | workdir.provenance()
+    if parallel.is_main():
+        _write(folder, columns, summary)
+    mean, error = summary["bits_per_dim"], summary["stderr"]
+    LOGGER.info("%.4f +- %.4f bits per dimension of %d images", mean, error, count)
+    return summary
+
+
+def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
+    """Write what was measured; the summary, which says that it is whole, comes last."""
+    with NpzWriter(folder / "likelihood.npz") as writer:
+        for name, values in columns.items():
+            with writer.array(name, values.shape, values.dtype) as append:
+                append(values)
+    workdir.write_json(folder / "summary.json", summary)
+    shutil.rmtree(folder / "parts")
+
+
+def _check_recipe(path: Path, recipe: dict[str, Any]) -> None:
+    """Refuse to mix the images of one recipe with those of another.
+
+    Raises:
+        ValueError: with what differs.
+    """
+    there = json.loads(path.read_text())
+    other = sorted(name for name in recipe if recipe[name] != there.get(name))
+    if other:
+        raise ValueError(
+            f"{path} is of another {', '.join(other)}; move the folder away to measure again"
+        )
+
+
+def _measure_all(
+    config: ml_collections.ConfigDict,
+    run: Path,
+    images: Images,
+    *,
+    recipe: dict[str, Any],
+    folder: Path,
+) -> Columns:
+    """Measure the batches that are not on disk; return all of them, joined."""
+    parts, count, size = folder / "parts", recipe["num_images"], config.eval.batch_size
+    if (parts / "recipe.json").exists():
+        _check_recipe(parts / "recipe.json", recipe)
+    if parallel.is_main():
+        parts.mkdir(parents=True, exist_ok=True)
+        workdir.write_json(parts / "recipe.json", recipe)
+    goal = objective.build(config)
+    params = parallel.replicate(load_ema(config, goal, run, recipe["checkpoint_step"]))
+    compiled = _compiled(config, goal)
+    done = []
+    for first in tqdm.tqdm(range(0, count, size), desc="likelihood", unit="batch"):
+        # The devices always work on a whole batch: the last image fills it up.
+        rows = np.minimum(np.arange(first, first + size), count - 1)
+        path = parts / f"{first:09d}.npz"
+        if not path.exists():
+            columns = compiled(params, images, rows)
+            if parallel.is_main():
+                draft = path.with_suffix(".part")
+                with draft.open("wb") as stream:
+                    np.savez(stream, **columns)
+                draft.replace(path)
+        else:
+            with np.load(path) as stored:
+                columns = dict(stored)
+        done.append({name: values[: count - first] for name, values in columns.items()})
+    return {name: np.concatenate([part[name] for part in done]) for name in COLUMNS}
+
+
+def _compiled(
+    config: ml_collections.ConfigDict, goal: objective.Objective
+) -> Callable[[Any, Images, np.ndarray], Columns]:
+    """Return a function of parameters, images and their numbers, over all devices."""
+    root = jax.random.fold_in(jax.random.key(config.seed), objective.EVALUATION)
+
+    def batch(params: Any, levels: jax.Array, index: jax.Array) -> dict[str, jax.Array]:
+        result = likelihood(
+            goal.sde,
+            goal.score(params),
+            levels,
+            keys=image_keys(root, index),
+            centered=config.data.centered,
+            num_probes=NUM_PROBES,
+        )
+        return {name: getattr(result, name) for name in COLUMNS}
+
+    mapped = parallel.batch_function(batch, in_axes=(None, 0, 0))
+
+    def call(params: Any, images: Images, rows: np.ndarray) -> Columns:
+        rows = rows[parallel.local_rows(len(rows))]
+        levels = parallel.shard(images[rows])
+        return parallel.gather(mapped(params, levels, parallel.shard(rows.astype(np.int32))))
+
+    return call
+
+
+def _summary(columns: Columns) -> dict[str, float]:
+    """Return means with their errors.
+
+    Raises:
+        ArithmeticError: if the solver did not arrive for some images.
+    """
+    bits = columns["bits_per_dim"].astype(np.float64)
+    lost = np.flatnonzero(~np.isfinite(bits))
+    if lost.size:
+        raise ArithmeticError(
+            f"the likelihood of {lost.size} of {len(bits)} images is not finite, the first is "
+            f"image {lost[0]}: the network's flow diverges there; take another checkpoint"
+        )
+    return {
+        "bits_per_dim": float(bits.mean()),
+        "stderr": float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else float("nan"),
+        "probe_stderr": float(np.sqrt((columns["stderr"] ** 2).sum()) / len(bits)),
+        "network_evaluations": float(columns["nfe"].mean()),
+    }

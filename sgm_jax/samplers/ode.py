@@ -1,0 +1,195 @@
+"""The probability-flow ODE with adaptive steps (Song et al., arXiv:2011.13456, eq. 13).
+
+It joins every image to one latent, deterministically and in both directions: ``decode`` goes from
+noise to data, ``encode`` back. Steps are Dormand and Prince's fifth-order ones, as in the original,
+which solves on the host for a whole batch; here the device solves, and every image has steps of its
+own, so that it does not depend on its neighbours. They share the network's evaluations: those of an
+image that has arrived run idle until the slowest one is there.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from sgm_jax.samplers.base import START, Sampler, Samples, State, StepNoise, step_noise
+from sgm_jax.score import score_denoiser
+from sgm_jax.sde import SDE, Array, ScoreFn
+
+Tree = Any
+# No image that a network was trained on has needed a tenth of this.
+MAX_STEPS = 10_000
+
+
+class Flow(NamedTuple):
+    """Where the ODE took images ``[B, H, W, C]``, and evaluations of each one's own ``[B]``."""
+
+    x: Array
+    nfe: Array
+
+
+def encode(
+    sde: SDE, score_fn: ScoreFn, images: Array, *, eps: float = 1e-3, tolerance: float = 1e-5
+) -> Flow:
+    """Return the latents ``[B, H, W, C]`` of images, their places in the noise at time 1.
+
+    Args:
+        sde: the forward process.
+        score_fn: its score.
+        images: at time ``eps``, in model space ``[B, H, W, C]``.
+        eps: the first time.
+        tolerance: relative and absolute, of a step.
+    """
+    return _flow(sde, score_fn, images, first=eps, last=1.0, tolerance=tolerance)
+
+
+def decode(
+    sde: SDE, score_fn: ScoreFn, latents: Array, *, eps: float = 1e-3, tolerance: float = 1e-5
+) -> Flow:
+    """Return the images ``[B, H, W, C]`` at time ``eps`` of latents; see :func:`encode`."""
+    return _flow(sde, score_fn, latents, first=1.0, last=eps, tolerance=tolerance)
+
+
+def solve(
+    field: Callable[[Tree, Array], Tree], y: Tree, *, first: float, last: float, tolerance: float
+) -> tuple[Tree, Array]:
+    """Solve ``dy / dt = field(y, t)``, each image with steps of its own.
+
+    Args:
+        field: of a tree of arrays ``[B, ...]`` and times ``[B]``, row by row.
+        y: the tree at the first time.
+        first: time to start from, above 0.
+        last: time to arrive at, before or after.
+        tolerance: relative and absolute, of the root mean square over an image's entries.
+
+    Returns:
+        The tree at the last time, NaN where :data:`MAX_STEPS` were not enough, and each image's
+        number of evaluations ``[B]``.
+    """
+
+    one = _one_of_many(field, y)
+    # Towards the data nothing is steep at first; from the data, the score changes on a scale of t.
+    start = max(last - first, -0.01) if last < first else min(last - first, first)
+
+    def path(y: Tree) -> tuple[Tree, Array]:
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, _: one(y, t)),
+            diffrax.Dopri5(),
+            first,
+            last,
+            start,
+            y,
+            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+            adjoint=diffrax.ForwardMode(),
+            max_steps=MAX_STEPS,
+            throw=False,
+        )
+        arrived = solution.result == diffrax.RESULTS.successful
+        end = jax.tree.map(lambda leaf: jnp.where(arrived, leaf[0], jnp.nan), solution.ys)
+        # Six stages a step: the seventh is the first of the next one.
+        return end, 6 * solution.stats["num_steps"] + 1
+
+    return jax.vmap(path)(y)
+
+
+def _flow(
+    sde: SDE, score_fn: ScoreFn, x: Array, *, first: float, last: float, tolerance: float
+) -> Flow:
+    reverse = sde.reverse(score_fn, probability_flow=True)
+
+    def field(x: Array, t: Array) -> Array:
+        return reverse.sde(x, t)[0]
+
+    return Flow(*solve(field, x, first=first, last=last, tolerance=tolerance))
+
+
+def _one_of_many(field: Callable[[Tree, Array], Tree], like: Tree) -> Callable[[Tree, Array], Tree]:
+    """Return the field of one image, which under ``jax.vmap`` is the given one of all of them.
+
+    The solver is written for one image. The field must get all at once nevertheless: it may hold
+    something for each of them, such as the pixels that are known.
+    """
+    size = jax.tree.leaves(like)[0].shape[0]
+    # What the field holds becomes an argument: a custom rule may not close over traced arrays.
+    converted = equinox.filter_closure_convert(field, like, jnp.zeros(size))
+    held, static = equinox.partition(converted, equinox.is_array)
+
+    @custom_vmap
+    def one(held: Tree, y: Tree, t: Array) -> Tree:
+        rate = equinox.combine(held, static)(jax.tree.map(repeat, y), repeat(t))
+        return jax.tree.map(lambda leaf: leaf[0], rate)
+
+    @one.def_vmap
+    def every(_: int, batched: Any, held: Tree, y: Tree, t: Array) -> tuple[Tree, Any]:
+        of_y, of_t = batched[1:]
+        y = jax.tree.map(lambda leaf, has: leaf if has else repeat(leaf), y, of_y)
+        rate = equinox.combine(held, static)(y, t if of_t else repeat(t))
+        return rate, jax.tree.map(lambda _: True, rate)
+
+    def repeat(leaf: Array) -> Array:
+        return jnp.broadcast_to(leaf[None], (size, *leaf.shape))
+
+    return functools.partial(one, held)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbabilityFlow(Sampler):
+    """The ODE from noise to data, as one step of a sampler.
+
+    Attributes:
+        num_steps: 1; the solver chooses its own within.
+        eps: the last time.
+        tolerance: relative and absolute, of a solver's step.
+        noise_removal: return the denoised image of the last time.
+        noise: draws the latent; tests put their own here.
+    """
+
+    num_steps: int = 1
+    eps: float = 1e-3
+    tolerance: float = 1e-5
+    noise_removal: bool = True
+    noise: StepNoise = step_noise
+
+    @property
+    def nfe(self) -> None:
+        """Not known before; :meth:`__call__` says how many each image took."""
+        return None
+
+    def start(self, keys: Array, shape: tuple[int, ...]) -> State:
+        """Return latents at time 1, and no evaluations."""
+        x = self.sde.prior_std * self.noise(keys, START, shape)
+        return x, jnp.zeros(shape[:1], jnp.int32)
+
+    def step(
+        self, i: Array, state: State, keys: Array, score_fn: ScoreFn, *, fresh: Array | bool = False
+    ) -> State:
+        """Return the images, and the evaluations each of them took."""
+        del i, keys, fresh
+        x, nfe = state
+        x, more = decode(self.sde, score_fn, x, eps=self.eps, tolerance=self.tolerance)
+        nfe = nfe + more
+        if not self.noise_removal:
+            return x, nfe
+        t = jnp.full(x.shape[:1], self.eps)
+        scale = self.sde.mean_coeff(t).reshape(-1, 1, 1, 1)
+        return score_denoiser(score_fn, self.sde)(x / scale, self.sde.noise_level(t)), nfe + 1
+
+    def marginal(self, i: Array) -> tuple[Array, Array]:
+        """Return those of the noise at time 1, the only state that there is."""
+        del i
+        return self.sde.mean_coeff(jnp.ones(())), self.sde.std(jnp.ones(()))
+
+    def finish(self, state: State) -> Array:
+        """Return the images."""
+        return state[0]
+
+    def __call__(self, keys: Array, score_fn: ScoreFn, shape: tuple[int, ...]) -> Samples:
+        """Draw ``shape = [B, H, W, C]`` images; ``nfe`` is that of each, ``[B]``."""
+        images, nfe = self.step(0, self.start(keys, shape), keys, score_fn)
+        return Samples(images, nfe)

@@ -1,0 +1,288 @@
+"""Conditions on images: exact known pixels, Gaussian posteriors, canvases, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sgm_jax.guidance import inpaint, known_pixels, observable_guidance, tiled, total_charge
+from sgm_jax.samplers.base import image_keys
+from sgm_jax.samplers.correctors import annealed_langevin
+from sgm_jax.samplers.ode import ProbabilityFlow
+from sgm_jax.samplers.predictor_corrector import PredictorCorrector
+from sgm_jax.samplers.predictors import reverse_diffusion
+from sgm_jax.samplers.repeated import repeated
+from sgm_jax.samplers.solvers import NoiseLevelSampler, ddim, dpm_solver, dpm_solver_sde
+from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
+
+RHO = 0.8
+STEPS = {"sigma_min": 0.02, "sigma_max": 80.0}
+SAMPLERS = {
+    "euler_maruyama": PredictorCorrector(VPSDE(200), 200),
+    "annealed": PredictorCorrector(
+        VPSDE(100), 100, predictor=reverse_diffusion, corrector=annealed_langevin, snr=0.2
+    ),
+    "heun": NoiseLevelSampler(VPSDE(), 18, **STEPS),
+    "ddim_sub_vp": NoiseLevelSampler(SubVPSDE(), 40, solver=ddim, **STEPS),
+    "dpm_solver": NoiseLevelSampler(VPSDE(), 20, solver=dpm_solver, **STEPS),
+    "dpm_solver_sde_ve": NoiseLevelSampler(
+        VESDE(), 30, solver=dpm_solver_sde, sigma_min=0.02, sigma_max=50.0
+    ),
+    "flow": ProbabilityFlow(VPSDE(), tolerance=1e-3),
+}
+
+
+def gaussian_score(sde, covariance):
+    """Return the score of rows of pixels with this covariance."""
+    values, vectors = jnp.linalg.eigh(covariance)
+
+    def score(x, t):
+        modes = jnp.einsum("bhwc,wk->bhkc", x, vectors)
+        variance = sde.mean_coeff(t)[:, None] ** 2 * values[None, :] + sde.std(t)[:, None] ** 2
+        return -jnp.einsum("bhkc,wk->bhwc", modes / variance[:, None, :, None], vectors)
+
+    return score
+
+
+def pair(sde):
+    return gaussian_score(sde, jnp.array([[1.0, RHO], [RHO, 1.0]]))
+
+
+def white(sde, spread):
+    def score(x, t):
+        return -x / per_image((sde.mean_coeff(t) * spread) ** 2 + sde.std(t) ** 2, x)
+
+    return score
+
+
+def keys_of(key, count):
+    return image_keys(key, jnp.arange(count))
+
+
+def inpainted_pairs(sampler, key, count, **options):
+    """Return the second pixels of pairs whose first is 1."""
+    known = jnp.ones((count, 1, 2, 1))
+    mask = jnp.array([True, False]).reshape(1, 1, 2, 1)
+
+    @jax.jit
+    def run(keys):
+        return inpaint(sampler, keys, pair(sampler.sde), known=known, mask=mask, **options).images
+
+    images = run(keys_of(key, count))
+    assert (images[:, :, 0] == 1).all()
+    return images[:, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "stretch", "bias", "excess"),
+    [
+        ("euler_maruyama", 1, 0.05, 0.05),
+        ("annealed", 1, 0.05, 0.05),
+        ("heun", 1, 0.15, 0.08),
+        ("dpm_solver", 2, 0.2, 0.12),
+        ("dpm_solver_sde_ve", 3, 0.15, 0.12),
+    ],
+)
+def test_an_inpainted_pixel_has_its_conditional_distribution(name, stretch, bias, excess, key):
+    pixel = inpainted_pairs(SAMPLERS[name], key, 4096, repeats=10, stretch=stretch)
+    # Exact: mean 0.8, deviation 0.6; 4096 draws know them to 0.01 and 0.007.
+    np.testing.assert_allclose(pixel.mean(), RHO, atol=bias)
+    np.testing.assert_allclose(pixel.std(), (1 - RHO**2) ** 0.5, atol=excess)
+
+
+def test_repeats_are_what_makes_a_pixel_follow_the_known_one(key):
+    once = inpainted_pairs(SAMPLERS["euler_maruyama"], key, 4096, repeats=1)
+    # Ten repeats reach 0.8 and 0.6: the test above.
+    assert 0.45 < once.mean() < 0.58 and once.std() > 0.7
+
+
+@pytest.mark.parametrize("name", ["annealed", "heun", "ddim_sub_vp", "dpm_solver_sde_ve", "flow"])
+def test_known_pixels_are_kept_and_others_drawn_by_every_sampler(name, key):
+    sampler = SAMPLERS[name]
+    known = jax.random.uniform(key, (3, 8, 8, 1))
+    mask = jax.random.bernoulli(key, 0.5, (3, 8, 8, 1))
+    repeats = 1 if name == "flow" else 2
+
+    @jax.jit
+    def run(keys, known, mask):
+        score = white(sampler.sde, 0.1)
+        return inpaint(sampler, keys, score, known=known, mask=mask, repeats=repeats).images
+
+    images = run(keys_of(key, 3), known, mask)
+    np.testing.assert_array_equal(images[mask], known[mask])
+    # 96 pixels know their deviation to 7 %; correctors and coarse steps widen it.
+    np.testing.assert_allclose(images[~mask].std(), 0.1, rtol=0.4)
+    last = run(keys_of(key, 3)[2:], known[2:], mask[2:])
+    np.testing.assert_allclose(last[0], images[2], atol=1e-5)
+
+
+def test_the_last_denoising_is_not_lost(key):
+    # Points at -0.4 beside known pixels at 0.7. The original returns its noisy last x.
+    known = jnp.full((4, 8, 8, 1), 0.7)
+    mask = jnp.zeros((1, 8, 8, 1), bool).at[:, :4].set(True)
+
+    def score(x, t):
+        sde = VPSDE()
+        return -(x + 0.4 * per_image(sde.mean_coeff(t), x)) / per_image(sde.std(t) ** 2, x)
+
+    def left(noise_removal):
+        sampler = PredictorCorrector(VPSDE(), 1000, noise_removal=noise_removal)
+        images = jax.jit(
+            lambda keys: inpaint(sampler, keys, score, known=known, mask=mask, repeats=1).images
+        )(keys_of(key, 4))
+        return jnp.abs(images[:, 4:] + 0.4)
+
+    assert left(True).max() < 5e-3
+    np.testing.assert_allclose(jnp.sqrt((left(False) ** 2).mean()), 0.0109, rtol=0.15)
+
+
+def test_before_the_last_step_known_pixels_have_the_noise_of_their_time(key):
+    sampler = PredictorCorrector(VPSDE(), 1000)
+    known, mask = jnp.full((64, 8, 8, 1), 0.7), jnp.ones((1, 8, 8, 1), bool)
+    score = known_pixels(white(VPSDE(), 0.1), VPSDE(), known=known, mask=mask)
+    keys = keys_of(key, 64)
+    state = sampler.start(keys, known.shape)
+    x, _ = jax.jit(lambda s: sampler.advance(s, keys, score, first=0, stop=600))(state)
+    scale, std = sampler.marginal(600)
+    np.testing.assert_allclose(x.mean(), 0.7 * scale, atol=0.05)
+    np.testing.assert_allclose(x.std(), std, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["euler_maruyama", "heun", "dpm_solver"])
+def test_one_repeat_is_the_sampler_itself(name, key):
+    sampler, shape = SAMPLERS[name], (2, 4, 4, 1)
+    once = repeated(sampler, repeats=1, stretch=7)
+    run = jax.jit(lambda s, k: s(k, white(s.sde, 0.3), shape).images, static_argnums=0)
+    np.testing.assert_allclose(run(once, keys_of(key, 2)), run(sampler, keys_of(key, 2)), atol=1e-5)
+    assert once.nfe == sampler.nfe
+
+
+@pytest.mark.parametrize("name", ["euler_maruyama", "annealed", "heun", "dpm_solver_sde_ve"])
+def test_repeats_leave_unconditioned_data_as_they_are(name, key):
+    sampler = repeated(SAMPLERS[name], repeats=3, stretch=4)
+    images = jax.jit(lambda k: sampler(k, white(sampler.sde, 0.3), (16, 16, 16, 1)).images)(
+        keys_of(key, 16)
+    )
+    # 4096 draws know it to 1.1 %; 100 to 200 steps, or 18, to a few more.
+    np.testing.assert_allclose(images.std(), 0.3, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "inner", [PredictorCorrector(VPSDE(), 7), NoiseLevelSampler(VPSDE(), 7)], ids=["em", "heun"]
+)
+def test_repeated_evaluations_are_counted(inner, key):
+    calls = []
+
+    def counting(x, t):
+        jax.debug.callback(lambda: calls.append(1))
+        return -x
+
+    sampler = repeated(inner, repeats=3, stretch=2)
+    jax.block_until_ready(sampler(keys_of(key, 1), counting, (1, 2, 2, 1)).images)
+    jax.effects_barrier()
+    assert len(calls) == sampler.nfe
+
+
+@pytest.mark.parametrize("name", ["euler_maruyama", "heun", "dpm_solver", "dpm_solver_sde_ve"])
+def test_guidance_draws_the_gaussian_posterior_of_the_total(name, key):
+    sampler = SAMPLERS[name]
+    count, spread = 512, 0.5
+    score = gaussian_score(
+        sampler.sde,
+        0.04 * jnp.array([[1.0, 0.8, 0, 0], [0.8, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 4]]),
+    )
+    guided = observable_guidance(score, sampler.sde, total_charge, target=3.0, spread=spread)
+    shape = (count, 4, 4, 1)
+    images = jax.jit(lambda k: sampler(k, guided, shape).images)(keys_of(key, count))
+    # Four rows of four pixels: the total's variance is 4 * 0.04 * (1.8 * 2 + 1 + 4).
+    prior = 4 * 0.04 * 8.6
+    variance = 1 / (1 / prior + 1 / spread**2)
+    total = total_charge(images)
+    np.testing.assert_allclose(total.mean(), 3.0 * variance / spread**2, atol=0.1)
+    np.testing.assert_allclose(total.std(), variance**0.5, rtol=0.15)
+    # Each pixel takes the share of its covariance with the total.
+    share = jnp.array([1.8, 1.8, 1.0, 4.0]) * 0.04 / prior * total.mean()
+    np.testing.assert_allclose(images.mean((0, 1, 3)), share, atol=0.05)
+
+
+def test_targets_of_their_own_and_nested_conditions(key):
+    sampler, shape = SAMPLERS["heun"], (3, 4, 4, 1)
+    known, mask = jnp.full((1, 4, 4, 1), 0.5), jnp.zeros((1, 4, 4, 1), bool).at[:, 0].set(True)
+    target = jnp.array([-4.0, 2.0, 8.0])
+    score = known_pixels(white(sampler.sde, 1.0), sampler.sde, known=known, mask=mask)
+    score = observable_guidance(score, sampler.sde, total_charge, target=target, spread=0.05)
+    images = jax.jit(lambda k: sampler(k, score, shape).images)(keys_of(key, 3))
+    np.testing.assert_allclose(total_charge(images), target, atol=0.3)
+
+
+def test_tiles_of_independent_pixels_make_the_score_of_the_canvas(key):
+    x, t = jax.random.normal(key, (2, 16, 24, 3)), jnp.array([0.2, 0.7])
+    plain = white(VPSDE(), 0.3)
+    np.testing.assert_allclose(tiled(plain, tile=8, stride=4)(x, t), plain(x, t), rtol=1e-5)
+
+
+def test_a_canvas_has_the_statistics_of_the_tiles_across_their_borders(key):
+    sampler = NoiseLevelSampler(VPSDE(), 100, solver=ddim, sigma_min=0.02, sigma_max=80.0)
+    distance = jnp.abs(jnp.arange(16.0)[:, None] - jnp.arange(16.0)[None, :])
+    row_score = gaussian_score(sampler.sde, 0.5**distance)
+
+    # Rows are drawn alone: images of one row of 16 pixels, canvases of 16 rows of 32.
+    score = tiled(row_score, tile=16, stride=8)
+    images = jax.jit(lambda k: sampler(k, score, (100, 16, 32, 1)).images)(keys_of(key, 100))
+    # 1600 rows know variance and correlation to 3.5 and 2 %; averaging tiles costs some of both.
+    np.testing.assert_allclose((images**2).mean((0, 1, 3)), 1.0, atol=0.2)
+    neighbours = (images[:, :, 1:] * images[:, :, :-1]).mean((0, 1, 3))
+    np.testing.assert_allclose(neighbours, 0.5, atol=0.15)
+
+
+def test_an_image_goes_on_beyond_its_border(key):
+    sampler = SAMPLERS["heun"]
+    image = jax.random.normal(key, (2, 8, 8, 1))
+    known = jnp.zeros((2, 8, 16, 1)).at[:, :, :8].set(image)
+    mask = jnp.zeros((1, 8, 16, 1), bool).at[:, :, :8].set(True)
+    score = tiled(white(sampler.sde, 0.3), tile=8, stride=4)
+    canvas = inpaint(sampler, keys_of(key, 2), score, known=known, mask=mask, repeats=2).images
+    np.testing.assert_array_equal(canvas[:, :, :8], image)
+    assert 0.2 < canvas[:, :, 8:].std() < 0.45
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (jnp.ones((1, 8, 4, 1), bool), r"\(1, 8, 4, 1\) and the images \(2, 8, 8, 3\)"),
+        (jnp.ones((3, 8, 8, 1), bool), r"\(3, 8, 8, 1\)"),
+        (jnp.ones((8, 8), bool), r"\(8, 8\)"),
+        (jnp.ones((1, 8, 8, 2), bool), r"\(1, 8, 8, 2\)"),
+        (jnp.ones((1, 8, 8, 1)), "float32; give booleans"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(mask, message, key):
+    with pytest.raises(ValueError, match=message):
+        inpaint(
+            SAMPLERS["heun"],
+            keys_of(key, 2),
+            white(VPSDE(), 1.0),
+            known=jnp.zeros((2, 8, 8, 3)),
+            mask=mask,
+        )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: repeated(SAMPLERS["heun"], repeats=0), "repeats is 0"),
+        (lambda: repeated(SAMPLERS["heun"], repeats=2, stretch=0), "stretch is 0"),
+        (lambda: tiled(abs, tile=8, stride=9), "stride is 9; it must be 1 to the tile's size, 8"),
+        (
+            lambda: tiled(abs, tile=8, stride=4)(jnp.zeros((1, 18, 8, 1)), jnp.ones(1)),
+            "do not cover a canvas of 18; make it 20",
+        ),
+        (
+            lambda: observable_guidance(abs, VPSDE(), total_charge, target=1.0, spread=0.0),
+            "spread is 0.0; it must be above 0",
+        ),
+    ],
+)
+def test_options_that_cannot_work_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
