@@ -19,8 +19,9 @@ demo: $(VENV)/installed
 	$(RUN) --mode=sample
 	@echo "Look at runs/demo/samples/step_*/grid.png and at runs/demo/metrics.jsonl"
 
+# Two processes: most of the time goes into compiling, which uses one core.
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

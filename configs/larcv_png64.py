@@ -56,6 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.sampling = sampling = ml_collections.ConfigDict()
     # "pc": predictor and corrector on model.num_scales uniform times. Or, on num_steps noise levels
     # from sigma_max down, "heun" (EDM's), "ddim", "dpm_solver" (++ 2M) or "dpm_solver_sde".
+    # Or "ode": the probability flow with adaptive steps.
     sampling.method = "pc"
     sampling.predictor = "euler_maruyama"
     sampling.corrector = "none"

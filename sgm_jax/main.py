@@ -8,7 +8,8 @@ Modes, with one example each:
             Train, or go on training, in --workdir (runs/<config name>).
   sample    python -m sgm_jax.main --mode=sample --config=configs/larcv_png64.py --num_samples=1000
             Draw images with the newest checkpoint in --workdir.
-  likelihood  python -m sgm_jax.main --mode=likelihood --config=configs/larcv_png64.py
+  likelihood
+            python -m sgm_jax.main --mode=likelihood --config=configs/larcv_png64.py
             Bits per dimension of config.eval.num_images test images with that checkpoint.
 
 Any field of the config can be overridden: --config.training.batch_size=64
