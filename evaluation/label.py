@@ -21,6 +21,7 @@ import json
 from pathlib import Path
 
 from sgm_jax.command import run, start_jax
+from sgm_jax.data.images import SCALINGS
 from sgm_jax.log import LOGGER
 
 
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ssnet", type=Path, help="weights (default: the package's)")
     parser.add_argument(
         "--scaling",
-        choices=("none", "per_image"),
+        choices=SCALINGS,
         default="none",
         help="none: pixels are on 0..255; per_image: stretch each image to that, for charges",
     )
