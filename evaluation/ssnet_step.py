@@ -59,9 +59,14 @@ def initial_state(
     return SSNetState(jnp.zeros((), jnp.int32), params, batch_stats, transform.init(params))
 
 
-def loss_function(config: ml_collections.ConfigDict) -> Callable:
-    """Return ``loss_fn(params, batch_stats, batch) -> (loss, new batch_stats)``."""
-    net = network(config, "batch_statistics")
+def loss_function(
+    config: ml_collections.ConfigDict, normalisation: str = "batch_statistics"
+) -> Callable:
+    """Return ``loss_fn(params, batch_stats, batch) -> (loss, new batch_stats)``.
+
+    With running statistics these are constants, and come back as they are.
+    """
+    net = network(config, normalisation)
 
     def loss_fn(params: Variables, batch_stats: Variables, batch: Batch):
         variables = {"params": params, "batch_stats": batch_stats}
@@ -79,10 +84,12 @@ def loss_function(config: ml_collections.ConfigDict) -> Callable:
 
 
 def train_step(
-    config: ml_collections.ConfigDict, transform: optax.GradientTransformation
+    config: ml_collections.ConfigDict,
+    transform: optax.GradientTransformation,
+    normalisation: str = "batch_statistics",
 ) -> Callable[[SSNetState, Array, Batch], tuple[SSNetState, Batch]]:
     """Return ``step(state, key, batch) -> (state, metrics)`` for one device's share."""
-    gradient = jax.value_and_grad(loss_function(config), has_aux=True)
+    gradient = jax.value_and_grad(loss_function(config, normalisation), has_aux=True)
 
     def step(state: SSNetState, key: Array, batch: Batch) -> tuple[SSNetState, Batch]:
         key = jax.random.fold_in(key, state.step)

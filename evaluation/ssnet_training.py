@@ -50,10 +50,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise ValueError(f"config.data.image_size is {side}; it must be a multiple of {multiple}")
     if not 0 <= config.data.brightness < 1:
         raise ValueError(f"config.data.brightness is {config.data.brightness}; it lies in [0, 1)")
-    if not 0 <= config.optim.warmup_fraction < 1:
-        raise ValueError(
-            f"config.optim.warmup_fraction is {config.optim.warmup_fraction}; it lies in [0, 1)"
-        )
+    for section, name in (("optim", "warmup_fraction"), ("training", "settling_fraction")):
+        if not 0 <= config[section][name] < 1:
+            raise ValueError(
+                f"config.{section}.{name} is {config[section][name]}; it lies in [0, 1)"
+            )
     for section in ("training", "eval"):
         parallel.check_divisible(config[section].batch_size, f"config.{section}.batch_size")
 
@@ -114,7 +115,11 @@ def _loop(
     transform = optimizer(config, last)
     state = parallel.replicate(_first_state(config, transform, store))
     step = int(state.step)
-    update = parallel.train_function(train_step(config, transform))
+    learn, settle = (
+        parallel.train_function(train_step(config, transform, normalisation))
+        for normalisation in ("batch_statistics", "running_statistics")
+    )
+    settling = last - round(config.training.settling_fraction * last)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     batches = LabelledBatches(
         train_set,
@@ -126,6 +131,7 @@ def _loop(
     bar = tqdm.tqdm(total=last, initial=step, unit="step", desc="train")
     began, first = time.perf_counter(), step
     for batch in prefetch(batches, step, last):
+        update = learn if step < settling else settle
         state, numbers = update(state, key, {name: part[None] for name, part in batch.items()})
         step += 1
         bar.update()
@@ -190,12 +196,12 @@ def _first_state(
     transform: optax.GradientTransformation,
     store: checkpoints.Checkpoints,
 ) -> SSNetState:
-    step = store.latest()
-    if step is None:
+    state = store.restore_newest(jax.eval_shape(lambda: initial_state(config, transform)))
+    if state is None:
         LOGGER.info("a new network")
         return initial_state(config, transform)
-    LOGGER.info("going on from the checkpoint of step %d", step)
-    return store.restore(step, jax.eval_shape(lambda: initial_state(config, transform)))
+    LOGGER.info("going on from the checkpoint of step %d", int(state.step))
+    return state
 
 
 def _short(numbers: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """Checkpoints of a training run: the only module that imports Orbax.
 
 ``<workdir>/checkpoints/<step>/`` appears when it is complete, never before. The newest two are kept
-for a restart, and every ``keep_every`` steps for good.
+for a restart, and every ``keep_every`` steps for good. What is read is compared with the hash of
+what was saved (:mod:`sgm_jax.digests`); a damaged checkpoint is set aside as ``<step>.damaged``.
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,16 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from sgm_jax import parallel
+from sgm_jax.digests import Digests, digest, expected
+from sgm_jax.log import LOGGER
 
 Tree = Any
 # The name that Orbax gives to the only item of a step.
 ITEM = "default"
+
+
+class DamagedError(ValueError):
+    """A checkpoint cannot be read, or holds other numbers than were saved."""
 
 
 class Checkpoints:
@@ -27,41 +35,90 @@ class Checkpoints:
     def __init__(self, workdir: Path, *, keep_every: int):
         """Open or create the folder, and clear what an interrupted write left in it."""
         self.folder = Path(workdir).absolute() / "checkpoints"
+        self._keep_every = keep_every
+        self._manager = self._open()
+        self._digests = Digests(self.folder)
+
+    def _open(self) -> ocp.CheckpointManager:
         policy = checkpoint_managers.AnyPreservationPolicy(
-            [checkpoint_managers.LatestN(2), checkpoint_managers.EveryNSteps(keep_every)]
+            [checkpoint_managers.LatestN(2), checkpoint_managers.EveryNSteps(self._keep_every)]
         )
-        self._manager = ocp.CheckpointManager(
+        return ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy, cleanup_tmp_directories=True
             ),
         )
 
-    def latest(self) -> int | None:
-        """Return the step of the newest complete checkpoint, if there is one."""
-        return self._manager.latest_step()
-
     def save(self, step: int, state: Tree) -> None:
         """Write a state in the background; it may be changed as soon as this returns."""
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(parallel.to_host(state)))
+        if step in self._manager.all_steps():
+            return
+        kept = parallel.to_host(state)
+        if parallel.is_main():
+            self._digests.add(step, kept)
+        with self._writing():
+            self._manager.save(step, args=ocp.args.StandardSave(kept))
 
-    def restore(self, step: int, like: Tree) -> Tree:
-        """Return the state of a step, with the structure of ``like``.
+    def restore_newest(self, like: Tree) -> Tree | None:
+        """Return the newest sound state, with the structure of ``like``; None if there is none.
+
+        Damaged ones are set aside, and said so: the run makes those steps again.
 
         Raises:
-            ValueError: if the checkpoint does not hold such a state.
+            DamagedError: if there are checkpoints and none of them is sound.
         """
-        with _fits(self.folder / str(step)):
-            return self._manager.restore(step, args=ocp.args.StandardRestore(_target(like)))
+        damaged: list[DamagedError] = []
+        for step in reversed(self._manager.all_steps()):
+            try:
+                state = load(self.folder.parent, step, like)
+            except DamagedError as error:
+                damaged.append(error)
+                continue
+            self._set_aside([older for older in self._manager.all_steps() if older > step], damaged)
+            return state
+        if damaged:
+            raise damaged[0]
+        return None
+
+    def _set_aside(self, damaged: list[int], errors: list[DamagedError]) -> None:
+        if not damaged:
+            return
+        self._manager.close()
+        for step, error in zip(reversed(damaged), errors, strict=True):
+            LOGGER.warning("%s; going on from the one before", error)
+            if parallel.is_main():
+                (self.folder / str(step)).rename(self.folder / f"{step}.damaged")
+        parallel.wait_for_all()
+        self._manager = self._open()
 
     def wait(self) -> None:
         """Return when everything saved is on disk; raise what went wrong while writing."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
+            self._digests.wait()
 
     def close(self) -> None:
         """Finish writing and release the folder."""
-        self._manager.close()
+        with self._writing():
+            try:
+                self._manager.close()
+            finally:
+                self._digests.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say in short what went wrong in writing, and what is left."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            reason = str(error).partition(" [tensorstore_spec")[0]
+            free_mb = shutil.disk_usage(self.folder).free / 1e6
+            kept = ", ".join(map(str, steps(self.folder.parent))) or "none"
+            raise OSError(
+                f"a checkpoint could not be written to {self.folder} ({free_mb:.0f} MB are free "
+                f"there): {reason}. Complete checkpoints: {kept}; mend it and repeat the command"
+            ) from error
 
 
 def steps(workdir: Path) -> list[int]:
@@ -80,14 +137,20 @@ def load(workdir: Path, step: int, like: Tree) -> Tree:
 
     Raises:
         FileNotFoundError: with the steps that there are.
-        ValueError: if the checkpoint does not hold such a state.
+        DamagedError: if the checkpoint does not hold such a state, or not the one saved.
     """
     if step not in steps(workdir):
         there = ", ".join(map(str, steps(workdir))) or "none"
         raise FileNotFoundError(f"{workdir} has no checkpoint of step {step}; there are: {there}")
-    folder = Path(workdir).absolute() / "checkpoints" / str(step) / ITEM
-    with ocp.StandardCheckpointer() as checkpointer, _fits(folder):
-        return checkpointer.restore(folder, _target(like))
+    folder = Path(workdir).absolute() / "checkpoints" / str(step)
+    with ocp.StandardCheckpointer() as checkpointer, _readable(folder):
+        state = checkpointer.restore(folder / ITEM, _target(like))
+    known = expected(folder.parent).get(step)
+    if known is not None and known != digest(state):
+        raise DamagedError(
+            f"checkpoint {folder} is damaged: its numbers are not those that were saved"
+        )
+    return state
 
 
 def _target(like: Tree) -> Tree:
@@ -95,11 +158,11 @@ def _target(like: Tree) -> Tree:
 
 
 @contextlib.contextmanager
-def _fits(folder: Path) -> Iterator[None]:
-    """Say which checkpoint it is that does not hold such a state."""
+def _readable(folder: Path) -> Iterator[None]:
+    """Say which checkpoint it is that cannot be read, or does not hold such a state."""
     try:
         yield
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"checkpoint {folder} does not fit this config's network: {error}"
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DamagedError(
+            f"checkpoint {folder} is damaged or not of this config's network: {error}"
         ) from error

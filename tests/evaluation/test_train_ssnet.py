@@ -12,6 +12,7 @@ from evaluation import ssnet_training
 from evaluation.ssnet_data import LabelledBatches, augment, open_labelled
 from evaluation.ssnet_metrics import PixelMetrics, segmentation_loss
 from evaluation.ssnet_weights import load
+from sgm_jax import checkpoints
 from sgm_jax.interruption import Interrupted
 from tests.evaluation.small_ssnet import write_labelled
 
@@ -87,6 +88,16 @@ def test_each_epoch_reports_its_numbers_and_the_last_looks_at_all_images(finishe
     assert names <= epochs[-1]["test"].keys()
 
 
+def test_the_last_updates_hold_the_running_statistics_and_change_the_weights(finished):
+    folder, config, last = finished  # six updates, of which one settles
+    before = checkpoints.load(folder / "run", 5, jax.eval_shape(lambda: last))
+    assert config.training.settling_fraction * 6 == pytest.approx(0.9)
+    jax.tree.map(np.testing.assert_array_equal, before.batch_stats, last.batch_stats)
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(last.batch_stats["conv1"]))
+    pairs = zip(jax.tree.leaves(before.params), jax.tree.leaves(last.params), strict=True)
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
+
+
 def test_exported_weights_label_as_the_trained_network_does(finished, tmp_path):
     folder, config, state = finished
     ssnet_training.export(config, folder / "run", tmp_path / "w.npz", dtype="float32")
@@ -112,6 +123,7 @@ def test_another_configuration_does_not_go_on_in_the_workdir(finished):
         ("data.image_size", 20, "20; it must be a multiple of 8"),
         ("data.brightness", 1.0, "lies in"),
         ("model.num_strides", 2, "at least 3"),
+        ("training.settling_fraction", 1.0, "settling_fraction is 1.0; it lies in"),
         ("data.labels_path", "nowhere.h5", "no label file nowhere.h5"),
     ],
 )
