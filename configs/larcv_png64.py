@@ -41,6 +41,11 @@ def get_config() -> ml_collections.ConfigDict:
     # What the squared error of the noise is multiplied with: "noise" (1), "velocity" (that of the
     # velocity) or "min_snr" (arXiv:2303.09556).
     training.weighting = "noise"
+    # Times are drawn "uniform", or by "importance": evenly in the logarithm of the noise level,
+    # for likelihood weighting (arXiv:2101.09258). Both give the same loss on average.
+    training.time_sampling = "uniform"
+    # Spread the times of a batch evenly, which makes its loss vary less (arXiv:2107.00630).
+    training.low_discrepancy = False
     # Steps in one dispatch; more than 1 pays on accelerators only.
     training.n_jitted_steps = 1
     training.log_freq = 100
@@ -73,11 +78,17 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.grid = "edm"
     # "ddim": the share of its noise drawn afresh; 0 follows the probability flow.
     sampling.eta = 0.0
+    # Of each step of the probability flow, also in --mode=likelihood.
+    sampling.ode_rtol = 1e-5
+    sampling.ode_atol = 1e-5
 
     config.eval = evaluate = ml_collections.ConfigDict()
     evaluate.batch_size = 128
     evaluate.num_samples = 50_048
     evaluate.num_images = 1024
+    # Random directions, "rademacher" or "gaussian", in which a likelihood probes each image.
+    evaluate.num_probes = 4
+    evaluate.probe = "rademacher"
 
     config.data = data = ml_collections.ConfigDict()
     data.dataset = "larcv_png64"
@@ -106,6 +117,8 @@ def get_config() -> ml_collections.ConfigDict:
     model.embedding_type = "positional"
     model.fourier_scale = 16.0
     model.ema_rate = 0.9999
+    # Further averages, such as (0.999, 0.99999), to draw with by --ema=0.999.
+    model.ema_rates = ()
     model.scale_by_sigma = False
     model.normalization = "GroupNorm"
     model.nonlinearity = "swish"

@@ -4,10 +4,16 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import absl.logging
+
 from sgm_jax.log import LOGGER, to_terminal
+
+# It imports JAX; where nobody has imported it there is only one process.
+_DISTRIBUTED = "sgm_jax.distributed"
 
 
 def run(command: Callable[[], None], *, debug: bool) -> None:
@@ -24,26 +30,48 @@ def run(command: Callable[[], None], *, debug: bool) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Tracing a network makes a million objects and no garbage; looking for it takes a second.
     gc.set_threshold(200_000, 20, 100)
+    if not debug:
+        # Orbax logs with absl, tracebacks included, what it also raises.
+        absl.logging.set_verbosity(absl.logging.FATAL)
+        threading.excepthook = _say_in_a_line
     try:
         command()
+        _finish_together()
     except KeyboardInterrupt:
         LOGGER.error("interrupted; the same command goes on from what is saved")
         sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
         if debug:
             raise
-        LOGGER.error("%s", error)
+        hint = sys.modules[_DISTRIBUTED].hint(error) if _DISTRIBUTED in sys.modules else ""
+        LOGGER.error("%s%s", error, hint)
+        if hasattr(error, "exit_status"):
+            # All processes agreed to leave; the one that writes may need longer.
+            _finish_together()
         sys.exit(getattr(error, "exit_status", 1))
 
 
+def _finish_together() -> None:
+    if _DISTRIBUTED in sys.modules:
+        sys.modules[_DISTRIBUTED].finish()
+
+
+def _say_in_a_line(failed: threading.ExceptHookArgs) -> None:
+    """Spare the user a traceback: what a thread is waited for is raised where it is waited."""
+    reason = str(failed.exc_value).partition("\n")[0][:200]
+    LOGGER.warning("in the background: %s: %s", failed.exc_type.__name__, reason)
+
+
 def start_jax() -> None:
-    """Keep compiled programs between runs, and make sure of the numbers."""
+    """Keep compiled programs between runs, join the other processes, make sure of the numbers."""
     import jax
 
+    from sgm_jax import distributed
     from sgm_jax.numerics import check_jax
 
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache/sgm_jax/xla"))
         # Small programs too: a start has sixty of them.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    distributed.initialize()
     check_jax()

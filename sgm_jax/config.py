@@ -17,12 +17,17 @@ from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictors import PREDICTORS, check_predictor
 from sgm_jax.samplers.solvers import SOLVERS
 from sgm_jax.sde import SDES
+from sgm_jax.times import TIMES
 
+# Those of sgm_jax.likelihood, which takes half a second to import.
+PROBES = ("rademacher", "gaussian")
 CHOICES: dict[str, tuple] = {
     "training.sde": tuple(SDES),
     "training.continuous": (True, False),
     "training.objective": ("noise", "velocity", "edm"),
     "training.weighting": tuple(WEIGHTS),
+    "training.time_sampling": tuple(TIMES),
+    "training.low_discrepancy": (True, False),
     "optim.schedule": ("constant", "cosine"),
     "sampling.method": ("pc", *SOLVERS, "ode"),
     "sampling.grid": tuple(GRIDS),
@@ -31,6 +36,7 @@ CHOICES: dict[str, tuple] = {
     "data.num_channels": (1, 3),
     "data.scaling": ("none", "per_image"),
     "data.uniform_dequantization": (False,),
+    "eval.probe": PROBES,
     "optim.optimizer": ("Adam",),
 }
 FREQUENCIES = (
@@ -49,6 +55,7 @@ AT_LEAST_ONE = (
     "eval.batch_size",
     "eval.num_samples",
     "eval.num_images",
+    "eval.num_probes",
     "model.num_scales",
 )
 POSITIVE = (
@@ -56,6 +63,8 @@ POSITIVE = (
     "sampling.sigma_min",
     "sampling.rho",
     "sampling.snr",
+    "sampling.ode_rtol",
+    "sampling.ode_atol",
     "model.beta_min",
     "optim.lr",
     "optim.eps",
@@ -66,16 +75,6 @@ ASCENDING = (
     ("model.sigma_min", "model.sigma_max"),
     ("sampling.sigma_min", "sampling.sigma_max"),
 )
-# What may change between two starts of one run: how long and how closely it is watched.
-FREE = (
-    *FREQUENCIES,
-    "training.n_jitted_steps",
-    "training.snapshot_sampling",
-    "training.tensorboard",
-    "data.train_path",
-    "data.test_path",
-)
-FREE_SECTIONS = ("sampling", "eval", "simulation")
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -85,6 +84,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         ValueError: with the field, its value and what it can be.
     """
     fields = flatten(config)
+    _check_complete(fields)
     for name, choices in CHOICES.items():
         if fields[name] not in choices:
             known = ", ".join(map(repr, choices))
@@ -101,7 +101,9 @@ def check(config: ml_collections.ConfigDict) -> None:
         )
     _require(0 <= fields["sampling.eta"] <= 1, "sampling.eta", fields, "must lie in [0, 1]")
     _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
+    _check_averages(fields)
     _check_objective(fields)
+    _check_times(fields)
     _check_steps(fields)
     check_predictor(
         PREDICTORS[fields["sampling.predictor"]],
@@ -115,6 +117,26 @@ def check(config: ml_collections.ConfigDict) -> None:
 def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:
     if not holds:
         raise ValueError(f"config.{name} is {fields[name]!r}; it {what}")
+
+
+def _check_complete(fields: dict[str, Any]) -> None:
+    """A configuration built from nothing may lack what later versions ask for."""
+    needed = (*CHOICES, *AT_LEAST_ONE, *POSITIVE, *FRACTIONS, "model.ema_rates", "sampling.eta")
+    missing = [name for name in needed if name not in fields]
+    if missing:
+        raise ValueError(
+            f"the configuration has no config.{', config.'.join(missing)}; start from "
+            "configs/larcv_png64.py, which has every field"
+        )
+
+
+def _check_averages(fields: dict[str, Any]) -> None:
+    main, others = fields["model.ema_rate"], fields["model.ema_rates"]
+    if len({main, *others}) <= len(others) or not all(0 <= rate < 1 for rate in others):
+        raise ValueError(
+            f"config.model.ema_rates is {tuple(others)}; these averages are kept beside that of "
+            f"config.model.ema_rate {main}: they must lie in [0, 1), and all be different"
+        )
 
 
 def _check_objective(fields: dict[str, Any]) -> None:
@@ -148,12 +170,23 @@ def _check_chain(fields: dict[str, Any]) -> None:
         ("training.objective", "velocity", "'noise'"),
         ("training.sde", "subvpsde", "'vpsde' or 'vesde'"),
         ("training.likelihood_weighting", True, "False"),
+        ("training.time_sampling", "importance", "'uniform'"),
+        ("training.low_discrepancy", True, "False"),
     ):
         if fields[name] == bad:
             raise ValueError(
                 f"config.training.continuous=False does not go with config.{name}={bad!r}; "
                 f"set that to {fix}"
             )
+
+
+def _check_times(fields: dict[str, Any]) -> None:
+    if fields["training.objective"] == "edm" and fields["training.time_sampling"] != "uniform":
+        raise ValueError(
+            f"config.training.time_sampling {fields['training.time_sampling']!r} does not go with "
+            "the objective 'edm', whose noise levels config.training.p_mean and p_std set; set it "
+            "to 'uniform'"
+        )
 
 
 def _check_grid(fields: dict[str, Any]) -> None:
@@ -215,21 +248,3 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
         else:
             flat[section] = value
     return flat
-
-
-def is_free(name: str) -> bool:
-    """Tell whether a field may change without making another network."""
-    return name in FREE or name.split(".")[0] in FREE_SECTIONS
-
-
-def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
-    """Return which fields stop two flattened configurations from being one run, as text."""
-    found = []
-    for name in sorted(ours.keys() | stored.keys()):
-        measured = name == "data.std" and ours.get(name) == -1
-        # A falling learning rate depends on where it ends.
-        schedule = name == "training.n_iters" and ours.get("optim.schedule") == "cosine"
-        free = measured or (is_free(name) and not schedule)
-        if not free and ours.get(name) != stored.get(name):
-            found.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
-    return found

@@ -1,5 +1,6 @@
 """Published PyTorch weights of score_sde to the parameters of ``NCSNpp``, by name and layout."""
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -16,6 +17,8 @@ _ORDER += ("NIN_0", "NIN_1", "NIN_2", "NIN_3")
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "W": "W"}
 
 
+# Tracing a network takes a second, and every function here asks for it.
+@functools.lru_cache(maxsize=8)
 def _abstract_params(net: NCSNpp) -> dict:
     """Return the parameter tree of the network with shapes in place of arrays."""
     image = jnp.zeros((1, net.image_size, net.image_size, net.num_channels))
@@ -54,16 +57,16 @@ def _ordered(tree: Mapping) -> list[tuple[str, ...]]:
     return sorted(flatten_dict(tree), key=_rank)
 
 
-def torch_names(net: NCSNpp) -> list[str]:
+def torch_names(net: NCSNpp, *, frozen: bool = False) -> list[str]:
     """Return the names of the trainable tensors in the order of PyTorch's ``parameters()``.
 
     The exponential moving average of a published checkpoint is a list in this order, without names.
-    The frozen Fourier frequencies are absent. An unconditional network lists the time-embedding
-    layers that PyTorch registers in every block, and never uses.
+    The frozen Fourier frequencies are absent unless asked for. An unconditional network lists the
+    time-embedding layers that PyTorch registers in every block, and never uses.
     """
     names = []
     for path in _ordered(_abstract_params(net)):
-        if path[-1] == "W":
+        if path[-1] == "W" and not frozen:
             continue
         name = _torch_name(path)
         names.append(name)

@@ -119,8 +119,8 @@ def observable_guidance(
     ``std^2 / a  dD / dx`` (Tweedie's second formula; arXiv:2310.06721). With the observable's
     gradient g, the score gains ``(dD / dx)^T g (target - observable) / (spread^2 + g C g)``: exact
     for Gaussian images and linear observables. It costs the network's gradient. On CPU the gradient
-    is nine times slower inside the loop of ``Sampler.advance``: call a jitted ``Sampler.step``
-    from Python there.
+    is nine times slower inside the loop of ``Sampler.advance``, and as slow inside the conditional
+    of Heun's step: call a jitted ``Sampler.step`` of another solver from Python there.
 
     Args:
         score_fn: the network's.
@@ -180,8 +180,8 @@ def tiled(score_fn: ScoreFn, *, tile: int, stride: int) -> ScoreFn:
     def score(x: Array, t: Array) -> Array:
         corners = [
             (row, column)
-            for row in _corners(x.shape[1], tile, stride)
-            for column in _corners(x.shape[2], tile, stride)
+            for row in tile_corners(x.shape[1], tile, stride)
+            for column in tile_corners(x.shape[2], tile, stride)
         ]
         tiles = jnp.stack([x[:, i : i + tile, j : j + tile] for i, j in corners], axis=1)
         times = jnp.repeat(t, len(corners))
@@ -195,7 +195,12 @@ def tiled(score_fn: ScoreFn, *, tile: int, stride: int) -> ScoreFn:
     return score
 
 
-def _corners(length: int, tile: int, stride: int) -> range:
+def tile_corners(length: int, tile: int, stride: int) -> range:
+    """Return where tiles begin along a side of a canvas.
+
+    Raises:
+        ValueError: if they do not end where the canvas does.
+    """
     if length < tile or (length - tile) % stride:
         above = tile + -(-max(length - tile, 0) // stride) * stride
         raise ValueError(

@@ -60,7 +60,8 @@ def likelihood(
     num_probes: int = 4,
     probe: str = "rademacher",
     eps: float = 1e-5,
-    tolerance: float = 1e-5,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
 ) -> Likelihood:
     """Return the bits per dimension of images of 256 levels.
 
@@ -76,7 +77,8 @@ def likelihood(
         num_probes: with 1, the error is NaN.
         probe: "rademacher" or "gaussian".
         eps: the time at which the images are put in; the score diverges at 0.
-        tolerance: relative and absolute, of the solver.
+        rtol: relative tolerance of a step of the solver.
+        atol: absolute tolerance.
 
     Raises:
         ValueError: for unknown or no probes.
@@ -85,7 +87,7 @@ def likelihood(
     x = dequantise(images, keys, centered=centered)
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _PROBES)
     probes = jax.vmap(lambda key: PROBES[probe](key, (num_probes, *images.shape[1:])))(keys)
-    density = log_density(sde, score_fn, x, probes=probes, eps=eps, tolerance=tolerance)
+    density = log_density(sde, score_fn, x, probes=probes, eps=eps, rtol=rtol, atol=atol)
     bits = bits_per_dim(density.log_density, images[0].size, centered=centered)
     ddof = min(num_probes - 1, 1)
     stderr = bits.std(1, ddof=ddof) / num_probes**0.5 if ddof else jnp.full(len(images), jnp.nan)
@@ -121,7 +123,8 @@ def log_density(
     *,
     probes: Array,
     eps: float = 1e-5,
-    tolerance: float = 1e-5,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
 ) -> Density:
     """Return the log density of images at time ``eps`` (eq. 39), once for each probe.
 
@@ -131,7 +134,8 @@ def log_density(
         x: images in model space, ``[B, H, W, C]``.
         probes: of mean 0 and variance 1, independent, ``[B, P, H, W, C]``.
         eps: the time of the images.
-        tolerance: relative and absolute, of the solver.
+        rtol: relative tolerance of a step of the solver.
+        atol: absolute tolerance.
     """
     reverse = sde.reverse(score_fn, probability_flow=True)
 
@@ -146,7 +150,7 @@ def log_density(
         return drift, jnp.sum(probes * changes, axis=tuple(range(2, probes.ndim)))
 
     start = x, jnp.zeros(probes.shape[:2])
-    (latents, gained), nfe = solve(field, start, first=eps, last=1.0, tolerance=tolerance)
+    (latents, gained), nfe = solve(field, start, first=eps, last=1.0, rtol=rtol, atol=atol)
     return Density(sde.prior_logp(latents)[:, None] + gained, latents, nfe)
 
 

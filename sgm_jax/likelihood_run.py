@@ -15,30 +15,35 @@ import numpy as np
 import tqdm
 
 from sgm_jax import objective, parallel, workdir
-from sgm_jax.config import flatten, is_free
+from sgm_jax.config import flatten
 from sgm_jax.data import Images
 from sgm_jax.likelihood import likelihood
 from sgm_jax.log import LOGGER
-from sgm_jax.sample import load_ema, matching_config, newest_step
+from sgm_jax.restore import check_ema_rate, load_ema, matching_config, newest_step
+from sgm_jax.same_run import added, is_free
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.stacks import NpzWriter
 from sgm_jax.train import open_sets
 
-NUM_PROBES = 4
 COLUMNS = ("bits_per_dim", "stderr", "nfe")
 
 Columns = dict[str, np.ndarray]
 
 
 def measure(
-    config: ml_collections.ConfigDict, run: Path, *, checkpoint: int | None = None
+    config: ml_collections.ConfigDict,
+    run: Path,
+    *,
+    checkpoint: int | None = None,
+    ema_rate: float | None = None,
 ) -> dict[str, Any]:
     """Measure the first ``config.eval.num_images`` test images with the averaged weights.
 
     Args:
-        config: checked; its ``eval`` and ``seed`` may differ from the run's.
+        config: checked; its ``eval``, ``sampling`` and ``seed`` may differ from the run's.
         run: the workdir of the training run.
         checkpoint: its step; the newest if not given.
+        ema_rate: of the average to measure; ``config.model.ema_rate`` if not given.
 
     Returns:
         What ``<run>/likelihood/step_<step>/summary.json`` holds: the mean ``bits_per_dim``, its
@@ -62,13 +67,18 @@ def measure(
     count = min(len(images), config.eval.num_images)
     recipe = {
         "checkpoint_step": step,
+        "ema_rate": check_ema_rate(config, ema_rate),
         "num_images": count,
-        "num_probes": NUM_PROBES,
+        "num_probes": config.eval.num_probes,
+        "probe": config.eval.probe,
+        "ode_rtol": config.sampling.ode_rtol,
+        "ode_atol": config.sampling.ode_atol,
         "seed": config.seed,
         "images": images.fingerprint,
         "config": {name: v for name, v in flatten(config).items() if not is_free(name)},
     }
-    folder = Path(run) / "likelihood" / f"step_{step:06d}"
+    special = "" if ema_rate is None else f"_ema_{ema_rate}"
+    folder = Path(run) / "likelihood" / f"step_{step:06d}{special}"
     if (folder / "summary.json").exists():
         _check_recipe(folder / "summary.json", recipe)
         LOGGER.info("these %d images were measured already: %s", count, folder)
@@ -99,6 +109,10 @@ def _check_recipe(path: Path, recipe: dict[str, Any]) -> None:
         ValueError: with what differs.
     """
     there = json.loads(path.read_text())
+    then = added(recipe["config"], there["config"]) | there["config"]
+    # What the first version measured with, and did not write down.
+    was = {"probe": "rademacher", "ode_rtol": 1e-5, "ode_atol": 1e-5}
+    there = was | {"ema_rate": recipe["config"]["model.ema_rate"]} | there | {"config": then}
     other = sorted(name for name in recipe if recipe[name] != there.get(name))
     if other:
         raise ValueError(
@@ -122,7 +136,8 @@ def _measure_all(
         parts.mkdir(parents=True, exist_ok=True)
         workdir.write_json(parts / "recipe.json", recipe)
     goal = objective.build(config)
-    params = parallel.replicate(load_ema(config, goal, run, recipe["checkpoint_step"]))
+    step, rate = recipe["checkpoint_step"], recipe["ema_rate"]
+    params = parallel.replicate(load_ema(config, goal, run, step, ema_rate=rate))
     compiled = _compiled(config, goal)
     done = []
     for first in tqdm.tqdm(range(0, count, size), desc="likelihood", unit="batch"):
@@ -156,7 +171,10 @@ def _compiled(
             levels,
             keys=image_keys(root, index),
             centered=config.data.centered,
-            num_probes=NUM_PROBES,
+            num_probes=config.eval.num_probes,
+            probe=config.eval.probe,
+            rtol=config.sampling.ode_rtol,
+            atol=config.sampling.ode_atol,
         )
         return {name: getattr(result, name) for name in COLUMNS}
 

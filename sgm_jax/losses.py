@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtri
 
 from sgm_jax.score import Denoiser, NetworkFn, chain_noise
 from sgm_jax.sde import SDE, VESDE, VPSDE, Array, ScoreFn, per_image
+from sgm_jax.times import TIMES, spread_evenly
 
 Batch = dict[str, Array]
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
@@ -18,8 +20,9 @@ NetworkApply = Callable[..., Callable[[Array, Array], Array]]
 
 Weight = Callable[[Array], Array]
 
-SMALLEST_TIME = 1e-5
 _MIN_SNR = 5.0
+# Half the distance between two numbers that are spread evenly: 0 is no normal quantile.
+_HALF = 2.0**-25
 
 
 def velocity_weight(noise_level: Array) -> Array:
@@ -145,6 +148,8 @@ def noise_prediction(
     reduce_mean: bool = True,
     likelihood_weighting: bool = False,
     weighting: str = "noise",
+    time_sampling: str = "uniform",
+    low_discrepancy: bool = False,
 ) -> LossFn:
     """Return ``loss_fn(params, key, batch) -> (loss, aux)``: the paper's objective.
 
@@ -155,13 +160,17 @@ def noise_prediction(
         reduce_mean: see :func:`score_matching_loss`.
         likelihood_weighting: see :func:`score_matching_loss`.
         weighting: a name in :data:`WEIGHTS`.
+        time_sampling: a name in :data:`sgm_jax.times.TIMES`.
+        low_discrepancy: spread the times of a batch evenly.
     """
 
     def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
         x, index = batch["image"], batch["index"]
         noise_key, network_key = jax.random.split(key)
         u, z = example_noise(noise_key, index, x.shape[1:], level=jax.random.uniform)
-        t = SMALLEST_TIME + u * (1.0 - SMALLEST_TIME)
+        if low_discrepancy:
+            u = spread_evenly(noise_key, index)
+        t, factor = TIMES[time_sampling](sde, u)
         losses = score_matching_loss(
             score_of(network(params, network_key, index)),
             sde,
@@ -172,7 +181,7 @@ def noise_prediction(
             likelihood_weighting=likelihood_weighting,
             weight=WEIGHTS[weighting],
         )
-        return losses.mean(), {}
+        return (factor * losses).mean(), {}
 
     return loss_fn
 
@@ -208,6 +217,7 @@ def edm(
     sigma_data: float,
     p_mean: float,
     p_std: float,
+    low_discrepancy: bool = False,
 ) -> LossFn:
     """Return ``loss_fn(params, key, batch) -> (loss, aux)`` with EDM preconditioning.
 
@@ -217,12 +227,15 @@ def edm(
         sigma_data: standard deviation of the training images' pixels.
         p_mean: mean of log(sigma) over training examples.
         p_std: its standard deviation.
+        low_discrepancy: spread the noise levels of a batch evenly over their distribution.
     """
 
     def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
         x, index = batch["image"], batch["index"]
         noise_key, network_key = jax.random.split(key)
         normal, z = example_noise(noise_key, index, x.shape[1:], level=jax.random.normal)
+        if low_discrepancy:
+            normal = ndtri(spread_evenly(noise_key, index) + _HALF)
         sigma = jnp.exp(p_mean + p_std * normal)
         denoiser = denoiser_of(network(params, network_key, index))
         return edm_loss(denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data).mean(), {}

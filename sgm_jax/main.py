@@ -12,6 +12,11 @@ Modes, with one example each:
             python -m sgm_jax.main --mode=likelihood --config=configs/larcv_png64.py
             Bits per dimension of config.eval.num_images test images with that checkpoint.
 
+  convert   python -m sgm_jax.main --mode=convert --config=configs/larcv_png64.py \\
+                --torch_checkpoint=checkpoint_6.pth
+            A checkpoint of score_sde_pytorch to a --workdir, to sample from and to train on.
+            The other way round: --to_torch=checkpoint_6.pth
+
 Any field of the config can be overridden: --config.training.batch_size=64
 """
 
@@ -24,24 +29,49 @@ from ml_collections import config_flags
 from sgm_jax.command import run, start_jax
 from sgm_jax.log import LOGGER
 
-MODES = ("simulate", "train", "sample", "likelihood")
+MODES = ("simulate", "train", "sample", "likelihood", "convert")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where to. Default: runs/<config name>; simulate: beside the data paths."
 )
-_NUM_SAMPLES = flags.DEFINE_integer(
+_DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
+flags.DEFINE_integer(
     "num_samples", None, "sample: how many. Default: config.eval.num_samples.", lower_bound=1
 )
-_CHECKPOINT = flags.DEFINE_integer(
-    "checkpoint", None, "sample, likelihood: its step. Default: the newest.", lower_bound=0
+flags.DEFINE_integer(
+    "checkpoint", None, "sample, likelihood, --to_torch: its step. Default: newest.", lower_bound=0
 )
-_SAMPLES_DIR = flags.DEFINE_string(
+flags.DEFINE_float(
+    "ema", None, "sample, likelihood: average of which rate. Default: config.model.ema_rate."
+)
+flags.DEFINE_string(
     "samples_dir", None, "sample: where to. Default: <workdir>/samples/step_<step>."
 )
-_DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
+flags.DEFINE_string("inpaint", None, "sample: images, some of whose pixels are known.")
+flags.DEFINE_string("mask", None, "--inpaint: which, .npy (True) or .png (white).")
+flags.DEFINE_integer("resample", None, "--inpaint: repeats of each step. Default: 10.")
+flags.DEFINE_string("canvas", None, "sample: larger images, HEIGHTxWIDTH, of overlapping tiles.")
+flags.DEFINE_integer("stride", None, "--canvas: pixels between tiles. Default: half a tile.")
+flags.DEFINE_string("observable", None, "sample: images of a given value of total_charge.")
+flags.DEFINE_float("target", None, "--observable: the value, on the scale 0..255.")
+flags.DEFINE_float("spread", None, "--observable: standard deviation. Default: 1 % of --target.")
+flags.DEFINE_string("torch_checkpoint", None, "convert: file of score_sde_pytorch to read.")
+flags.DEFINE_string("to_torch", None, "convert: file to write for score_sde_pytorch.")
 flags.mark_flag_as_required("config")
+
+REQUEST = ("inpaint", "mask", "resample", "canvas", "stride", "observable", "target", "spread")
+# Which modes read which flags; in the others they would say something and do nothing.
+MODES_OF = {
+    "num_samples": ("sample",),
+    "checkpoint": ("sample", "likelihood", "convert"),
+    "ema": ("sample", "likelihood"),
+    "samples_dir": ("sample",),
+    **dict.fromkeys(REQUEST, ("sample",)),
+    "torch_checkpoint": ("convert",),
+    "to_torch": ("convert",),
+}
 
 
 def main(argv: list[str]) -> None:
@@ -52,6 +82,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run(config: ml_collections.ConfigDict) -> None:
+    _check_flags(_MODE.value)
     # These import JAX; --help has answered before.
     from sgm_jax.config import check, simulated_folder
 
@@ -73,13 +104,54 @@ def _run(config: ml_collections.ConfigDict) -> None:
     elif _MODE.value == "likelihood":
         from sgm_jax.likelihood_run import measure
 
-        measure(config, workdir, checkpoint=_CHECKPOINT.value)
+        measure(config, workdir, checkpoint=_value("checkpoint"), ema_rate=_value("ema"))
+    elif _MODE.value == "convert":
+        _convert(config, workdir)
     else:
-        from sgm_jax.sample import sample
+        _sample(config, workdir)
 
-        out = Path(_SAMPLES_DIR.value) if _SAMPLES_DIR.value else None
-        count, step = _NUM_SAMPLES.value, _CHECKPOINT.value
-        sample(config, workdir, num_samples=count, checkpoint=step, out=out)
+
+def _sample(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    from sgm_jax.conditions import Request
+    from sgm_jax.sample import sample
+
+    out = Path(_value("samples_dir")) if _value("samples_dir") else None
+    sample(
+        config,
+        workdir,
+        num_samples=_value("num_samples"),
+        checkpoint=_value("checkpoint"),
+        out=out,
+        ema_rate=_value("ema"),
+        request=Request(**{name: _value(name) for name in REQUEST}),
+    )
+
+
+def _convert(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    from sgm_jax.convert_run import export_checkpoint, import_checkpoint
+
+    source, target = _value("torch_checkpoint"), _value("to_torch")
+    if (source is None) == (target is None):
+        raise ValueError("--mode=convert takes one of --torch_checkpoint=FILE and --to_torch=FILE")
+    if source is not None:
+        import_checkpoint(config, Path(source), workdir)
+    else:
+        export_checkpoint(config, workdir, Path(target), checkpoint=_value("checkpoint"))
+
+
+def _check_flags(mode: str) -> None:
+    """Refuse a flag that the mode does not read.
+
+    Raises:
+        ValueError: with the flag, and the modes that do.
+    """
+    for name, modes in MODES_OF.items():
+        if _value(name) is not None and mode not in modes:
+            raise ValueError(f"--{name} is for --mode={' or '.join(modes)}, not for --mode={mode}")
+
+
+def _value(name: str) -> object:
+    return flags.FLAGS[name].value
 
 
 if __name__ == "__main__":

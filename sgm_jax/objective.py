@@ -113,6 +113,8 @@ def _noise_prediction(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Call
             reduce_mean=config.training.reduce_mean,
             likelihood_weighting=config.training.likelihood_weighting,
             weighting=config.training.weighting,
+            time_sampling=config.training.time_sampling,
+            low_discrepancy=config.training.low_discrepancy,
         )
 
     return score_of, loss_of
@@ -143,7 +145,12 @@ def _edm(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callabl
     def loss_of(network: losses.NetworkApply) -> losses.LossFn:
         training = config.training
         return losses.edm(
-            network, denoiser_of, sigma_data=std, p_mean=training.p_mean, p_std=training.p_std
+            network,
+            denoiser_of,
+            sigma_data=std,
+            p_mean=training.p_mean,
+            p_std=training.p_std,
+            low_discrepancy=training.low_discrepancy,
         )
 
     return score_of, loss_of
@@ -161,6 +168,7 @@ def optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation
         warmup=optim.warmup,
         grad_clip=optim.grad_clip,
         decay_steps=config.training.n_iters if optim.schedule == "cosine" else None,
+        ema_rates=tuple(config.model.ema_rates),
     )
 
 
@@ -181,7 +189,12 @@ def sampler(config: ml_collections.ConfigDict, sde: SDE) -> Sampler:
         # Its solver takes half a second to import, which the other methods do without.
         from sgm_jax.samplers.ode import ProbabilityFlow
 
-        return ProbabilityFlow(sde, noise_removal=sampling.noise_removal)
+        return ProbabilityFlow(
+            sde,
+            rtol=sampling.ode_rtol,
+            atol=sampling.ode_atol,
+            noise_removal=sampling.noise_removal,
+        )
     if sampling.method != "pc":
         return NoiseLevelSampler(
             sde,

@@ -5,7 +5,7 @@ Arrays that belong to a batch have a leading ``[B]`` axis everywhere else; here 
 enter and leave without a device axis, so nothing outside needs to replicate or unreplicate them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -64,16 +64,21 @@ def mean(tree: Tree) -> Tree:
     return jax.lax.pmean(tree, AXIS)
 
 
-def train_function(step: Callable, *, steps_per_call: int = 1) -> Callable:
-    """Compile ``step(state, key, batch) -> (state, metrics)`` for all devices.
+def mapped_step(
+    step: Callable, *, steps_per_call: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Callable:
+    """Map ``step(state, key, batch) -> (state, metrics)`` over devices.
 
     Args:
         step: averages its gradients and metrics with :func:`mean`.
-        steps_per_call: run so many steps in one dispatch; the batch then has them as leading axis
-            ``[steps, B, ...]`` and the metrics are those of each step, ``[steps]``.
+        steps_per_call: run so many steps in one dispatch; the metrics are those of each step,
+            ``[steps]``.
+        devices: to compile for; all there are by default. Devices of a topology that is not here
+            can be compiled for and not run on.
 
     Returns:
-        A function of the same arguments. The state given to it is consumed.
+        A function of the same arguments with batches of ``[devices, steps, B / devices, ...]``. The
+        state given to it is consumed.
     """
 
     def one(state: Tree, key: jax.Array, batch: Tree) -> tuple[Tree, Tree]:
@@ -83,10 +88,28 @@ def train_function(step: Callable, *, steps_per_call: int = 1) -> Callable:
     def many(state: Tree, key: jax.Array, batch: Tree) -> tuple[Tree, Tree]:
         return jax.lax.scan(lambda state, batch: step(state, key, batch), state, batch)
 
-    body = one if steps_per_call == 1 else many
-    mapped = jax.pmap(
-        body, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0
+    return jax.pmap(
+        one if steps_per_call == 1 else many,
+        axis_name=AXIS,
+        in_axes=(None, None, 0),
+        out_axes=None,
+        donate_argnums=0,
+        devices=devices,
     )
+
+
+def train_function(step: Callable, *, steps_per_call: int = 1) -> Callable:
+    """Compile ``step(state, key, batch) -> (state, metrics)`` for all devices.
+
+    Args:
+        step: averages its gradients and metrics with :func:`mean`.
+        steps_per_call: run so many steps in one dispatch; the batch has them as leading axis
+            ``[steps, b, ...]``, with this process's part of it, and so have the metrics.
+
+    Returns:
+        A function of the same arguments. The state given to it is consumed.
+    """
+    mapped = mapped_step(step, steps_per_call=steps_per_call)
 
     def call(state: Tree, key: jax.Array, batch: Tree) -> tuple[Tree, Tree]:
         return mapped(state, key, jax.tree.map(lambda leaf: _split(leaf, axis=1), batch))
@@ -94,18 +117,24 @@ def train_function(step: Callable, *, steps_per_call: int = 1) -> Callable:
     return call
 
 
-def batch_function(function: Callable, *, in_axes: tuple[int | None, ...]) -> Callable:
+def batch_function(
+    function: Callable,
+    *,
+    in_axes: tuple[int | None, ...],
+    devices: Sequence[jax.Device] | None = None,
+) -> Callable:
     """Compile a function whose results all have a batch axis.
 
     Args:
         function: of arrays with (``0``) and without (``None``) a batch axis.
         in_axes: which is which, as for ``jax.vmap``.
+        devices: as for :func:`mapped_step`.
 
     Returns:
         A function of the same arguments, batch axes ``[devices, B / devices]`` in and out: see
         :func:`shard` and :func:`gather`.
     """
-    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=0)
+    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=0, devices=devices)
 
 
 def mean_function(function: Callable) -> Callable:
@@ -131,6 +160,36 @@ def gather(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), tree)
 
 
+def broadcast(numbers: np.ndarray) -> np.ndarray:
+    """Return process 0's numbers on every process."""
+    if process_count() == 1:
+        return numbers
+    return np.asarray(multihost_utils.broadcast_one_to_all(numbers))
+
+
+def where(flag: bool) -> list[int]:
+    """Return on which processes a flag is set; every process gets the same answer."""
+    flags = np.atleast_1d(multihost_utils.process_allgather(np.asarray(flag)))
+    return [int(index) for index in np.flatnonzero(flags)]
+
+
+def wait_for_all() -> None:
+    """Return when every process has come this far."""
+    if process_count() > 1:
+        multihost_utils.sync_global_devices("sgm_jax")
+
+
+def meet() -> None:
+    """Let all devices of all processes exchange something for the first time.
+
+    On CPU a first contact fails if one side is 30 seconds late, as it may be when each compiles its
+    first step; later exchanges wait as long as it takes.
+    """
+    wait_for_all()
+    mapped = jax.pmap(lambda x: jax.lax.psum(x, AXIS), axis_name=AXIS)
+    jax.block_until_ready(mapped(np.zeros(jax.local_device_count(), np.float32)))
+
+
 def local_rows(count: int) -> slice:
     """Return which rows of a global batch of ``count`` this process holds."""
     each = count // process_count()
@@ -138,11 +197,12 @@ def local_rows(count: int) -> slice:
 
 
 def replicate(tree: Tree) -> Tree:
-    """Put a tree on every device, placed as the functions here return it.
+    """Put a tree on every device of this process, placed as the functions here return it.
 
     A state placed otherwise would have its train function compiled a second time, for its own.
+    Every process puts the same on its own devices; nothing is sent between them.
     """
-    mesh = Mesh(np.array(jax.devices()), (AXIS,))
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 

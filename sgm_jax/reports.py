@@ -10,10 +10,10 @@ import tqdm
 
 from sgm_jax import objective, parallel
 from sgm_jax.data import Images, from_model, to_model, to_uint8
+from sgm_jax.drawer import Drawer
 from sgm_jax.grid import save_grid
 from sgm_jax.log import LOGGER
 from sgm_jax.metrics import Metrics
-from sgm_jax.sample import Drawer
 
 GRID_IMAGES = 36
 

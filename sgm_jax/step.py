@@ -1,7 +1,7 @@
 """One update: everything that changes during training lives in a TrainState."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -43,6 +43,7 @@ def optimizer(
     warmup: int,
     grad_clip: float,
     decay_steps: int | None = None,
+    ema_rates: tuple[float, ...] = (),
 ) -> optax.GradientTransformation:
     """Return the original's Adam: clip by global norm, L2 in the gradient, linear warm-up.
 
@@ -55,6 +56,7 @@ def optimizer(
         warmup: updates over which the rate grows from 0, which the first update has; 0 for none.
         grad_clip: largest global norm; negative for none.
         decay_steps: updates after which the rate has fallen to 0, as half a cosine; None keeps it.
+        ema_rates: of averages that are kept beside ``TrainState.ema_params``.
     """
 
     def rate(count: Array) -> Array:
@@ -68,6 +70,7 @@ def optimizer(
         optax.add_decayed_weights(weight_decay, mask=_learnt) if weight_decay else optax.identity(),
         optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
         optax.scale_by_learning_rate(rate),
+        *([keep_averages(ema_rates)] if ema_rates else []),
     )
 
 
@@ -89,10 +92,57 @@ def ema_update(average: Params, params: Params, updates: Array, ema_rate: float)
     return jax.tree.map(lambda a, p: a - (1.0 - decay) * (a - p), average, params)
 
 
+class Averages(NamedTuple):
+    """Moving averages of the parameters, one for each rate, after ``count`` updates."""
+
+    count: Array
+    averages: tuple[Params, ...]
+
+
+def keep_averages(ema_rates: tuple[float, ...]) -> optax.GradientTransformation:
+    """Return a last link of a chain that averages the parameters and leaves the updates alone.
+
+    As part of the optimiser's state, averages are saved and restored with it, and a run that keeps
+    none has the state that it always had.
+    """
+
+    def init(params: Params) -> Averages:
+        # Copies, for each is updated in place of its own buffer.
+        copies = tuple(jax.tree.map(jnp.copy, params) for _ in ema_rates)
+        return Averages(jnp.zeros((), jnp.int32), copies)
+
+    def update(updates: Params, state: Averages, params: Params) -> tuple[Params, Averages]:
+        moved, count = optax.apply_updates(params, updates), state.count + 1
+        averages = tuple(
+            ema_update(average, moved, count.astype(jnp.float32), rate)
+            for average, rate in zip(state.averages, ema_rates, strict=True)
+        )
+        return updates, Averages(count, averages)
+
+    return optax.GradientTransformation(init, update)
+
+
 def initial_state(params: Params, transform: optax.GradientTransformation) -> TrainState:
     """Return the state before the first update; the average starts at the parameters."""
     copy = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, copy, transform.init(params))
+
+
+def averaged_params(
+    state: TrainState, ema_rate: float, *, main_rate: float, ema_rates: tuple[float, ...]
+) -> Params:
+    """Return the parameters averaged at one of the rates that a state keeps.
+
+    Args:
+        state: of a run.
+        ema_rate: which.
+        main_rate: of ``state.ema_params``.
+        ema_rates: of the others, as given to :func:`optimizer`.
+    """
+    if ema_rate == main_rate:
+        return state.ema_params
+    averages = optax.tree_utils.tree_get(state.opt_state, "averages")
+    return averages[ema_rates.index(ema_rate)]
 
 
 def train_step(

@@ -19,6 +19,7 @@ from sgm_jax import objective, parallel, workdir
 from sgm_jax.checkpoints import Checkpoints, steps
 from sgm_jax.data import Batches, Images, data_std, open_images, prefetch
 from sgm_jax.interruption import Interrupted, Stop
+from sgm_jax.lock import only_run
 from sgm_jax.log import LOGGER, to_file
 from sgm_jax.reports import Reports
 from sgm_jax.step import TrainState, train_step
@@ -43,10 +44,16 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     workdir.check_workdir(run, config)
     images, test_images = open_sets(config)
     config = with_measured_std(config, run, images)
+    fingerprint = images.fingerprint
+    workdir.check_data(run, fingerprint)
 
-    # 2. The workdir and the record of what runs in it.
-    workdir.prepare(run, config)
-    with to_file(Path(run) / "log.txt") if parallel.is_main() else contextlib.nullcontext():
+    # 2. The workdir, which is ours alone, and the record of what runs in it.
+    with contextlib.ExitStack() as stack:
+        if parallel.is_main():
+            stack.enter_context(only_run(run))
+            workdir.prepare(run, config)
+            workdir.note_data(run, fingerprint)
+            stack.enter_context(to_file(Path(run) / "log.txt"))
         LOGGER.info("%s; workdir %s", parallel.describe(), run)
         return _train(config, run, images, test_images)
 
@@ -128,15 +135,15 @@ def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batch
 def _first_state(
     config: ml_collections.ConfigDict, goal: objective.Objective, store: Checkpoints
 ) -> TrainState:
-    step = store.latest()
-    if step is None:
+    like = jax.eval_shape(lambda: objective.initial_state(config, goal))
+    state = store.restore_newest(like)
+    if state is None:
         state = objective.initial_state(config, goal)
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         LOGGER.info("a new network of %s parameters", f"{size:,}")
         return state
-    LOGGER.info("going on from the checkpoint of step %d", step)
-    like = jax.eval_shape(lambda: objective.initial_state(config, goal))
-    return store.restore(step, like)
+    LOGGER.info("going on from the checkpoint of step %d", int(state.step))
+    return state
 
 
 def _update_function(config: ml_collections.ConfigDict, goal: objective.Objective) -> Any:

@@ -16,8 +16,11 @@ import ml_collections
 
 from sgm_jax import parallel
 from sgm_jax.checkpoints import steps
-from sgm_jax.config import differences, flatten
+from sgm_jax.config import flatten
+from sgm_jax.log import LOGGER
+from sgm_jax.same_run import added, differences, is_free
 
+DATA_FILE = "data.json"
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -63,12 +66,23 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f"{workdir} holds checkpoints and no config.json; choose another --workdir"
         )
-    found = differences(flatten(config), stored)
+    found = differing(workdir, flatten(config), stored)
     if found:
         raise ValueError(
             f"{workdir} holds checkpoints of another configuration; choose another --workdir. "
             f"It differs in {'; '.join(found)}"
         )
+
+
+def differing(workdir: Path, ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """Return which fields stop a configuration from being the one of a run, as text.
+
+    Says what is taken for fields that were added since the run was begun.
+    """
+    for name, value in added(ours, stored).items():
+        if not is_free(name):
+            LOGGER.info("%s is older than config.%s, and taken to have %r", workdir, name, value)
+    return differences(ours, stored)
 
 
 def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
@@ -79,6 +93,27 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", config.to_dict())
     append_json(workdir / "provenance.jsonl", provenance())
+
+
+def check_data(workdir: Path, fingerprint: str) -> None:
+    """Refuse to go on with other training images than a run began with.
+
+    Raises:
+        ValueError: if they are others; nothing is touched.
+    """
+    note = Path(workdir) / DATA_FILE
+    begun = json.loads(note.read_text())["train"] if note.is_file() else fingerprint
+    if steps(workdir) and begun != fingerprint:
+        raise ValueError(
+            f"{workdir} was trained on other images than config.data.train_path now holds "
+            f"(fingerprint {begun} there, {fingerprint} here); restore them, choose another "
+            f"--workdir, or remove {note} to go on with these"
+        )
+
+
+def note_data(workdir: Path, fingerprint: str) -> None:
+    """Keep the fingerprint of the training images."""
+    write_json(Path(workdir) / DATA_FILE, {"train": fingerprint})
 
 
 def provenance() -> dict[str, Any]:

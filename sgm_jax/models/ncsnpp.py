@@ -7,78 +7,21 @@ place.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgm_jax.models.blocks import (
-    AttentionBlock,
-    Combine,
-    Conv,
-    Resample,
-    ResidualBlock,
-    merge_gain,
-    resample,
-)
+from sgm_jax.models.blocks import Combine, Conv, merge_gain
 from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
-from sgm_jax.models.layers import GroupNorm, default_init
-from sgm_jax.models.options import ACTIVATIONS, check_fields
+from sgm_jax.models.layers import default_init
+from sgm_jax.models.ncsnpp_layers import Context, NCSNppLayers, layer_name
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
 
-Context = tuple[jax.Array | None, bool, jax.Array]
 
-
-class NCSNpp(nn.Module):
-    """A U-Net that sees an image and its noise level; see the paper's appendix H for the options.
-
-    Attributes:
-        image_size: height and width of the images in pixels.
-        num_channels: channels of the images.
-        nf: channels of the first level; a multiple of 4.
-        ch_mult: channels of each level over ``nf``; the resolution halves between levels.
-        num_res_blocks: residual blocks a level (one more on the way up).
-        attn_resolutions: resolutions (after ``space_to_depth``) with attention; the middle of the
-            network always has it, and a resolution that no level has changes nothing.
-        dropout: probability of zeroing a feature in training.
-        centered: whether images span [-1, 1]; if not, the network maps its input x to 2x - 1.
-        space_to_depth: fold squares of this many pixels into channels first, unfold them last.
-        scale_by_sigma: divide the output by the noise level.
-        dtype: of the activations; parameters, statistics and the output stay float32.
-    """
-
-    image_size: int
-    num_channels: int
-    nf: int
-    ch_mult: Sequence[int]
-    num_res_blocks: int
-    attn_resolutions: Sequence[int]
-    dropout: float = 0.1
-    resblock_type: str = "biggan"
-    fir: bool = True
-    fir_kernel: Sequence[float] = (1, 3, 3, 1)
-    resamp_with_conv: bool = True
-    skip_rescale: bool = True
-    progressive: str = "none"
-    progressive_input: str = "residual"
-    progressive_combine: str = "sum"
-    embedding_type: str = "positional"
-    fourier_scale: float = 16.0
-    conditional: bool = True
-    nonlinearity: str = "swish"
-    init_scale: float = 0.0
-    centered: bool = True
-    scale_by_sigma: bool = False
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
-    num_scales: int = 1000
-    space_to_depth: int = 1
-    dtype: jnp.dtype = jnp.float32
-
-    def __post_init__(self):
-        check_fields(self)
-        super().__post_init__()
+class NCSNpp(NCSNppLayers):
+    """A U-Net that sees an image and its noise level; its options are those of the base class."""
 
     @nn.compact
     def __call__(
@@ -118,7 +61,9 @@ class NCSNpp(nn.Module):
 
     def _embed(self, time_cond: jax.Array, place: Iterator[int]) -> jax.Array | None:
         if self.embedding_type == "fourier":
-            fourier = FourierEmbedding(self.nf, self.fourier_scale, name=_name(place, "fourier"))
+            fourier = FourierEmbedding(
+                self.nf, self.fourier_scale, name=layer_name(place, "fourier")
+            )
             h = fourier(jnp.log(time_cond))
         else:
             h = positional_embedding(time_cond, self.nf)
@@ -129,7 +74,7 @@ class NCSNpp(nn.Module):
                 4 * self.nf,
                 kernel_init=default_init(),
                 dtype=self.dtype,
-                name=_name(place, "dense"),
+                name=layer_name(place, "dense"),
             )
             h = self._activation(dense(h))
         return h
@@ -137,7 +82,7 @@ class NCSNpp(nn.Module):
     def _descend(self, x: jax.Array, context: Context, place: Iterator[int]) -> list[jax.Array]:
         """Return every feature map that the way up will see again, finest first."""
         pyramid = x
-        skips = [Conv(self.nf, dtype=self.dtype, name=_name(place, "conv"))(x)]
+        skips = [Conv(self.nf, dtype=self.dtype, name=layer_name(place, "conv"))(x)]
         for level, mult in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):
                 h = self._block(place, self.nf * mult)(skips[-1], *context)
@@ -156,7 +101,9 @@ class NCSNpp(nn.Module):
             return pyramid, h
         if self.progressive_input == "input_skip":
             pyramid = self._resample_pyramid(pyramid, up=False)
-            combine = Combine(self.progressive_combine, self.dtype, name=_name(place, "combine"))
+            combine = Combine(
+                self.progressive_combine, self.dtype, name=layer_name(place, "combine")
+            )
             return pyramid, combine(pyramid, h)
         down = self._pyramid_conv(place, h.shape[-1], up=False)
         joined = (down(pyramid) + h) * merge_gain(self.skip_rescale)
@@ -197,62 +144,6 @@ class NCSNpp(nn.Module):
         joined = (pyramid + h) * merge_gain(self.skip_rescale)
         return joined, joined
 
-    def _head(
-        self,
-        h: jax.Array,
-        place: Iterator[int],
-        features: int | None = None,
-        *,
-        init_scale: float | None = None,
-    ) -> jax.Array:
-        """Normalise, activate and convolve, by default to the channels of the (folded) image."""
-        features = features or self.num_channels * self.space_to_depth**2
-        init_scale = self.init_scale if init_scale is None else init_scale
-        h = GroupNorm(self._activation, name=_name(place, "norm"))(h)
-        name = _name(place, "conv")
-        return Conv(features, init_scale=init_scale, dtype=self.dtype, name=name)(h)
-
-    def _block(
-        self, place: Iterator[int], features: int | None = None, resample: str = "none"
-    ) -> ResidualBlock:
-        return ResidualBlock(
-            self._activation,
-            self.dropout,
-            self.skip_rescale,
-            self.init_scale,
-            features=features,
-            resample=resample,
-            dense_shortcut=self.resblock_type == "ddpm",
-            fir_kernel=self._fir_kernel,
-            dtype=self.dtype,
-            name=_name(place, "block"),
-        )
-
-    def _change_resolution(
-        self, h: jax.Array, context: Context, place: Iterator[int], *, up: bool
-    ) -> jax.Array:
-        if self.resblock_type == "biggan":
-            return self._block(place, resample="up" if up else "down")(h, *context)
-        layer = Resample(
-            up,
-            self.resamp_with_conv,
-            self._fir_kernel,
-            dtype=self.dtype,
-            name=_name(place, "resample"),
-        )
-        return layer(h)
-
-    def _resample_pyramid(self, pyramid: jax.Array, *, up: bool) -> jax.Array:
-        return resample(pyramid, up=up, fir_kernel=self._fir_kernel)
-
-    def _pyramid_conv(self, place: Iterator[int], features: int, *, up: bool) -> Resample:
-        name = _name(place, "resample")
-        return Resample(up, True, self._fir_kernel, features, dtype=self.dtype, name=name)
-
-    def _attention(self, place: Iterator[int]) -> AttentionBlock:
-        name = _name(place, "attention")
-        return AttentionBlock(self.skip_rescale, self.init_scale, dtype=self.dtype, name=name)
-
     def _attend(self, h: jax.Array, place: Iterator[int]) -> jax.Array:
         return self._attention(place)(h) if h.shape[1] in self.attn_resolutions else h
 
@@ -263,15 +154,3 @@ class NCSNpp(nn.Module):
         log_max, log_min = math.log(self.sigma_max), math.log(self.sigma_min)
         sigmas = jnp.exp(jnp.linspace(log_max, log_min, self.num_scales))
         return sigmas[time_cond.astype(jnp.int32)]
-
-    @property
-    def _activation(self) -> Callable[[jax.Array], jax.Array]:
-        return ACTIVATIONS[self.nonlinearity]
-
-    @property
-    def _fir_kernel(self) -> Sequence[float] | None:
-        return self.fir_kernel if self.fir else None
-
-
-def _name(place: Iterator[int], kind: str) -> str:
-    return f"{next(place):03d}_{kind}"

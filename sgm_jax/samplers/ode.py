@@ -35,7 +35,13 @@ class Flow(NamedTuple):
 
 
 def encode(
-    sde: SDE, score_fn: ScoreFn, images: Array, *, eps: float = 1e-3, tolerance: float = 1e-5
+    sde: SDE,
+    score_fn: ScoreFn,
+    images: Array,
+    *,
+    eps: float = 1e-3,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
 ) -> Flow:
     """Return the latents ``[B, H, W, C]`` of images, their places in the noise at time 1.
 
@@ -44,20 +50,33 @@ def encode(
         score_fn: its score.
         images: at time ``eps``, in model space ``[B, H, W, C]``.
         eps: the first time.
-        tolerance: relative and absolute, of a step.
+        rtol: tolerance of a step, relative to the image.
+        atol: the same, in units of model space.
     """
-    return _flow(sde, score_fn, images, first=eps, last=1.0, tolerance=tolerance)
+    return _flow(sde, score_fn, images, first=eps, last=1.0, rtol=rtol, atol=atol)
 
 
 def decode(
-    sde: SDE, score_fn: ScoreFn, latents: Array, *, eps: float = 1e-3, tolerance: float = 1e-5
+    sde: SDE,
+    score_fn: ScoreFn,
+    latents: Array,
+    *,
+    eps: float = 1e-3,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
 ) -> Flow:
     """Return the images ``[B, H, W, C]`` at time ``eps`` of latents; see :func:`encode`."""
-    return _flow(sde, score_fn, latents, first=1.0, last=eps, tolerance=tolerance)
+    return _flow(sde, score_fn, latents, first=1.0, last=eps, rtol=rtol, atol=atol)
 
 
 def solve(
-    field: Callable[[Tree, Array], Tree], y: Tree, *, first: float, last: float, tolerance: float
+    field: Callable[[Tree, Array], Tree],
+    y: Tree,
+    *,
+    first: float,
+    last: float,
+    rtol: float,
+    atol: float,
 ) -> tuple[Tree, Array]:
     """Solve ``dy / dt = field(y, t)``, each image with steps of its own.
 
@@ -66,7 +85,8 @@ def solve(
         y: the tree at the first time.
         first: time to start from, above 0.
         last: time to arrive at, before or after.
-        tolerance: relative and absolute, of the root mean square over an image's entries.
+        rtol: relative tolerance of a step, of the root mean square over an image's entries.
+        atol: absolute tolerance.
 
     Returns:
         The tree at the last time, NaN where :data:`MAX_STEPS` were not enough, and each image's
@@ -85,7 +105,7 @@ def solve(
             last,
             start,
             y,
-            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
             adjoint=diffrax.ForwardMode(),
             max_steps=MAX_STEPS,
             throw=False,
@@ -99,14 +119,21 @@ def solve(
 
 
 def _flow(
-    sde: SDE, score_fn: ScoreFn, x: Array, *, first: float, last: float, tolerance: float
+    sde: SDE,
+    score_fn: ScoreFn,
+    x: Array,
+    *,
+    first: float,
+    last: float,
+    rtol: float,
+    atol: float,
 ) -> Flow:
     reverse = sde.reverse(score_fn, probability_flow=True)
 
     def field(x: Array, t: Array) -> Array:
         return reverse.sde(x, t)[0]
 
-    return Flow(*solve(field, x, first=first, last=last, tolerance=tolerance))
+    return Flow(*solve(field, x, first=first, last=last, rtol=rtol, atol=atol))
 
 
 def _one_of_many(field: Callable[[Tree, Array], Tree], like: Tree) -> Callable[[Tree, Array], Tree]:
@@ -145,14 +172,16 @@ class ProbabilityFlow(Sampler):
     Attributes:
         num_steps: 1; the solver chooses its own within.
         eps: the last time.
-        tolerance: relative and absolute, of a solver's step.
+        rtol: tolerance of a solver's step, relative to the image.
+        atol: the same, in units of model space.
         noise_removal: return the denoised image of the last time.
         noise: draws the latent; tests put their own here.
     """
 
     num_steps: int = 1
     eps: float = 1e-3
-    tolerance: float = 1e-5
+    rtol: float = 1e-5
+    atol: float = 1e-5
     noise_removal: bool = True
     noise: StepNoise = step_noise
 
@@ -172,7 +201,7 @@ class ProbabilityFlow(Sampler):
         """Return the images, and the evaluations each of them took."""
         del i, keys, fresh
         x, nfe = state
-        x, more = decode(self.sde, score_fn, x, eps=self.eps, tolerance=self.tolerance)
+        x, more = decode(self.sde, score_fn, x, eps=self.eps, rtol=self.rtol, atol=self.atol)
         nfe = nfe + more
         if not self.noise_removal:
             return x, nfe

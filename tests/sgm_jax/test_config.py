@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from ml_collections import config_dict
 
-from sgm_jax.config import check, differences, flatten, simulated_folder
-from sgm_jax.objective import build
+from sgm_jax import likelihood
+from sgm_jax.config import PROBES, check, flatten, simulated_folder
+from sgm_jax.objective import build, sampler
+from sgm_jax.same_run import differences
 from sgm_jax.sde import SDES
 from tests.tiny_run import EDM, tiny_config
 
@@ -65,6 +67,13 @@ def test_the_papers_configuration_has_the_values_of_its_run():
         ("data.scaling", "log", "per_image"),
         ("model.beta_min", 20.0, "below config.model.beta_max, 20.0"),
         ("model.ema_rate", 1.0, r"\[0, 1\)"),
+        ("model.ema_rates", (0.5, 0.5), "all be different"),
+        ("model.ema_rates", (0.9999,), "all be different"),
+        ("model.ema_rates", (1.0,), r"\[0, 1\)"),
+        ("training.time_sampling", "cosine", "'uniform', 'importance'"),
+        ("sampling.ode_rtol", 0.0, "above 0"),
+        ("eval.num_probes", 0, "at least 1"),
+        ("eval.probe", "uniform", "'rademacher', 'gaussian'"),
         ("model.resblock_type", "resnet", "biggan"),
         ("model.progressive_input", "skip", "input_skip"),
         ("model.embedding_type", "sin", "fourier"),
@@ -85,6 +94,27 @@ def test_a_bad_value_is_refused_with_its_field_and_what_it_can_be(field, value, 
 def test_edm_wants_a_background_of_zero(tmp_path):
     with pytest.raises(ValueError, match=r"set config\.data\.centered=False"):
         check(tiny_config(tmp_path, **EDM | {"data.centered": True}))
+
+
+def test_edm_has_noise_levels_of_its_own(tmp_path):
+    with pytest.raises(ValueError, match="time_sampling 'importance' does not go with"):
+        check(tiny_config(tmp_path, **EDM, **{"training.time_sampling": "importance"}))
+
+
+def test_a_configuration_without_a_field_is_refused_with_its_name(tmp_path):
+    config = tiny_config(tmp_path)
+    with config.unlocked():
+        del config.model.ema_rates
+    with pytest.raises(ValueError, match="no config.model.ema_rates; start from"):
+        check(config)
+
+
+def test_probes_and_tolerances_are_those_of_the_configuration(tmp_path):
+    changes = {"sampling.method": "ode", "sampling.ode_rtol": 1e-3, "sampling.ode_atol": 1e-2}
+    config = tiny_config(tmp_path, **changes)
+    flow = sampler(config, build(config).sde)
+    assert (flow.rtol, flow.atol) == (1e-3, 1e-2)
+    assert tuple(likelihood.PROBES) == PROBES
 
 
 def test_steps_in_one_dispatch_must_end_where_something_happens(tmp_path):
@@ -154,6 +184,8 @@ def test_the_sde_is_the_one_named_with_the_constants_of_the_model(name, tmp_path
         {"training.objective": "velocity"},
         {"training.sde": "subvpsde"},
         {"training.likelihood_weighting": True},
+        {"training.time_sampling": "importance"},
+        {"training.low_discrepancy": True},
     ],
 )
 def test_a_chain_is_refused_with_what_it_does_not_know(changes, tmp_path):

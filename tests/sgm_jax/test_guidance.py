@@ -28,7 +28,7 @@ SAMPLERS = {
     "dpm_solver_sde_ve": NoiseLevelSampler(
         VESDE(), 30, solver=dpm_solver_sde, sigma_min=0.02, sigma_max=50.0
     ),
-    "flow": ProbabilityFlow(VPSDE(), tolerance=1e-3),
+    "flow": ProbabilityFlow(VPSDE(), rtol=1e-3, atol=1e-3),
 }
 
 

@@ -62,3 +62,19 @@ def test_a_copy_on_the_host_outlives_the_device_buffer():
     host = parallel.to_host(array)
     array["a"].delete()
     np.testing.assert_array_equal(host["a"], np.arange(4.0))
+
+
+def test_a_step_is_mapped_over_the_devices_asked_for(key):
+    half = jax.devices()[:4]
+    mapped = parallel.mapped_step(_step, devices=half)
+    x = np.arange(16, dtype=np.float32).reshape(4, 1, 4)
+    state, metrics = mapped({"sum": jnp.zeros(())}, key, {"x": x})
+    assert state["sum"].sharding.device_set == set(half)
+    np.testing.assert_array_equal(metrics["mean"], [7.5])
+
+
+def test_one_process_agrees_with_itself():
+    np.testing.assert_array_equal(parallel.broadcast(np.arange(3)), np.arange(3))
+    assert parallel.where(True) == [0] and parallel.where(False) == []
+    parallel.wait_for_all()
+    parallel.meet()

@@ -1,5 +1,6 @@
 """The optimiser and the moving average: parity with the original."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -80,3 +81,29 @@ def test_a_cosine_falls_from_the_full_rate_to_zero():
     # Adam without memory moves by its rate.
     want = [-0.05 * (1 + np.cos(np.pi * k / 4)) for k in range(5)]
     np.testing.assert_allclose(moves, want, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.usefixtures("optax_promotion")
+def test_averages_kept_aside_are_those_of_their_rates(key):
+    rates = (0.05, 0.1)
+    options = ADAM | {"lr": 0.1, "warmup": 0, "grad_clip": 1.0, "weight_decay": 0.0}
+    plain, keeping = step.optimizer(**options), step.optimizer(**options, ema_rates=rates)
+    params = {"w": jnp.ones(3)}
+    states = plain.init(params), keeping.init(params)
+    want = [params, params]
+    for n in range(1, 6):
+        grads = {"w": jax.random.normal(jax.random.fold_in(key, n), (3,))}
+        updates, ours = plain.update(grads, states[0], params)
+        same, theirs = keeping.update(grads, states[1], params)
+        np.testing.assert_array_equal(updates["w"], same["w"])
+        states, params = (ours, theirs), optax.apply_updates(params, updates)
+        want = [
+            step.ema_update(average, params, jnp.float32(n), rate)
+            for average, rate in zip(want, rates, strict=True)
+        ]
+    state = step.TrainState(jnp.int32(5), params, params, states[1])
+    for rate, average in zip(rates, want, strict=True):
+        kept = step.averaged_params(state, rate, main_rate=0.9, ema_rates=rates)
+        np.testing.assert_array_equal(kept["w"], average["w"])
+    main = step.averaged_params(state, 0.9, main_rate=0.9, ema_rates=rates)
+    assert main is params

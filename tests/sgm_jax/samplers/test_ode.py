@@ -58,7 +58,7 @@ def test_the_error_is_of_the_order_of_the_tolerance(tolerance):
     def field(y, t):
         return -5 * per_image(t, y) * y
 
-    y, _ = solve(field, jnp.ones((1, 3, 3, 1)), first=0.1, last=1.0, tolerance=tolerance)
+    y, _ = solve(field, jnp.ones((1, 3, 3, 1)), first=0.1, last=1.0, rtol=tolerance, atol=tolerance)
     error = np.abs(y - np.exp(-2.5 * 0.99)).max()
     # 32 bits stop at 1e-7; the sum over a dozen steps may exceed one step's tolerance.
     assert 1e-8 < error < 5 * tolerance
@@ -69,8 +69,8 @@ def test_an_encoded_image_decodes_to_itself(sde, key):
     images = jnp.tanh(jax.random.normal(key, (3, 4, 4, 1)))
     score = noise_score(toy_network(ABC), sde) if isinstance(sde, VPSDE) else _squeezed(sde)
     # To float32's accuracy latents of deviation 50 carry 5e-6, which the way back widens.
-    latents = jax.jit(lambda x: encode(sde, score, x, tolerance=1e-6).x)(images)
-    back = jax.jit(lambda z: decode(sde, score, z, tolerance=1e-6).x)(latents)
+    latents = jax.jit(lambda x: encode(sde, score, x, rtol=1e-6, atol=1e-6).x)(images)
+    back = jax.jit(lambda z: decode(sde, score, z, rtol=1e-6, atol=1e-6).x)(latents)
     np.testing.assert_allclose(back, images, atol=1e-3)
     assert jnp.abs(latents - images).max() > 0.1
 

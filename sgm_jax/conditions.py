@@ -1,0 +1,216 @@
+"""What drawn images are to fulfil: checked at the door, applied to each image by its number.
+
+Image i gets the known pixels of image i (modulo their number), so what it depends on stays the
+seed and i.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from sgm_jax.data import Images, from_model, open_images, to_model
+from sgm_jax.guidance import known_pixels, observable_guidance, tile_corners, tiled, total_charge
+from sgm_jax.masks import read_mask
+from sgm_jax.samplers.base import Sampler
+from sgm_jax.samplers.repeated import repeated
+from sgm_jax.sde import SDE, Array, ScoreFn
+
+# Of images [B, H, W, 1] on the scale 0..255: [B].
+OBSERVABLES: dict[str, Callable[[Array], Array]] = {"total_charge": total_charge}
+# Stretches of the sampler's way are gone so often while pixels are known.
+REPEATS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked of images, as on the command line; None asks nothing.
+
+    Attributes:
+        inpaint: file or folder of images, some of whose pixels are known.
+        mask: which, a .npy file of booleans or a black and white .png file.
+        resample: how often each step is gone; see :func:`sgm_jax.guidance.inpaint`.
+        canvas: size of the images, ``HEIGHTxWIDTH`` pixels.
+        stride: pixels from one tile of the canvas to the next.
+        observable: a name in :data:`OBSERVABLES`.
+        target: its value on the scale 0..255, channels averaged.
+        spread: how far from it images may be, one standard deviation.
+    """
+
+    inpaint: str | None = None
+    mask: str | None = None
+    resample: int | None = None
+    canvas: str | None = None
+    stride: int | None = None
+    observable: str | None = None
+    target: float | None = None
+    spread: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conditions:
+    """Conditions on images of ``size`` (height, width); with nothing but that, there are none."""
+
+    size: tuple[int, int]
+    tile: int | None = None
+    stride: int | None = None
+    known: Images | None = None
+    mask: np.ndarray | None = None
+    repeats: int = 1
+    observable: str | None = None
+    target: float = 0.0
+    spread: float = 0.0
+    centered: bool = True
+
+    @property
+    def tiles(self) -> int:
+        """How many images of the network's size one image takes."""
+        if self.tile is None:
+            return 1
+        rows, columns = (tile_corners(side, self.tile, self.stride) for side in self.size)
+        return len(rows) * len(columns)
+
+    @property
+    def takes_gradients(self) -> bool:
+        """Tell whether the network is differentiated, which loops on CPU make slow."""
+        return self.observable is not None
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """What makes the same images again, for JSON; None without conditions."""
+        found: dict[str, Any] = {}
+        if self.tile is not None:
+            found |= {"canvas": list(self.size), "stride": self.stride}
+        if self.known is not None:
+            masked = hashlib.sha256(repr(self.mask.shape).encode() + self.mask.tobytes())
+            found |= {"inpaint": self.known.fingerprint, "mask": masked.hexdigest()}
+            found |= {"resample": self.repeats}
+        if self.observable is not None:
+            found |= {"observable": self.observable, "target": self.target, "spread": self.spread}
+        return found or None
+
+    def sampler(self, inner: Sampler) -> Sampler:
+        """Return the sampler that draws under these conditions."""
+        return repeated(inner, repeats=self.repeats) if self.repeats > 1 else inner
+
+    def given(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what is known of the images with these numbers ``[B]``, ``[B, H, W, ...]``."""
+        if self.known is None:
+            return {}
+        images = self.known[index % len(self.known)]
+        mask = self.mask[index % len(self.mask)]
+        return {"known": to_model(images, centered=self.centered), "mask": mask}
+
+    def score(self, score_fn: ScoreFn, sde: SDE, given: dict[str, Array]) -> ScoreFn:
+        """Return the score of images under the conditions from the network's."""
+        if self.tile is not None:
+            score_fn = tiled(score_fn, tile=self.tile, stride=self.stride)
+        if self.known is not None:
+            score_fn = known_pixels(score_fn, sde, known=given["known"], mask=given["mask"])
+        if self.observable is not None:
+            score_fn = observable_guidance(
+                score_fn, sde, self._measure, target=self.target, spread=self.spread
+            )
+        return score_fn
+
+    def finish(self, images: Array, given: dict[str, Array]) -> Array:
+        """Return drawn images with the known pixels, exactly."""
+        if self.known is None:
+            return images
+        return jnp.where(given["mask"], given["known"], images)
+
+    def _measure(self, images: Array) -> Array:
+        grey = from_model(images, centered=self.centered).mean(axis=-1, keepdims=True)
+        return OBSERVABLES[self.observable](grey)
+
+
+def conditions(request: Request, config: ml_collections.ConfigDict) -> Conditions:
+    """Return the conditions of a request, everything read and checked.
+
+    Raises:
+        FileNotFoundError: if there are no images, or no mask.
+        ValueError: for what does not fit together, or not the network.
+    """
+    return Conditions(
+        **_canvas(request, config.data.image_size),
+        **_known(request, config),
+        **_observable(request),
+        centered=config.data.centered,
+    )
+
+
+def _canvas(request: Request, tile: int) -> dict[str, Any]:
+    if request.canvas is None:
+        _not_alone(request, "stride", needs="canvas")
+        return {"size": (tile, tile)}
+    size = re.fullmatch(r"(\d+)x(\d+)", request.canvas)
+    if not size:
+        raise ValueError(f"--canvas is {request.canvas!r}; give HEIGHTxWIDTH, such as 128x128")
+    size = int(size[1]), int(size[2])
+    stride = tile // 2 if request.stride is None else request.stride
+    tiled(lambda x, t: x, tile=tile, stride=stride)
+    for side in size:
+        tile_corners(side, tile, stride)
+    return {"size": size, "tile": tile, "stride": stride}
+
+
+def _known(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    if request.inpaint is None:
+        _not_alone(request, "mask", needs="inpaint")
+        _not_alone(request, "resample", needs="inpaint")
+        return {}
+    if request.mask is None:
+        raise ValueError("--inpaint needs --mask: which pixels of the images are known")
+    data, size = config.data, _canvas(request, config.data.image_size)["size"]
+    channels, scaling = data.num_channels, data.scaling
+    images = open_images(request.inpaint, num_channels=channels, image_size=None, scaling=scaling)
+    mask = read_mask(Path(request.mask))
+    if images.shape[1:3] != size or mask.shape[1:3] != size:
+        raise ValueError(
+            f"{request.inpaint} holds images of {images.shape[1:3]} pixels, {request.mask} a mask "
+            f"of {mask.shape[1:3]}, and images of {size} are to be drawn: all must be equal"
+        )
+    if len(mask) not in (1, len(images)):
+        raise ValueError(
+            f"{request.mask} holds {len(mask)} masks for {len(images)} images; give one for all, "
+            "or one for each"
+        )
+    return {"known": images, "mask": mask, "repeats": _repeats(request, config.sampling.method)}
+
+
+def _repeats(request: Request, method: str) -> int:
+    default = 1 if method == "ode" else REPEATS
+    repeats = default if request.resample is None else request.resample
+    if repeats < 1 or (method == "ode" and repeats > 1):
+        raise ValueError(
+            f"--resample is {repeats}; it must be at least 1, and 1 with sampling.method 'ode', "
+            "which chooses its own steps"
+        )
+    return repeats
+
+
+def _observable(request: Request) -> dict[str, Any]:
+    if request.observable is None:
+        _not_alone(request, "target", needs="observable")
+        _not_alone(request, "spread", needs="observable")
+        return {}
+    if request.observable not in OBSERVABLES:
+        known = ", ".join(OBSERVABLES)
+        raise ValueError(f"--observable is {request.observable!r}; it can be: {known}")
+    if request.target is None or not np.isfinite(request.target):
+        raise ValueError(f"--observable needs --target, a finite number, not {request.target}")
+    spread = 0.01 * abs(request.target) if request.spread is None else request.spread
+    if not 0 < spread < np.inf:
+        raise ValueError(f"--spread is {spread}; it must be above 0 (not given: 1 % of --target)")
+    return {"observable": request.observable, "target": request.target, "spread": spread}
+
+
+def _not_alone(request: Request, name: str, *, needs: str) -> None:
+    if getattr(request, name) is not None:
+        raise ValueError(f"--{name} says nothing without --{needs}")

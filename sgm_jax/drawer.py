@@ -1,0 +1,101 @@
+"""Images drawn with a compiled sampler, a batch over all devices at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgm_jax import objective, parallel
+from sgm_jax.conditions import Conditions
+from sgm_jax.samplers.base import Sampler, image_keys
+
+CHUNKS = 20
+
+Progress = Callable[[int], Any]
+
+
+class Drawer:
+    """Draws images with a compiled sampler, a batch over all devices at a time."""
+
+    def __init__(
+        self,
+        goal: objective.Objective,
+        sampler: Sampler,
+        *,
+        batch_size: int,
+        seed: int,
+        conditions: Conditions | None = None,
+    ):
+        """Prepare the functions; they are compiled when first used.
+
+        Raises:
+            ValueError: if the devices cannot share the batch.
+        """
+        parallel.check_divisible(batch_size, "config.eval.batch_size")
+        size, channels = goal.net.image_size, goal.net.num_channels
+        conditions = conditions or Conditions((size, size))
+        sampler = conditions.sampler(sampler)
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self._conditions = conditions
+        self._chunk = 1 if conditions.takes_gradients else -(-sampler.num_steps // CHUNKS)
+        root = jax.random.fold_in(jax.random.key(seed), objective.SAMPLING)
+
+        def start(index: jax.Array) -> Any:
+            return sampler.start(image_keys(root, index), (len(index), *conditions.size, channels))
+
+        def advance(
+            params: Any, state: Any, index: jax.Array, given: Any, first: int, stop: int
+        ) -> Any:
+            keys = image_keys(root, index)
+            score = conditions.score(goal.score(params), goal.sde, given)
+            if conditions.takes_gradients:
+                # One step a call: on CPU a gradient is an order of magnitude slower in a loop.
+                return sampler.step(first, state, keys, score)
+            return sampler.advance(state, keys, score, first=first, stop=stop)
+
+        def finish(state: Any, given: Any) -> jax.Array:
+            return conditions.finish(sampler.finish(state), given)
+
+        self._start = parallel.batch_function(start, in_axes=(0,))
+        self._advance = parallel.batch_function(advance, in_axes=(None, 0, 0, 0, None, None))
+        self._finish = parallel.batch_function(finish, in_axes=(0, 0))
+
+    @property
+    def nfe(self) -> int | None:
+        """Network evaluations an image takes; None where it chooses its own steps."""
+        return None if self.sampler.nfe is None else self.sampler.nfe * self._conditions.tiles
+
+    def compile(self, params: Any) -> None:
+        """Compile everything, by a run of no steps (or of one, where steps are called singly)."""
+        index, given, state = self._begin(0)
+        none = jnp.int32(0)
+        state = self._advance(params, state, index, given, none, none)
+        jax.block_until_ready(self._finish(state, given))
+
+    def draw(self, params: Any, first: int, count: int, *, progress: Progress) -> np.ndarray:
+        """Return images ``first`` to ``first + count``, ``[count, H, W, C]`` in model space.
+
+        Args:
+            params: network parameters.
+            first: number of the first image.
+            count: at most a batch; the devices always work on a whole one.
+            progress: told how many steps of how many images were made, multiplied.
+        """
+        index, given, state = self._begin(first)
+        steps, chunk = self.sampler.num_steps, self._chunk
+        for begin in range(0, steps, chunk):
+            stop = min(begin + chunk, steps)
+            state = self._advance(params, state, index, given, jnp.int32(begin), jnp.int32(stop))
+            jax.block_until_ready(state)
+            progress(count * (stop - begin))
+        return parallel.gather(self._finish(state, given))[:count]
+
+    def _begin(self, first: int) -> tuple[jax.Array, Any, Any]:
+        index = np.arange(first, first + self.batch_size, dtype=np.int32)
+        index = index[parallel.local_rows(self.batch_size)]
+        given = parallel.shard(self._conditions.given(index))
+        index = parallel.shard(index)
+        return index, given, self._start(index)

@@ -1,0 +1,224 @@
+"""Conditions of the command: refused at the door, fulfilled by every image, whatever the batch."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgm_jax.conditions import Conditions, Request, conditions
+from sgm_jax.data import from_array, from_model
+from sgm_jax.drawer import Drawer
+from sgm_jax.models.from_config import ncsnpp_from_config
+from sgm_jax.objective import Objective, sampler
+from sgm_jax.sample import sample
+from sgm_jax.sde import VPSDE, per_image
+from sgm_jax.train import train
+from tests.tiny_run import tiny_config, write_images
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+SPREAD = 0.2
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Images, masks and pictures for the refusals."""
+    write_images(tmp_path, count=3)
+    mask = np.zeros((16, 16), bool)
+    mask[:, :8] = True
+    np.save(tmp_path / "mask.npy", mask)
+    np.save(tmp_path / "two.npy", np.stack([mask, ~mask]))
+    np.save(tmp_path / "wide.npy", np.repeat(mask, 2, axis=1))
+    np.save(tmp_path / "number.npy", mask.astype(np.float32))
+    np.save(tmp_path / "all.npy", np.ones_like(mask))
+    Image.fromarray(np.uint8(255 * mask)).save(tmp_path / "mask.png")
+    Image.fromarray(np.uint8(100 * mask)).save(tmp_path / "grey.png")
+    (tmp_path / "text.npy").write_text("no mask")
+    return tmp_path
+
+
+def asked(folder, changes=None, **fields):
+    """Return the conditions of a request whose files lie in a folder."""
+    paths = {name: str(folder / fields.pop(name)) for name in ("inpaint", "mask") if name in fields}
+    return conditions(Request(**paths, **fields), tiny_config(folder, **changes or {}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mask": "mask.npy"}, "--mask says nothing without --inpaint"),
+        ({"resample": 2}, "--resample says nothing without --inpaint"),
+        ({"stride": 8}, "--stride says nothing without --canvas"),
+        ({"target": 1.0}, "--target says nothing without --observable"),
+        ({"inpaint": "test.npy"}, "--inpaint needs --mask"),
+        ({"inpaint": "test.npy", "mask": "wide.npy"}, r"test.npy .*\(16, 16\).*wide.*\(16, 32\)"),
+        ({"inpaint": "test.npy", "mask": "two.npy"}, "holds 2 masks for 3 images"),
+        ({"inpaint": "test.npy", "mask": "number.npy"}, "float32 .* a mask is boolean"),
+        ({"inpaint": "test.npy", "mask": "all.npy"}, "100% of the pixels are known"),
+        ({"inpaint": "test.npy", "mask": "grey.png"}, "grey levels such as 100"),
+        ({"inpaint": "test.npy", "mask": "text.npy"}, "no mask can be read"),
+        ({"inpaint": "test.npy", "mask": "mask.npy", "resample": 0}, "--resample is 0"),
+        ({"canvas": "32"}, "give HEIGHTxWIDTH"),
+        ({"canvas": "32x20"}, "canvas of 20; make it 24"),
+        ({"canvas": "32x32", "stride": 17}, "stride is 17; it must be 1 to the tile's size, 16"),
+        ({"canvas": "32x32", "inpaint": "test.npy", "mask": "mask.npy"}, r"images of \(32, 32\)"),
+        ({"observable": "mass", "target": 1.0}, "can be: total_charge"),
+        ({"observable": "total_charge"}, "needs --target"),
+        ({"observable": "total_charge", "target": float("nan")}, "needs --target, a finite"),
+        ({"observable": "total_charge", "target": 0.0}, "--spread is 0.0; it must be above 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_fix(fields, message, images):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        asked(images, **fields)
+
+
+def test_a_solver_that_chooses_its_steps_takes_no_repeats(images):
+    fields = {"inpaint": "test.npy", "mask": "mask.npy"}
+    ode = {"sampling.method": "ode"}
+    assert asked(images, **fields).repeats == 10 and asked(images, ode, **fields).repeats == 1
+    with pytest.raises(ValueError, match="chooses its own steps"):
+        asked(images, ode, resample=2, **fields)
+
+
+def test_files_that_are_not_there_are_named(images):
+    with pytest.raises(FileNotFoundError, match=r"none\.npy"):
+        asked(images, inpaint="none.npy", mask="mask.npy")
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        asked(images, inpaint="test.npy", mask="none.png")
+
+
+def test_a_picture_says_what_an_array_says(images):
+    ours, theirs = (asked(images, inpaint="test.npy", mask=f"mask.{s}") for s in ("npy", "png"))
+    np.testing.assert_array_equal(ours.mask, theirs.mask)
+    assert ours.recipe == theirs.recipe
+
+
+def test_image_i_gets_the_known_pixels_of_image_i_modulo_their_number(images):
+    known = asked(images, inpaint="test.npy", mask="mask.npy").given(np.array([1, 4, 5]))["known"]
+    np.testing.assert_array_equal(known[0], known[1])
+    want = np.load(images / "test.npy")[2][..., None]
+    np.testing.assert_allclose(from_model(known[2], centered=True), want, atol=1e-4)
+
+
+def white_noise(folder, changes=None, **fields):
+    """Return a drawer of independent Gaussian pixels under conditions, and those."""
+    steps = {"sampling.method": "heun", "sampling.num_steps": 18, "sampling.sigma_min": 0.01}
+    config = tiny_config(folder, **steps | (changes or {}))
+
+    def score(params):
+        del params
+        sde = VPSDE()
+        return lambda x, t: -x / per_image((sde.mean_coeff(t) * SPREAD) ** 2 + sde.std(t) ** 2, x)
+
+    goal = Objective(ncsnpp_from_config(config), VPSDE(), None, None, score)
+    under = dataclasses.replace(Conditions((16, 16)), **fields)
+    return Drawer(goal, sampler(config, goal.sde), batch_size=64, seed=3, conditions=under)
+
+
+def draw(drawer, first, count):
+    return drawer.draw({}, first, count, progress=lambda done: None)
+
+
+def test_the_charge_of_every_image_is_the_one_asked_for(tmp_path):
+    fields = {"observable": "total_charge", "target": 34_000.0, "spread": 100.0}
+    drawer = white_noise(tmp_path, **fields)
+    images = draw(drawer, 0, 64)
+    grey = from_model(images, centered=True).sum(axis=(1, 2, 3))
+    # Unasked: 256 pixels of 127.5 +- 25.5, so 32640 +- 408. Bayes' rule for a spread of 100:
+    prior, spread = 256 * 25.5**2, 100.0**2
+    mean = (32_640 * spread + 34_000 * prior) / (prior + spread)
+    std = (prior * spread / (prior + spread)) ** 0.5
+    np.testing.assert_allclose(grey.mean(), mean, atol=3 * std / 8 + 10)
+    np.testing.assert_allclose(grey.std(), std, rtol=0.3)
+    assert drawer.nfe == 35
+
+
+def test_what_was_compiled_once_draws_any_number_of_images(tmp_path, caplog):
+    drawer = white_noise(tmp_path)
+    drawer.compile({})
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        for first, count in ((0, 64), (64, 5)):
+            draw(drawer, first, count)
+        assert "Compiling" not in caplog.text
+        jax.jit(lambda x: x + first)(0.0)
+        assert "Compiling" in caplog.text
+
+
+def test_a_canvas_is_drawn_whole_and_costs_its_tiles(tmp_path):
+    drawer = white_noise(tmp_path, size=(24, 32), tile=16, stride=8)
+    images = draw(drawer, 0, 3)
+    assert images.shape == (3, 24, 32, 1) and drawer.nfe == 35 * 2 * 3
+    np.testing.assert_allclose(images.std(), SPREAD, rtol=0.1)
+
+
+@pytest.mark.parametrize("method", ["heun", "pc"])
+def test_known_pixels_are_exact_and_images_do_not_depend_on_the_batch(method, tmp_path):
+    known = from_array(
+        np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.uint8),
+        num_channels=1,
+        image_size=16,
+    )
+    mask = np.random.default_rng(1).random((3, 16, 16, 1)) < 0.5
+    changes = {"sampling.method": method, "model.num_scales": 50}
+    drawer = white_noise(tmp_path, changes, known=known, mask=mask, repeats=2)
+    images = draw(drawer, 0, 6)
+    given = drawer._conditions.given(np.arange(6))
+    np.testing.assert_array_equal(images[given["mask"]], given["known"][given["mask"]])
+    np.testing.assert_allclose(images[~given["mask"]].std(), SPREAD, rtol=0.25)
+    # The same known pixels, and still another image: another number, another key.
+    assert np.abs(images[0] - images[3]).max() > SPREAD
+    np.testing.assert_allclose(draw(drawer, 4, 2), images[4:], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with every choice of times and averages, and a mask."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_images(folder, count=3)
+    Image.fromarray(np.uint8(255 * (np.arange(16) < 8)[None].repeat(16, 0))).save(folder / "m.png")
+    changes = {
+        "model.ema_rates": (0.1,),
+        "training.likelihood_weighting": True,
+        "training.time_sampling": "importance",
+        "training.low_discrepancy": True,
+    }
+    with jax.numpy_dtype_promotion("standard"):
+        train(tiny_config(folder, **changes), folder / "run")
+    return folder, lambda **more: tiny_config(folder, **changes, **more)
+
+
+def test_samples_under_conditions_say_so(trained):
+    folder, config = trained
+    inpaint, mask = str(folder / "test.npy"), str(folder / "m.png")
+    request = Request(inpaint=inpaint, mask=mask, resample=2)
+    out = sample(config(), folder / "run", num_samples=4, request=request, ema_rate=0.1)
+    assert out.name == "step_000004_ema_0.1_inpaint"
+    raw = np.load(out / "samples.npz")["raw"]
+    want = np.load(folder / "test.npy")[[0, 1, 2, 0], :, :8, None]
+    np.testing.assert_allclose(raw[:, :, :8], want, atol=1e-4)
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["conditions"].keys() == {"inpaint", "mask", "resample"}
+    assert recipe["ema_rate"] == 0.1 and recipe["network_evaluations"] == 19
+    with pytest.raises(ValueError, match="another conditions, ema_rate, network_evaluations"):
+        sample(config(), folder / "run", num_samples=4, out=out)
+    with pytest.raises(ValueError, match=r"--ema is 0\.5; .* averages: 0\.9999, 0\.1"):
+        sample(config(), folder / "run", ema_rate=0.5)
+
+
+def test_samples_from_before_conditions_are_still_those_of_their_recipe(trained):
+    folder, config = trained
+    out = sample(config(), folder / "run", num_samples=1)
+    recipe = json.loads((out / "recipe.json").read_text())
+    for name in ("conditions", "ema_rate"):
+        del recipe[name]
+    for name in ("sampling.ode_rtol", "sampling.ode_atol"):
+        del recipe["config"][name]
+    (out / "recipe.json").write_text(json.dumps(recipe))
+    before = (out / "samples.npz").stat().st_mtime_ns
+    assert sample(config(), folder / "run", num_samples=1) == out
+    assert (out / "samples.npz").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="another config"):
+        sample(config(**{"sampling.ode_rtol": 1e-3}), folder / "run", num_samples=1)

@@ -1,0 +1,133 @@
+"""What happens to a run when the machine, the disk or the user gets in its way."""
+
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from sgm_jax import checkpoints, digests
+from tests.tiny_command import environment, run_command, tiny_command
+from tests.tiny_run import write_images
+
+STEPS, SAVE_EVERY = 240, 6
+LONG = {"training.n_iters": STEPS, "training.snapshot_freq_for_preemption": SAVE_EVERY}
+LONG |= {"training.snapshot_freq": 1000, "training.eval_freq": 1000}
+KILLS = 20
+
+
+def folder_steps(run):
+    return checkpoints.steps(run)
+
+
+def start(command):
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+
+
+def kill_after(process, number, *, reached):
+    """Send a signal once ``reached()``; return the exit status, 0 if it was done before."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not reached() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, text = process.communicate(timeout=120)
+    assert process.returncode in (0, -signal.SIGKILL, 128 + signal.SIGTERM), text
+    return process.returncode
+
+
+@pytest.mark.slow
+def test_training_killed_at_twenty_random_steps_ends_bit_for_bit_the_same(tmp_path):
+    write_images(tmp_path)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    ended = run_command(tiny_command(tmp_path, f"--workdir={whole}", **LONG))
+    assert ended.returncode == 0, ended.stderr
+    dice, killed = random.Random(0), 0
+    command = tiny_command(tmp_path, f"--workdir={parts}", **LONG)
+    for kill in range(KILLS):
+        # Each life makes at least one checkpoint, so that the soak comes to an end.
+        begun = max(folder_steps(parts), default=0)
+        aim = begun + SAVE_EVERY + dice.randrange(SAVE_EVERY)
+        number = signal.SIGTERM if kill % 4 == 3 else signal.SIGKILL
+        log = parts / "metrics.jsonl"
+
+        def reached(aim=aim, log=log):
+            return log.is_file() and f'"step": {aim},' in log.read_text()
+
+        killed += kill_after(start(command), number, reached=reached) != 0
+    assert killed == KILLS
+    assert run_command(command).returncode == 0
+    hashes = [digests.expected(run / "checkpoints")[STEPS] for run in (whole, parts)]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.slow
+def test_sampling_killed_at_random_draws_the_same_images(tmp_path):
+    write_images(tmp_path)
+    run = tmp_path / "run"
+    assert run_command(tiny_command(tmp_path, f"--workdir={run}")).returncode == 0
+
+    def drawing(name):
+        arguments = ("--mode=sample", "--num_samples=200", f"--samples_dir={tmp_path / name}")
+        return tiny_command(tmp_path, f"--workdir={run}", *arguments)
+
+    assert run_command(drawing("whole")).returncode == 0
+    for batches in (1, 5, 12):
+
+        def reached(batches=batches):
+            return len(list((tmp_path / "parts/parts").glob("*.npy"))) >= batches
+
+        kill_after(start(drawing("parts")), signal.SIGKILL, reached=reached)
+    assert run_command(drawing("parts")).returncode == 0
+    for name in ("samples", "raw"):
+        one, other = (np.load(tmp_path / d / "samples.npz")[name] for d in ("whole", "parts"))
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tmp_path):
+    write_images(tmp_path)
+    run = tmp_path / "run"
+    assert run_command(tiny_command(tmp_path, f"--workdir={run}")).returncode == 0
+    hashes = digests.expected(run / "checkpoints")
+
+    def no_room():
+        # A file larger than this cannot be written: what a full disk says comes as an OSError.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    longer = tiny_command(tmp_path, f"--workdir={run}", **{"training.n_iters": 30})
+    ended = run_command(longer, preexec_fn=no_room)
+    assert ended.returncode != 0
+    assert "could not be written to" in ended.stdout
+    assert "Complete checkpoints: 3" in ended.stdout
+    assert checkpoints.steps(run)[-1] in hashes
+    ended = run_command(longer)
+    assert ended.returncode == 0, ended.stderr
+    assert checkpoints.steps(run)[-1] == 30
+
+
+def test_two_runs_cannot_share_a_workdir_and_other_images_are_refused(tmp_path):
+    write_images(tmp_path)
+    run = tmp_path / "run"
+    command = tiny_command(tmp_path, f"--workdir={run}", **{"training.n_iters": 100_000})
+    first = start(command)
+    try:
+        while not folder_steps(run) and first.poll() is None:
+            time.sleep(0.05)
+            if (run / "metrics.jsonl").is_file():
+                break
+        second = run_command(command)
+        assert second.returncode == 1
+        assert f"in use by another run (process {first.pid}" in second.stdout
+    finally:
+        first.terminate()
+        first.communicate(timeout=120)
+    write_images(tmp_path, seed=1)
+    other = run_command(command)
+    assert other.returncode == 1
+    assert "was trained on other images" in other.stdout
