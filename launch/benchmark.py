@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -26,6 +25,8 @@ import numpy as np
 from absl import app, flags
 
 from configs import larcv_png64
+from launch import ssnet_lines
+from launch.measurement import Line, processor_seconds
 from sgm_jax import objective, parallel
 from sgm_jax.sample import Drawer
 from sgm_jax.step import train_step
@@ -35,14 +36,6 @@ _REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each line, after one that
 
 SAMPLER_STEPS = 4
 SIMULATED_IMAGES = 1000
-
-
-class Line(NamedTuple):
-    """A measurement in seconds, beside what PyTorch took, if that is known."""
-
-    what: str
-    seconds: float
-    pytorch_seconds: float | None = None
 
 
 # Networks by name: what differs from the paper's configuration, and the batch to measure with.
@@ -69,17 +62,6 @@ def case_config(name: str) -> ml_collections.ConfigDict:
     return config
 
 
-def processor_seconds(call: Callable[[], object], repeats: int) -> float:
-    """Return the median processor time of ``call``, all threads, after one run to warm up."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
-
-
 def time_training(name: str, repeats: int) -> Line:
     """Measure one update of the network called ``name``."""
     config = case_config(name)
@@ -96,7 +78,8 @@ def time_training(name: str, repeats: int) -> Line:
         jax.block_until_ready((state, metrics))
 
     seconds = processor_seconds(call, repeats)
-    return Line(f"{name}: training step, {batch} images", seconds, PYTORCH_TRAINING.get(name))
+    what = f"{name}: training step, {batch} images"
+    return Line(what, seconds, PYTORCH_TRAINING.get(name), batch)
 
 
 def time_sampling(name: str, repeats: int) -> Line:
@@ -110,7 +93,8 @@ def time_sampling(name: str, repeats: int) -> Line:
         drawer.draw(params, 0, batch, progress=lambda done: None)
 
     seconds = processor_seconds(call, repeats) / SAMPLER_STEPS
-    return Line(f"{name}: sampler step, {batch} images", seconds, PYTORCH_SAMPLING.get(name))
+    what = f"{name}: sampler step, {batch} images"
+    return Line(what, seconds, PYTORCH_SAMPLING.get(name), batch)
 
 
 def time_import(repeats: int) -> Line:
@@ -140,7 +124,8 @@ def time_simulation(repeats: int) -> Line:
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Line(f"simulate {SIMULATED_IMAGES} images, start included", seconds)
+    what = f"simulate {SIMULATED_IMAGES} images, start included"
+    return Line(what, seconds, images=SIMULATED_IMAGES)
 
 
 def time_second_start(repeats: int) -> Line:
@@ -170,6 +155,8 @@ def _lines() -> dict[str, Callable[[int], Line]]:
         "import": time_import,
         "second_start": time_second_start,
         "simulation": time_simulation,
+        "ssnet_inference": ssnet_lines.time_inference,
+        "ssnet_training": ssnet_lines.time_training,
     }
     for name in CASES:
         lines[f"{name}_training"] = lambda repeats, name=name: time_training(name, repeats)
@@ -182,10 +169,11 @@ LINES = _lines()
 
 def table(lines: list[Line]) -> str:
     """Lay the measurements out in columns."""
-    rows = [f"{'seconds, processor time':<42}{'sgm_jax':>9}{'PyTorch':>9}"]
+    rows = [f"{'seconds, processor time':<42}{'sgm_jax':>9}{'PyTorch':>9}{'images/s':>10}"]
     for line in lines:
         pytorch = "-" if line.pytorch_seconds is None else f"{line.pytorch_seconds:.2f}"
-        rows.append(f"{line.what:<42}{line.seconds:>9.3f}{pytorch:>9}")
+        rate = "-" if line.images is None else f"{line.images / line.seconds:.1f}"
+        rows.append(f"{line.what:<42}{line.seconds:>9.3f}{pytorch:>9}{rate:>10}")
     return "\n".join(rows)
 
 

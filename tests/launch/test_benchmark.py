@@ -2,6 +2,7 @@ import pytest
 from absl.testing import flagsaver
 
 from launch import benchmark
+from launch.measurement import Line, processor_seconds
 
 
 @pytest.fixture
@@ -17,9 +18,10 @@ def test_processor_seconds_are_the_median_without_the_first_run():
     def call():
         sum(range(next(work)))
 
-    assert benchmark.processor_seconds(call, 3) < 1e-3
+    assert processor_seconds(call, 3) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optax_promotion", "toy")
 def test_a_training_and_a_sampler_step_take_time():
     assert benchmark.time_training("toy", 1).seconds > 0.0
@@ -27,10 +29,10 @@ def test_a_training_and_a_sampler_step_take_time():
 
 
 def test_the_table_shows_the_measurement_beside_pytorch():
-    lines = [benchmark.Line("a step", 0.5, 1.25), benchmark.Line("another", 2.0)]
+    lines = [Line("a step", 0.5, 1.25, images=16), Line("another", 2.0)]
     _, first, second = benchmark.table(lines).splitlines()
-    assert first.split() == ["a", "step", "0.500", "1.25"]
-    assert second.split() == ["another", "2.000", "-"]
+    assert first.split() == ["a", "step", "0.500", "1.25", "32.0"]
+    assert second.split() == ["another", "2.000", "-", "-"]
 
 
 def test_an_unknown_line_is_refused_with_the_known_ones():

@@ -111,6 +111,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tmp_path):
     assert checkpoints.steps(run)[-1] == 30
 
 
+@pytest.mark.slow
 def test_two_runs_cannot_share_a_workdir_and_other_images_are_refused(tmp_path):
     write_images(tmp_path)
     run = tmp_path / "run"

@@ -45,7 +45,11 @@ DDPM = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, EDM, DDPM], ids=["noise", "edm", "ddpm"])
+@pytest.mark.parametrize(
+    "options",
+    [EDM, pytest.param({}, marks=pytest.mark.slow), pytest.param(DDPM, marks=pytest.mark.slow)],
+    ids=["edm", "noise", "ddpm"],
+)
 def test_stopped_and_resumed_equals_never_stopped(folder, tmp_path, options):
     whole = train(tiny_config(folder, **options), tmp_path / "whole")
     train(tiny_config(folder, **options, **{"training.n_iters": 3}), tmp_path / "parts")

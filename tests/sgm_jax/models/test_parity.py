@@ -113,6 +113,7 @@ def test_loss_and_gradient_agree_with_the_original(path):
         np.testing.assert_allclose(grads[name], arrays[key], rtol=0, atol=1e-3 * largest)
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("path", FORMULAS, ids=lambda path: path.stem)
 def test_full_size_networks_agree_with_the_original(path):
