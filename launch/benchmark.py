@@ -2,6 +2,7 @@
 
     python -m launch.benchmark                       # every line
     python -m launch.benchmark --only=tiny_training,import
+    python -m launch.benchmark --only=w1,sinkhorn    # metrics, beside other libraries
 
 What is measured is what users run: the train step, the sampler and the command line themselves.
 Processor seconds count all threads, so neighbours on the machine disturb them less than wall time.
@@ -25,7 +26,7 @@ import numpy as np
 from absl import app, flags
 
 from configs import larcv_png64
-from launch import ssnet_lines
+from launch import evaluator_lines, ssnet_lines
 from launch.measurement import Line, processor_seconds
 from sgm_jax import objective, parallel
 from sgm_jax.sample import Drawer
@@ -184,11 +185,17 @@ def main(argv: list[str]) -> None:
         ValueError: if a line is unknown.
     """
     del argv
-    unknown = set(_ONLY.value) - set(LINES)
+    known = (*LINES, *evaluator_lines.COMPARISONS)
+    unknown = set(_ONLY.value) - set(known)
     if unknown:
-        raise ValueError(f"--only={','.join(sorted(unknown))}: unknown; known: {', '.join(LINES)}")
-    names = _ONLY.value or list(LINES)
-    print(table([LINES[name](_REPEATS.value) for name in names]))
+        raise ValueError(f"--only={','.join(sorted(unknown))}: unknown; known: {', '.join(known)}")
+    names = _ONLY.value or known
+    lines = [LINES[name](_REPEATS.value) for name in names if name in LINES]
+    if lines:
+        print(table(lines))
+    compared = [evaluator_lines.measure(name) for name in names if name not in LINES]
+    if compared:
+        print(evaluator_lines.table(compared))
 
 
 if __name__ == "__main__":
