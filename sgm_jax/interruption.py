@@ -22,7 +22,8 @@ class Stop:
     def __init__(self) -> None:
         """Nothing was requested yet."""
         self.requested = False
-        self.name = ""
+        # Of several processes only the distributed service sees a signal, and only this one.
+        self.name = "SIGTERM" if parallel.process_count() > 1 else ""
 
     def __enter__(self) -> "Stop":
         """Install the handlers; several processes leave SIGTERM to the distributed service."""

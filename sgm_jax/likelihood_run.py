@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax import objective, parallel, workdir
+from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.config import flatten
 from sgm_jax.data import Images
 from sgm_jax.likelihood import likelihood
@@ -55,6 +55,7 @@ def measure(
         ValueError: if the configuration is not the run's, the images do not have 256 levels, or
             the folder holds the likelihood of others.
     """
+    distributed.check_shared(run)
     config = matching_config(config, run)
     parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
     _, images = open_sets(config)

@@ -64,7 +64,13 @@ class Reports:
         training = self._config.training
         if self._bar is None:
             # The first dispatch compiles: the bar and the rate start after it.
-            self._bar = tqdm.tqdm(total=training.n_iters, initial=step, unit="step", desc="train")
+            self._bar = tqdm.tqdm(
+                total=training.n_iters,
+                initial=step,
+                unit="step",
+                desc="train",
+                disable=not parallel.is_main(),
+            )
         else:
             self._bar.update(step - self._bar.n)
             self._seconds += seconds

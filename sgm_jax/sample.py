@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax import objective, parallel, workdir
+from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.conditions import Conditions, Request, conditions
 from sgm_jax.config import flatten
 from sgm_jax.data import from_model, to_uint8
@@ -60,6 +60,7 @@ def sample(
             conditions do not fit.
     """
     count = num_samples or config.eval.num_samples
+    distributed.check_shared(run)
     config = matching_config(config, run)
     asked = conditions(request or Request(), config)
     rate = check_ema_rate(config, ema_rate)

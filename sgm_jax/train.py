@@ -15,7 +15,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from sgm_jax import objective, parallel, workdir
+from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.checkpoints import Checkpoints, steps
 from sgm_jax.data import Batches, Images, data_std, open_images, prefetch
 from sgm_jax.interruption import Interrupted, Stop
@@ -41,6 +41,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     # 1. Everything that can be refused is refused before anything is written.
     parallel.check_divisible(config.training.batch_size, "config.training.batch_size")
     parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
+    distributed.check_shared(run)
     workdir.check_workdir(run, config)
     images, test_images = open_sets(config)
     config = with_measured_std(config, run, images)

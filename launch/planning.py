@@ -1,0 +1,115 @@
+"""The steps of one configuration on slices of TPUs, lowered, compiled and timed."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import ml_collections
+
+from launch import chips, programs, roofline
+from launch.compiled import Cost, cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to run.
+
+    Attributes:
+        config: checked.
+        mode: train or sample.
+        precision: of float32 matrix products, as jax calls it.
+        images_per_chip: of a batch; None shares the configuration's.
+        cache: folder of what has been compiled.
+    """
+
+    config: ml_collections.ConfigDict
+    mode: str
+    precision: str
+    images_per_chip: int | None = None
+    cache: Path = Path("plan")
+
+    def amount(self, given: int | None) -> tuple[int, str]:
+        """Return how many images go through a step in the whole run, and what to call it.
+
+        Args:
+            given: steps of training with the configuration's batch, or samples; its own if None.
+        """
+        if self.mode == "train":
+            steps = given or self.config.training.n_iters
+            return steps * self.config.training.batch_size, f"{steps} steps"
+        samples = given or self.config.eval.num_samples
+        steps = programs.sampler_steps(self.config)
+        return samples * steps, f"{samples} images of {steps} steps"
+
+    def estimate(
+        self, where: chips.Topology, dtype: str, *, find_largest: bool
+    ) -> roofline.Estimate:
+        """Return the best times of a step on a slice.
+
+        Args:
+            where: the slice.
+            dtype: of the network.
+            find_largest: find also how many images fit, for which another number is compiled.
+
+        Raises:
+            ValueError: if the chips cannot share the batch.
+        """
+        each = self._images_per_chip(where)
+        found = self._cost(where, dtype, each)
+        room = None
+        if find_largest:
+            other = max(each // 2, 1) if each > 1 else 2
+            costs = {each: found, other: self._cost(where, dtype, other)}
+            room = roofline.largest(costs, where.chip.hbm_bytes)
+        return roofline.estimate(
+            found,
+            where,
+            dtype=dtype,
+            precision=self.precision,
+            images_per_chip=each,
+            largest_per_chip=room,
+        )
+
+    def _cost(self, where: chips.Topology, dtype: str, images_per_chip: int) -> Cost:
+        config = self.config.copy_and_resolve_references().unlock()
+        config.model.dtype = dtype
+        with jax.default_matmul_precision(self.precision):
+            lowered = programs.LOWER[self.mode](
+                config, chips.devices(where), images_per_device=images_per_chip
+            )
+        return cost(lowered, where.name, cache=self.cache)
+
+    def _images_per_chip(self, where: chips.Topology) -> int:
+        if self.images_per_chip is not None:
+            return self.images_per_chip
+        section = "training" if self.mode == "train" else "eval"
+        batch = self.config[section].batch_size
+        if batch % where.count:
+            raise ValueError(
+                f"config.{section}.batch_size {batch} is not divisible by the {where.count} chips "
+                f"of {where.name}; give --images_per_chip, or a batch of a multiple of that"
+            )
+        return batch // where.count
+
+
+def sentence(one: roofline.Estimate) -> str:
+    """Return an estimate in a line, for the log."""
+    where = f"{one.topology.name}, {one.dtype}, {one.images_per_chip} images per chip"
+    if one.cost.refused:
+        return f"{where}: {one.cost.refused}"
+    return (
+        f"{where}: {one.cost.flops / 1e12:.3g} TFLOP, {one.cost.bytes_accessed / 1e9:.3g} GB, "
+        f"at best {1e3 * one.step_seconds:.3g} ms (compiled in {one.cost.compile_seconds:g} s)"
+    )
+
+
+def heading(plan: Plan) -> str:
+    """Return what the numbers of the table mean."""
+    return (
+        "TFLOP, GB of memory traffic, memory and exchanges are those of one step on one chip, as "
+        "the compiler counts them. The best time is the longer of work at the chip's bf16 peak "
+        "and traffic at its memory's bandwidth; exchanges between chips are not in it. Products "
+        f"of float32 at the precision '{plan.precision}' are {chips.PASSES[plan.precision]} of "
+        "bf16 each. The largest batch follows from a line through the memory of two. Efficiency "
+        "is images per second and chip, relative to the first slice."
+    )

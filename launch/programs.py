@@ -1,0 +1,88 @@
+"""The programs that training and sampling run, lowered for devices that need not be here."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sgm_jax import objective, parallel
+from sgm_jax.samplers.base import image_keys
+from sgm_jax.step import train_step
+
+# Measured on the training images otherwise; the program does not depend on it.
+_ANY_STD = 0.1
+
+
+def lower_train(
+    config: ml_collections.ConfigDict, devices: Sequence[jax.Device], *, images_per_device: int
+) -> jax.stages.Lowered:
+    """Lower one update of the network, optimiser and averages."""
+    config = _known_std(config)
+    goal = objective.build(config)
+    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
+    state = jax.eval_shape(lambda: objective.initial_state(config, goal))
+    shape = (len(devices), 1, images_per_device)
+    size, channels = config.data.image_size, config.data.num_channels
+    batch = {
+        "image": jax.ShapeDtypeStruct((*shape, size, size, channels), jnp.float32),
+        "index": jax.ShapeDtypeStruct(shape, jnp.int32),
+    }
+    return parallel.mapped_step(step, devices=devices).lower(state, _key(), batch)
+
+
+def lower_sample(
+    config: ml_collections.ConfigDict, devices: Sequence[jax.Device], *, images_per_device: int
+) -> jax.stages.Lowered:
+    """Lower the loop over a sampler's steps, of which the compiler's analysis counts one."""
+    config = _known_std(config)
+    goal = objective.build(config)
+    sampler = objective.sampler(config, goal.sde)
+    size, channels = config.data.image_size, config.data.num_channels
+    shape = (images_per_device, size, size, channels)
+
+    def start(keys: jax.Array) -> objective.Params:
+        return sampler.start(keys, shape)
+
+    def advance(
+        params: objective.Params, state: objective.Params, index: jax.Array, first: int, stop: int
+    ) -> objective.Params:
+        keys = image_keys(jax.random.key(config.seed), index)
+        return sampler.advance(state, keys, goal.score(params), first=first, stop=stop)
+
+    index = jax.ShapeDtypeStruct((len(devices), images_per_device), jnp.int32)
+    keys = jax.eval_shape(jax.vmap(jax.vmap(jax.random.key)), index)
+    state = jax.eval_shape(jax.vmap(start), keys)
+    params = jax.eval_shape(lambda: objective.initial_state(config, goal).ema_params)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    mapped = parallel.batch_function(advance, in_axes=(None, 0, 0, None, None), devices=devices)
+    return mapped.lower(params, state, index, number, number)
+
+
+LOWER: dict[str, Callable[..., jax.stages.Lowered]] = {"train": lower_train, "sample": lower_sample}
+
+
+def sampler_steps(config: ml_collections.ConfigDict) -> int:
+    """Return how many steps an image takes.
+
+    Raises:
+        ValueError: if every image chooses its own.
+    """
+    sampler = objective.sampler(config, objective.sde_from_config(config))
+    if sampler.nfe is None:
+        raise ValueError(
+            f"config.sampling.method {config.sampling.method!r} chooses its steps for each image; "
+            "plan with one of a fixed number, as --config.sampling.method=pc"
+        )
+    return sampler.num_steps
+
+
+def _known_std(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    config = config.copy_and_resolve_references()
+    if config.data.std < 0:
+        config.data.std = _ANY_STD
+    return config
+
+
+def _key() -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(lambda: jax.random.key(0))

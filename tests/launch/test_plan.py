@@ -1,0 +1,238 @@
+"""Plans: a step's cost is read from the real program, and hours follow from the chip's peaks."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from launch import chips, compiled, programs, roofline
+from launch.compiled import Cost
+from launch.planning import Plan
+from sgm_jax import objective, parallel
+from tests.tiny_run import EDM, tiny_config
+
+ROOT = Path(__file__).parents[2]
+V5E = chips.topology("v5e:2x2")
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "peak"),
+    [("v5e:2x2", 4, 197e12), ("v4:2x2x1", 4, 275e12), ("v6e:16x16", 256, 918e12)],
+)
+def test_a_slice_has_its_chips_and_their_peak(name, count, peak):
+    where = chips.topology(name)
+    assert where.count == count and where.chip.peak_flops == peak
+
+
+@pytest.mark.parametrize("name", ["v5e", "v5e:", "v9:2x2", "v5e:2", "v5e:2xx2", "v5e-8"])
+def test_an_unknown_slice_is_refused_with_the_known_chips(name):
+    with pytest.raises(ValueError, match=rf"--topology={name} is unknown.*v4, v5e, v6e"):
+        chips.topology(name)
+
+
+PROGRAM = """
+  %a = f32[512,512]{1,0:T(8,128)S(1)} all-reduce(%fusion), channel_id=1, to_apply=%add
+  %b = (bf16[8]{0}, f32[]) all-reduce-start(%x, %y), channel_id=2
+  %c = (bf16[8]{0}, f32[]) all-reduce-done(%b)
+  %d = (f32[2,4]{1,0}, f32[8,4]{1,0:T(8,128)}) all-gather-start(f32[2,4]{1,0} %z), dimensions={0}
+  %e = f32[8,4] all-gather-done(%d), metadata={op_name="all-gather(x)"}
+  %f = pred[16] reduce-scatter(pred[64] %m), dimensions={0}
+"""
+
+
+def test_exchanges_are_counted_once_with_the_bytes_of_their_results():
+    assert compiled.exchanges(PROGRAM) == {
+        "all-reduce": [2, 4 * 512 * 512 + 2 * 8 + 4],
+        "all-gather": [1, 4 * 32],
+        "reduce-scatter": [1, 16],
+    }
+
+
+COST = Cost(flops=197e9, bytes_accessed=1638e6, memory_bytes=2 * GIB, exchanges={"x": [1, 2**20]})
+
+
+def _estimate(cost=COST, where=V5E, **options):
+    options = {"dtype": "bfloat16", "precision": "default", "images_per_chip": 8} | options
+    return roofline.estimate(cost, where, **options)
+
+
+def test_the_best_time_is_the_longer_of_work_and_traffic():
+    one = _estimate()
+    np.testing.assert_allclose(one.flop_seconds, 1e-3)
+    np.testing.assert_allclose(one.step_seconds, 2e-3)
+    np.testing.assert_allclose(one.share_of_peak, 0.5)
+    np.testing.assert_allclose(one.exchange_seconds, 2**20 / 200e9)
+    # 4 chips, 8 images each, 2 ms: 16,000 images a second.
+    np.testing.assert_allclose(one.hours(16_000 * 3600), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "milliseconds"),
+    [
+        ("float32", "default", 1),
+        ("float32", "high", 3),
+        ("float32", "highest", 6),
+        ("bfloat16", "highest", 1),
+    ],
+)
+def test_a_float32_product_is_as_many_bf16_ones_as_its_precision_needs(
+    dtype, precision, milliseconds
+):
+    one = _estimate(dtype=dtype, precision=precision)
+    np.testing.assert_allclose(one.flop_seconds, 1e-3 * milliseconds)
+
+
+def test_the_largest_batch_lies_on_a_line_through_two():
+    costs = {8: Cost(memory_bytes=5 * GIB), 4: Cost(memory_bytes=3 * GIB)}
+    # 1 GiB and half a GiB an image: 30 images fill 16 GiB.
+    assert roofline.largest(costs, 16 * GIB) == 30
+
+
+def test_what_the_compiler_refused_does_not_fit():
+    refused, fitting = Cost(refused="RESOURCE_EXHAUSTED: too much"), Cost(memory_bytes=9 * GIB)
+    assert roofline.largest({8: refused, 4: fitting}, 16 * GIB) == 4
+    assert roofline.largest({8: refused, 4: refused}, 16 * GIB) == 0
+    assert not _estimate(refused).fits and _estimate().fits
+    assert not _estimate(Cost(flops=1.0, memory_bytes=17 * GIB)).fits
+    row = roofline.table([_estimate(refused)], 1, what="a run").splitlines()[-1]
+    assert "| > 16 | no |" in row
+
+
+def test_the_table_has_a_value_in_every_column_and_scaling_from_the_first_slice():
+    slower = dataclasses.replace(COST, bytes_accessed=2 * COST.bytes_accessed)
+    rows = [_estimate(), _estimate(slower, chips.topology("v5e:4x8"), images_per_chip=4)]
+    header, line, *lines = roofline.table(rows, 10**6, what="a run").splitlines()
+    assert all(text.count("|") == header.count("|") for text in (line, *lines))
+    assert lines[0].endswith("| 1.00 |")
+    # Half the images on a chip, in twice the time.
+    assert lines[1].endswith("| 0.25 |")
+
+
+@pytest.fixture(scope="module")
+def train_cost():
+    with jax.numpy_dtype_promotion("standard"):
+        lowered = programs.lower_train(tiny_config(Path()), jax.devices(), images_per_device=1)
+    return compiled.compile_cost(lowered)
+
+
+def test_a_training_step_exchanges_its_gradients_once(train_cost):
+    config = tiny_config(Path())
+    params = jax.eval_shape(objective.build(config).init, jax.random.key(0))
+    gradients = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert set(train_cost.exchanges) == {"all-reduce"}
+    # Biases that are added to one another have the same gradient, which is sent once.
+    assert 0.98 * gradients < train_cost.exchanged_bytes < gradients + 64
+
+
+def test_a_training_step_holds_parameters_averages_and_moments(train_cost):
+    params = jax.eval_shape(objective.build(tiny_config(Path())).init, jax.random.key(0))
+    size = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
+    images = 4 * 16 * 16
+    assert 4 * size + images <= train_cost.argument_bytes < 4 * size + images + 1000
+    assert train_cost.memory_bytes > train_cost.argument_bytes
+
+
+def test_a_sampler_step_is_a_third_of_a_training_step_or_less(train_cost):
+    config = tiny_config(Path(), **{"model.num_scales": 100})
+    lowered = programs.lower_sample(config, jax.devices(), images_per_device=1)
+    found = compiled.compile_cost(lowered)
+    assert 0.1 * train_cost.flops < found.flops < 0.5 * train_cost.flops
+    assert not found.exchanges
+
+
+@pytest.mark.parametrize("options", [EDM, {"model.dtype": "bfloat16"}], ids=["edm", "bfloat16"])
+@pytest.mark.usefixtures("optax_promotion")
+def test_other_networks_are_lowered_for_devices_as_well(options):
+    config = tiny_config(Path())
+    with config.unlocked():
+        config.update_from_flattened_dict(options)
+        config.model.dtype = options.get("model.dtype", "float32")
+    text = programs.lower_train(config, jax.devices()[:2], images_per_device=3).as_text()
+    assert "mhlo.num_partitions = 2" in text
+    assert ("bf16" in text) == ("model.dtype" in options)
+
+
+def _lowered(value):
+    mapped = parallel.batch_function(lambda x: x * value, in_axes=(0,), devices=jax.devices())
+    return mapped.lower(jax.ShapeDtypeStruct((8, 4), jnp.float32))
+
+
+def test_what_was_compiled_once_is_read_back(tmp_path):
+    compiled.cost(_lowered(2.0), "here", cache=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"flops": 12345.0}))
+    assert compiled.cost(_lowered(2.0), "here", cache=tmp_path).flops == 12345.0
+    assert compiled.cost(_lowered(3.0), "here", cache=tmp_path).flops != 12345.0
+    assert compiled.cost(_lowered(2.0), "there", cache=tmp_path).flops != 12345.0
+
+
+def test_the_amount_of_a_run_is_counted_in_images(tmp_path):
+    config = tiny_config(tmp_path, **{"training.batch_size": 16})
+    assert Plan(config, "train", "default").amount(50) == (800, "50 steps")
+    assert Plan(config, "sample", "default").amount(None) == (120, "12 images of 10 steps")
+
+
+def test_a_sampler_that_chooses_its_steps_is_refused(tmp_path):
+    config = tiny_config(tmp_path, **{"sampling.method": "ode"})
+    with pytest.raises(ValueError, match="'ode' chooses its steps.*method=pc"):
+        Plan(config, "sample", "default").amount(None)
+
+
+def test_a_batch_that_the_chips_cannot_share_is_refused(tmp_path):
+    plan = Plan(tiny_config(tmp_path), "train", "default")
+    with pytest.raises(
+        ValueError, match=r"batch_size 8 is not divisible by the 32 chips of v5e:4x8"
+    ):
+        plan.estimate(chips.topology("v5e:4x8"), "float32", find_largest=False)
+
+
+needs_libtpu = pytest.mark.skipif(
+    not importlib.util.find_spec("libtpu"), reason="needs libtpu, the extra tpu"
+)
+
+
+@needs_libtpu
+@pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x4", "v6e:2x2"])
+def test_a_slice_has_a_device_for_each_chip(name, monkeypatch):
+    for variable, value in chips.ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)
+    where = chips.topology(name)
+    assert len(chips.devices(where)) == where.count
+
+
+@needs_libtpu
+def test_a_slice_that_does_not_exist_is_refused(monkeypatch):
+    for variable, value in chips.ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match="--topology=v5e:2x3: .*not divisible"):
+        chips.devices(chips.topology("v5e:2x3"))
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_the_command_compiles_for_tpus_that_are_not_here(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from pathlib import Path\nfrom tests.tiny_run import tiny_config\n"
+        "def get_config():\n    return tiny_config(Path())\n"
+    )
+    command = [
+        *(sys.executable, "-m", "launch.plan", f"--config={config}", "--mode=sample"),
+        *("--topology=v5e:2x2,v5e:2x4", f"--out={tmp_path}/plan"),
+    ]
+    environ = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    environ |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    subprocess.run(command, cwd=ROOT, env=environ, check=True)
+    found = json.loads((tmp_path / "plan.json").read_text())
+    assert [one["topology"]["count"] for one in found] == [4, 8]
+    assert all(one["fits"] and one["cost"]["flops"] > 0 for one in found)
+    assert (tmp_path / "plan.md").read_text().count("| v5e:2x") == 2
