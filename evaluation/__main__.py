@@ -3,8 +3,10 @@
   python -m evaluation --real=test/ --generated=samples.npz --train=train/ --out=report/
 
 Sets are anything that sgm_jax.data reads: a folder of PNG files, .npy, .npz or HDF5, on the scale
-0..255. OUT gets report.json, report.md, report.html (one file, figures inside) and figures/ with
-the counts behind each. A run that was killed continues, when it is repeated, with what is missing.
+0..255. OUT gets report.json, report.md, report.html (one file, figures inside), figures/ with the
+counts behind each, and what was measured on every image. SSNet sees every image once; labels of
+evaluation.label, with features.npy beside them, save that. A run that was killed continues, when
+it is repeated, with what is missing.
 """
 
 import argparse
@@ -26,8 +28,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default="generated", help="what to call the generated images")
     parser.add_argument("--name_2", "--name-2", default="generated_2")
     for which in ("real", "generated", "train", "generated_2"):
-        text = f"labels.h5 of evaluation.label for --{which}"
+        text = f"labels.h5 of evaluation.label for --{which}, so that SSNet need not see it again"
         parser.add_argument(f"--labels_{which}", type=Path, help=text)
+    parser.add_argument("--ssnet", type=Path, help="weights of SSNet (default: the package's)")
+    parser.add_argument("--nossnet", action="store_true", help="leave out all that needs SSNet")
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
     parser.add_argument("--metrics", help="only these, like physics,looking (default: all)")
     parser.add_argument("--budget", choices=BUDGETS, default="small", help="numbers of images")

@@ -14,12 +14,15 @@ class Budget:
     permutations: int
     image_permutations: int  # of whole images, each a sum over all of their pixels
     splits: int  # random halves for an error
+    annealed_batch: int = (
+        1_000  # images of a batch of annealed transport, iterated hundreds of times
+    )
 
 
 BUDGETS = MappingProxyType(
     {
         "small": Budget(2_000, 2_000, 2_000, 1_000, 1_000, 20),
-        "paper": Budget(10_000, 50_000, 50_000, 1_000, 200, 20),
-        "full": Budget(None, None, None, 1_000, 200, 20),
+        "paper": Budget(10_000, 50_000, 50_000, 1_000, 200, 20, 10_000),
+        "full": Budget(None, None, None, 1_000, 200, 20, 10_000),
     }
 )

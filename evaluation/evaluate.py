@@ -8,9 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation import distort, figures, observables, report, rows, run
 from evaluation.budget import BUDGETS
-from evaluation.sets import ImageSet, Pair, check_alike, load, measured, pair
+from evaluation.measuring import measured, segmented
+from evaluation.sets import ImageSet, Pair, check_alike, load, pair
+from evaluation.ssnet import CLASSES
+from evaluation.ssnet_weights import PACKAGED, Weights, open_weights
 from sgm_jax.log import LOGGER
 from sgm_jax.workdir import provenance, write_json
 
@@ -24,25 +29,23 @@ def evaluate(given: argparse.Namespace) -> dict[str, Any]:
     """
     chosen = rows.choose(given.metrics)
     _check_free(given.out, given.overwrite)
+    weights = _open_weights(given, chosen)
     sets = _load_all(given)
     partial = given.out / "partial"
-    _claim(given, sets, partial)
-    sets = {
-        role: measured(one, observables.measure, partial / "observables" / f"{role}.npz")
-        for role, one in sets.items()
-    }
+    _claim(given, sets, weights, partial)
+    sets = _measure_all(sets, weights, partial, features=rows.needs_features(chosen))
     real, train = sets["real"], sets.get("train")
     generated = [one for role, one in sets.items() if role not in ("real", "train")]
     pairs = [pair(real, one, train, seed=given.seed) for one in generated]
     budget = BUDGETS[given.budget]
     found = run.compute(pairs, chosen, budget, seed=given.seed, folder=partial / "rows")
-    names = []
+    names, failures = [], []
     if not given.nofigures:
-        names = figures.draw_all(real, generated, given.out / "figures", seed=given.seed)
-    for role, one in sets.items():
-        kept = partial / "observables" / f"{role}.npz"
-        shutil.copyfile(kept, given.out / f"observables_{one.name}.npz")
+        folder, options = given.out / "figures", {"budget": budget, "seed": given.seed}
+        names, failures = figures.draw_all(pairs, found, folder, **options)
+    _keep_tables(sets, given.out)
     content = _content(given, sets, found) | {"floor": _floor(pairs[0])}
+    content["warnings"] += failures
     report.write(content, names, given.out)
     write_json(given.out / "report.json", content)  # last: it says that the report is complete
     if all(row["status"] != "failed" for row in found):
@@ -61,6 +64,42 @@ def _check_free(out: Path, overwrite: bool) -> None:
             "a finished report: add --overwrite" if finished else "no report: choose another --out"
         )
         raise ValueError(f"{out} is there already and holds {what}")
+
+
+def _open_weights(given: argparse.Namespace, chosen: list[str]) -> Weights | None:
+    """Return SSNet if it has anything to do; without packaged weights its rows say what to do."""
+    unlabelled = any(
+        getattr(given, role) and not getattr(given, f"labels_{role}")
+        for role in ("real", "train", "generated", "generated_2")
+    )
+    missing = given.ssnet is None and not PACKAGED.is_file()
+    if given.nossnet or missing or not (unlabelled and rows.needs_labels(chosen)):
+        return None
+    weights = open_weights(given.ssnet)
+    if weights.net.num_classes != len(CLASSES):
+        raise ValueError(f"{given.ssnet}: has {weights.net.num_classes} classes, not 3")
+    return weights
+
+
+def _measure_all(
+    sets: dict[str, ImageSet], weights: Weights | None, partial: Path, *, features: bool
+) -> dict[str, ImageSet]:
+    """Return the sets with their observables and what SSNet says of them."""
+    found = {
+        role: measured(one, observables.measure, partial / "observables" / f"{role}.npz")
+        for role, one in sets.items()
+    }
+    if weights is None:
+        return found
+    return segmented(found, weights, partial / "ssnet", features=features)
+
+
+def _keep_tables(sets: dict[str, ImageSet], out: Path) -> None:
+    """Write what was measured on every image."""
+    for one in sets.values():
+        np.savez_compressed(out / f"observables_{one.name}.npz", **one.table)
+        if one.segments is not None:
+            np.savez_compressed(out / f"ssnet_{one.name}.npz", **one.segments.table)
 
 
 def _load_all(given: argparse.Namespace) -> dict[str, ImageSet]:
@@ -99,11 +138,14 @@ def _ceiling(train: ImageSet | None) -> ImageSet:
     return ImageSet("ceiling", worse, {}, train.is_track, facts)
 
 
-def _claim(given: argparse.Namespace, sets: dict[str, ImageSet], partial: Path) -> None:
+def _claim(
+    given: argparse.Namespace, sets: dict[str, ImageSet], weights: Weights | None, partial: Path
+) -> None:
     """Take the folder for these sets; go on with what an earlier run of the same left."""
     settings = {
         "sets": {role: [one.name, one.facts["hash_of_used"]] for role, one in sets.items()},
-        "labels": [one.facts["track_images"] for one in sets.values()],
+        "labels": [[one.facts["track_images"], one.facts["ssnet"]] for one in sets.values()],
+        "ssnet": None if weights is None else weights.sha256,
         "budget": given.budget,
         "seed": given.seed,
     }

@@ -1,12 +1,14 @@
 """Observables of real images against generated ones: the paper's chi2, proper tests, distances."""
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import numpy as np
 
 from evaluation import histograms
 from evaluation.observables import EDGES, MEANINGS
-from evaluation.result import Result
+from evaluation.result import Result, skipped
+from evaluation.segments import MISSING
 from evaluation.sets import ImageSet, Pair, TooFewImagesError
 from evaluation.two_samples import Tested, histogram_tests, line_tests, sum_tests
 
@@ -35,13 +37,16 @@ def observable_rows(
 ) -> list[Result]:
     """Compare one observable by every statistic, on all images and on the paper's class."""
     options = {"seed": seed, "permutations": permutations, "splits": splits}
-    rows = []
-    for kind in ("all", *([_CLASSES[name]] if name in _CLASSES else [])):
-        chosen = pair.of_class(kind)
-        if chosen is None:
-            rows.append(_without_labels(f"physics/{kind}/{name}/chi2_paper", kind))
-        else:
-            rows += _class_rows(f"physics/{kind}/{name}", name, chosen, options)
+    rows = _of_kind("all", name, pair, options)
+    kind = _CLASSES.get(name)
+    chosen = pair.of_class(kind) if kind else None
+    if chosen is not None:
+        try:
+            rows += _of_kind(kind, name, chosen, options)
+        except TooFewImagesError as error:  # all images together are not given up for it
+            rows.append(skipped(f"physics/{kind}/{name}/chi2_paper", str(error)))
+    elif kind:
+        rows.append(skipped(f"physics/{kind}/{name}/chi2_paper", f"no {kind}: {MISSING}"))
     return rows
 
 
@@ -77,37 +82,73 @@ def definition(metric: str) -> str:
         return CORRELATION
     name, statistic = rest
     images = "all images" if kind == "all" else f"SSNet {kind}"
-    edges = EDGES[name]
-    bins = f"{len(edges) - 1} bins from {edges[0]:g} to {edges[-1]:g}, outliers in the outermost"
-    binned = f"; {bins}" if statistic.startswith("chi2") else ""
-    return f"{MEANINGS[name]}, of {images}; {STATISTICS[statistic]}{binned}"
+    return f"{MEANINGS[name]}, of {images}; {STATISTICS[statistic]}{binned(statistic, EDGES[name])}"
 
 
-def _class_rows(path: str, name: str, pair: Pair, options: dict[str, int]) -> list[Result]:
-    """Return one row a statistic of the images of a pair."""
+def value_rows(
+    path: str,
+    pair: Pair,
+    column: Callable[[ImageSet], np.ndarray],
+    edges: np.ndarray,
+    *,
+    seed: int,
+    permutations: int,
+    splits: int,
+) -> list[Result]:
+    """Return one row a statistic of a number that each image has.
+
+    Args:
+        path: first parts of the ids.
+        pair: the sets.
+        column: gives the numbers ``[n]`` of a set; NaN where they are not defined.
+        edges: of the bins of the chi2.
+        seed: of the permutations and halves.
+        permutations: for p.
+        splits: random halves, for the error.
+    """
     for one in (pair.real, pair.generated, *pair.floor):
         one.require(_FEWEST)
-    found, note = _tests(name, pair.real, pair.generated, **options)
+    sets = (pair.real, pair.generated)
+    options = {"seed": seed, "permutations": permutations, "splits": splits}
+    found, note = _tests(path, *(column(one) for one in sets), edges, **options)
     quick = options | {"permutations": 1, "splits": 2}
-    floors, _ = _tests(name, *pair.floor, **quick)
+    floors, _ = _tests(path, *(column(one) for one in pair.floor), edges, **quick)
     return [
         _row(f"{path}/{statistic}", found[statistic], floors[statistic].value, pair, note)
         for statistic in STATISTICS
     ]
 
 
+def _of_kind(kind: str, name: str, pair: Pair, options: dict[str, int]) -> list[Result]:
+    path = f"physics/{kind}/{name}"
+    return value_rows(path, pair, lambda one: one.table[name], EDGES[name], **options)
+
+
+def binned(statistic: str, edges: np.ndarray) -> str:
+    """Return the last words of a definition: the bins, for a statistic that has any."""
+    bins = f"{len(edges) - 1} bins from {edges[0]:g} to {edges[-1]:g}, outliers in the outermost"
+    return f"; {bins}" if statistic.startswith("chi2") else ""
+
+
 def _tests(
-    name: str, real: ImageSet, generated: ImageSet, *, seed: int, permutations: int, splits: int
+    path: str,
+    real: np.ndarray,
+    generated: np.ndarray,
+    edges: np.ndarray,
+    *,
+    seed: int,
+    permutations: int,
+    splits: int,
 ) -> tuple[dict[str, Tested], str]:
-    """Return every statistic of an observable, and a note on values left out."""
-    values = [one.table[name] for one in (real, generated)]
+    """Return every statistic of two samples, and a note on values left out."""
+    values = [real, generated]
     defined = [v[np.isfinite(v)] for v in values]
     if min(map(len, defined)) < _FEWEST:
         counts = " and ".join(str(len(d)) for d in defined)
-        raise TooFewImagesError(f"{name} is defined in {counts} images, {_FEWEST} are needed")
+        raise TooFewImagesError(f"{path} is defined in {counts} images, {_FEWEST} are needed")
     missing = [len(v) - len(d) for v, d in zip(values, defined, strict=True)]
     note = f"undefined in {missing[0]} real and {missing[1]} generated images" * any(missing)
-    a, b = (histograms.paper_histogram(d, EDGES[name]) for d in defined)
+    a, b = (histograms.paper_histogram(d, edges) for d in defined)
     options = {"seed": seed, "permutations": permutations}
     ks, w1 = line_tests(*defined, **options, halves=splits)
     merged = _merge(a, b)
@@ -151,11 +192,6 @@ def _row(metric: str, found: Tested, floor: float, pair: Pair, note: str) -> Res
         n=min(len(pair.real), len(pair.generated)),
         note="; ".join(filter(None, [sizes, origin, note])),
     )
-
-
-def _without_labels(metric: str, kind: str) -> Result:
-    note = f"no SSNet labels, so no {kind}: give --labels_ for every set"
-    return Result(metric=metric, value=float("nan"), converged=False, note=f"skipped: {note}")
 
 
 def _columns(one: ImageSet, names: list[str]) -> np.ndarray:

@@ -1,18 +1,19 @@
-"""The metrics that see images as points of as many dimensions as they have pixels, in one table."""
+"""The metrics that see an image as one point, of its pixels here, and how they enter the table."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+
+import numpy as np
 
 from evaluation import mmd, sinkhorn, wasserstein
 from evaluation.budget import Budget
-from evaluation.result import Result
+from evaluation.result import Result, join_notes
 from evaluation.sets import ImageSet, Pair
 
 Rows = Callable[[Pair, Budget, int], list[Result]]
 Metric = Callable[..., Result | Sequence[Result]]
 
-_NO_P = {"permutations": 0}  # of a floor nobody asks the probability
 _FEWEST = 20
 
 # By the first part of the row's id, which also holds what was chosen (batch, sigma, p, eps).
@@ -27,6 +28,8 @@ DEFINITIONS = MappingProxyType(
         "w1/paper": "exact W1 of pixels at cost |x - y|, mean over batches of 10,000 or of all "
         "images if fewer",
         "w1/corrected": "w1/paper minus its floor",
+        "w1/annealed": "lower bound of W1 of pixels at cost |x - y| by entropic transport of the "
+        "eps of the id, too small by less than eps ln n, of one batch of the budget's size",
         "sliced_w1": "mean W1 of pixels along 512 fixed directions; p by permutation",
         "sinkhorn": "Sinkhorn divergence of pixels at cost |x - y|^p and the eps of the id, mean "
         "over batches of 1,000",
@@ -34,8 +37,14 @@ DEFINITIONS = MappingProxyType(
 )
 
 
-def on_pixels(
-    metric: Metric, *, floor_options: dict[str, object] | None = None, **options: object
+def on_rows(
+    metric: Metric,
+    read: Callable[[ImageSet], np.ndarray],
+    *,
+    draws: str | None = None,
+    fewest: int = _FEWEST,
+    floor_options: Mapping[str, object] | None = None,
+    **options: object,
 ) -> Rows:
     """Make an entry of the table from ``metric(real, generated, *, seed, ...)`` of ``[N, D]``.
 
@@ -43,53 +52,84 @@ def on_pixels(
 
     Args:
         metric: returns one result or several.
+        read: gives the rows of a set, one an image.
+        draws: the budget's number of permutations, if the metric makes any; the floor needs none.
+        fewest: images that the metric needs of each set.
         floor_options: what is different for the floor, which needs less.
-        options: of the metric.
+        **options: of the metric.
     """
 
     def rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
-        found, chance = _both(metric, pair, seed, options, options | (floor_options or {}))
+        mine = options | ({"permutations": getattr(budget, draws)} if draws else {})
+        quick = options | ({"permutations": 0} if draws else {}) | dict(floor_options or {})
+        equal = cut_alike(pair, fewest, seed=seed)
+        found = _results(metric, read, (equal.real, equal.generated), mine, seed)
+        chance = _results(metric, read, equal.floor, quick, seed)
         return [
-            dataclasses.replace(one.with_floor(other), note=_note(one, pair))
+            dataclasses.replace(one.with_floor(other), note=with_origin(one.note, pair))
             for one, other in zip(found, chance, strict=True)
         ]
 
     return rows
 
 
+def on_pixels(metric: Metric, **options: object) -> Rows:
+    """Make an entry of the table from a metric of images as rows of their pixels, as `on_rows`."""
+    return on_rows(metric, ImageSet.flat, **options)
+
+
+def cut_alike(pair: Pair, fewest: int, *, seed: int) -> Pair:
+    """Return the pair with four sets of one size.
+
+    Raises:
+        TooFewImagesError: if that is below ``fewest``.
+    """
+    equal = pair.equal_sizes(seed=seed)
+    for one in (equal.real, equal.generated):
+        one.require(fewest)
+    return equal
+
+
+def with_origin(note: str, pair: Pair) -> str:
+    """Return a note with where the floor is from."""
+    return join_notes(note, f"floor from {pair.floor_from}, at equal size")
+
+
 def _w1(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Return W1 as published, and what is left of it above its floor."""
-    (found,), (chance,) = _both(wasserstein.w1_paper, pair, seed, {}, {})
+    equal = cut_alike(pair, _FEWEST, seed=seed)
+    (found,), (chance,) = (
+        _results(wasserstein.w1_paper, ImageSet.flat, sets, {}, seed)
+        for sets in ((equal.real, equal.generated), equal.floor)
+    )
     rows = (found.with_floor(chance), wasserstein.w1_corrected(found, chance))
-    return [dataclasses.replace(one, note=_note(one, pair)) for one in rows]
+    return [dataclasses.replace(one, note=with_origin(one.note, pair)) for one in rows]
+
+
+def _annealed(pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Return W1 by annealing, of fewer images on a small budget."""
+    return on_pixels(sinkhorn.w1_annealed, batch=budget.annealed_batch)(pair, budget, seed)
 
 
 PIXEL_METRICS: dict[str, Rows] = {
     "mmd/paper": on_pixels(mmd.mmd_paper),
-    "mmd/unbiased": on_pixels(mmd.mmd_per_sigma, floor_options=_NO_P),
-    "mmd/median": on_pixels(mmd.mmd_median, floor_options=_NO_P),
+    "mmd/unbiased": on_pixels(mmd.mmd_per_sigma, draws="permutations"),
+    "mmd/median": on_pixels(mmd.mmd_median, draws="permutations"),
     "w1": _w1,
-    "sliced_w1": on_pixels(wasserstein.sliced_w1, floor_options=_NO_P),
+    "w1/annealed": _annealed,
+    "sliced_w1": on_pixels(wasserstein.sliced_w1, draws="image_permutations"),
     **{
         f"sinkhorn/eps{eps:g}": on_pixels(sinkhorn.sinkhorn, eps=eps) for eps in (0.1, 1, 255, 1000)
     },
 }
 
 
-def _both(
-    metric: Metric, pair: Pair, seed: int, options: dict[str, object], floor: dict[str, object]
-) -> tuple[list[Result], list[Result]]:
-    """Return a metric of real and generated images, and of the two real sets of the floor."""
-    equal = pair.equal_sizes(seed=seed)
-    equal.real.require(_FEWEST)
-
-    def results(sets: tuple[ImageSet, ImageSet], chosen: dict[str, object]) -> list[Result]:
-        found = metric(*(one.flat() for one in sets), seed=seed, **chosen)
-        return [found] if isinstance(found, Result) else list(found)
-
-    return results((equal.real, equal.generated), options), results(equal.floor, floor)
-
-
-def _note(one: Result, pair: Pair) -> str:
-    """Add where the floor is from."""
-    return "; ".join(filter(None, [one.note, f"floor from {pair.floor_from}, at equal size"]))
+def _results(
+    metric: Metric,
+    read: Callable[[ImageSet], np.ndarray],
+    sets: tuple[ImageSet, ImageSet],
+    options: Mapping[str, object],
+    seed: int,
+) -> list[Result]:
+    found = metric(*(read(one) for one in sets), seed=seed, **options)
+    return [found] if isinstance(found, Result) else list(found)

@@ -73,6 +73,12 @@ def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
             if facts[f"{kind}_images"]:
                 count, of = facts[f"{kind}_images"], facts["images_used"]
                 found.append(f"{name}: {count} of {of} images are {kind}; they are kept.")
+    origins = {facts["ssnet"] for facts in sets.values() if facts["ssnet"]}
+    if len(origins) > 1:
+        found.append(
+            f"SSNet's labels are from different weights ({', '.join(sorted(origins))}): what "
+            "differs by class may be theirs."
+        )
     faint = {name: facts["lit_pixels_up_to_4"] for name, facts in sets.items()}
     bare = [name for name, share in faint.items() if share == 0]
     if bare and len(bare) < len(faint):
@@ -140,7 +146,14 @@ def page(report: dict[str, Any], figures: list[str], folder: Path) -> str:
 
 
 def _set_table(report: dict[str, Any]) -> list[list[str]]:
-    names = ("images_used", "images_in_source", "size", "empty_images", "constant_images")
+    names = (
+        "images_used",
+        "images_in_source",
+        "size",
+        "empty_images",
+        "constant_images",
+        "track_images",
+    )
     names += ("lit_pixels_up_to_4", "largest_pixel", "checkpoint_step", "source")
     header = ["set", *(name.replace("_", " ") for name in names)]
     rows = [

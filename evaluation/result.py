@@ -40,3 +40,8 @@ class Result:
 def join_notes(*notes: str) -> str:
     """Return the notes that say something, in one line."""
     return "; ".join(note for note in notes if note)
+
+
+def skipped(metric: str, reason: str) -> Result:
+    """Return a row without a value that says why there is none."""
+    return Result(metric=metric, value=float("nan"), converged=False, note=f"skipped: {reason}")

@@ -6,13 +6,27 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation import looking, observable_tests, observables
+from evaluation import (
+    classifier_metrics,
+    feature_metrics,
+    looking,
+    neighbour_metrics,
+    observable_tests,
+    observables,
+    pixel_metrics,
+    segment_metrics,
+)
 from evaluation.budget import Budget
-from evaluation.pixel_metrics import DEFINITIONS, PIXEL_METRICS
-from evaluation.result import Result
+from evaluation.classifier_metrics import CLASSIFIER_METRICS, FITS, multi_rows
+from evaluation.feature_metrics import FEATURE_METRICS
+from evaluation.neighbour_metrics import NEIGHBOUR_METRICS
+from evaluation.pixel_metrics import PIXEL_METRICS
+from evaluation.result import Result, skipped
+from evaluation.segment_metrics import SEGMENT_METRICS
 from evaluation.sets import Pair
 
 Metric = Callable[[Pair, Budget, int], list[Result]]  # of sets, budget and seed
+JointMetric = Callable[[list[Pair], Budget, int], dict[str, list[Result]]]  # by generated set
 
 
 def _observable(name: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
@@ -33,12 +47,38 @@ def _looking(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     )
 
 
+def _multi(pairs: list[Pair], budget: Budget, seed: int) -> dict[str, list[Result]]:
+    """Return how much real images look like each generator, by its name."""
+    if len(pairs) < 2:
+        row = skipped("classifier/multi/trees", "it needs two generated sets: give --generated_2")
+        return {pairs[0].generated.name: [row]}
+    generated = [pair.generated for pair in pairs]
+    kinds = [multi_rows(kind, pairs[0].real, generated, seed=seed) for kind in FITS]
+    return {one.name: [found[one.name] for found in kinds] for one in generated}
+
+
 METRICS: dict[str, Metric] = {
     **{f"physics/{name}": functools.partial(_observable, name) for name in observables.EDGES},
     "physics/correlation": _correlation,
+    **SEGMENT_METRICS,
     "looking": _looking,
     **PIXEL_METRICS,
+    **FEATURE_METRICS,
+    **NEIGHBOUR_METRICS,
+    **CLASSIFIER_METRICS,
 }
+JOINT_METRICS: dict[str, JointMetric] = {"classifier/multi": _multi}  # of all generators at once
+_DEFINITIONS = {
+    **looking.DEFINITIONS,
+    **segment_metrics.DEFINITIONS,
+    **pixel_metrics.DEFINITIONS,
+    **feature_metrics.DEFINITIONS,
+    **neighbour_metrics.DEFINITIONS,
+    **classifier_metrics.DEFINITIONS,
+}
+# Of the others some split the images by SSNet's labels.
+_BY_CLASS = ("physics/track_length_px", "physics/track_width_px", "physics/charge")
+_BY_CLASS += tuple(f"classifier/tstr/{kind}" for kind in FITS)
 
 
 def choose(wanted: str | None) -> list[str]:
@@ -47,13 +87,25 @@ def choose(wanted: str | None) -> list[str]:
     Raises:
         ValueError: if one is unknown.
     """
+    known = [*METRICS, *JOINT_METRICS]
     if wanted is None:
-        return list(METRICS)
+        return known
     parts = [part.strip() for part in wanted.split(",") if part.strip()]
-    unknown = [p for p in parts if not any(_is_part(p, name) for name in METRICS)]
+    unknown = [p for p in parts if not any(_is_part(p, name) for name in known)]
     if unknown or not parts:
-        raise ValueError(f"unknown metrics {unknown}; choose from {', '.join(METRICS)}")
-    return [name for name in METRICS if any(_is_part(part, name) for part in parts)]
+        raise ValueError(f"unknown metrics {unknown}; choose from {', '.join(known)}")
+    return [name for name in known if any(_is_part(part, name) for part in parts)]
+
+
+def needs_labels(metrics: list[str]) -> bool:
+    """Return whether any of the metrics asks SSNet."""
+    asking = {*_BY_CLASS, *SEGMENT_METRICS, *FEATURE_METRICS}
+    return not asking.isdisjoint(metrics)
+
+
+def needs_features(metrics: list[str]) -> bool:
+    """Return whether any of the metrics compares SSNet's features."""
+    return not FEATURE_METRICS.keys().isdisjoint(metrics)
 
 
 def definition(metric: str) -> str:
@@ -64,8 +116,8 @@ def definition(metric: str) -> str:
     """
     if metric.startswith("physics/"):
         return observable_tests.definition(metric)
-    known = looking.DEFINITIONS | DEFINITIONS
-    return known[max((name for name in known if _is_part(name, metric)), key=len, default=metric)]
+    parts = [name for name in _DEFINITIONS if _is_part(name, metric)]
+    return _DEFINITIONS[max(parts, key=len, default=metric)]
 
 
 def seed_of(metric: str, seed: int) -> int:

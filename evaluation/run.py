@@ -12,14 +12,14 @@ import tqdm
 from evaluation.budget import Budget
 from evaluation.report import Row
 from evaluation.result import Result
-from evaluation.rows import METRICS, definition, seed_of
+from evaluation.rows import JOINT_METRICS, METRICS, definition, seed_of
 from evaluation.sets import Pair, TooFewImagesError
 from sgm_jax.log import LOGGER
 from sgm_jax.workdir import write_json
 
 # What a metric may raise without the others being given up.
-_FAILURES = (ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError)
-_FAILURES += (TypeError, ValueError)
+FAILURES = (ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError)
+FAILURES += (TypeError, ValueError)
 
 
 def compute(
@@ -36,30 +36,38 @@ def compute(
             belongs to one choice of sets, budget and seed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(metric, pair) for metric in metrics for pair in pairs]
+    tasks = [
+        (metric, group)
+        for metric in metrics
+        for group in ([pairs] if metric in JOINT_METRICS else [[pair] for pair in pairs])
+    ]
     rows = []
     with tqdm.tqdm(tasks, unit="metric") as bar:
-        for metric, pair in bar:
-            bar.set_description(f"{metric} ({pair.generated.name})")
-            kept = folder / f"{metric.replace('/', '-')}@{pair.generated.name}.json"
-            rows += _rows_of(metric, pair, budget, seed, kept)
+        for metric, group in bar:
+            names = "+".join(pair.generated.name for pair in group)
+            bar.set_description(f"{metric} ({names})")
+            kept = folder / f"{metric.replace('/', '-')}@{names}.json"
+            rows += _rows_of(metric, group, budget, seed, kept)
     return rows
 
 
-def _rows_of(metric: str, pair: Pair, budget: Budget, seed: int, kept: Path) -> list[Row]:
+def _rows_of(metric: str, group: list[Pair], budget: Budget, seed: int, kept: Path) -> list[Row]:
     """Return the rows of one metric; a failed one gives a marked row and is not kept."""
     if kept.is_file():
         return json.loads(kept.read_text())
-    start = time.perf_counter()
+    start, names = time.perf_counter(), [pair.generated.name for pair in group]
     try:
-        results = METRICS[metric](pair, budget, seed_of(metric, seed))
-        rows = [_row(result, pair.generated.name) for result in results]
-    except _FAILURES as error:
+        if metric in JOINT_METRICS:
+            results = JOINT_METRICS[metric](group, budget, seed_of(metric, seed))
+        else:
+            results = {names[0]: METRICS[metric](group[0], budget, seed_of(metric, seed))}
+        rows = [_row(result, name) for name, found in results.items() for result in found]
+    except FAILURES as error:
         status = "too few images" if isinstance(error, TooFewImagesError) else "failed"
-        LOGGER.warning("%s (%s): %s: %s", metric, pair.generated.name, status, error)
+        LOGGER.warning("%s (%s): %s: %s", metric, ", ".join(names), status, error)
         note = f"{type(error).__name__}: {error}"
         failed = Result(metric=metric, value=math.nan, converged=False, note=note)
-        return [_plain(asdict(failed) | _place(pair.generated.name, status, "", start))]
+        return [_plain(asdict(failed) | _place(name, status, "", start)) for name in names]
     for row in rows:
         row["seconds"] = (time.perf_counter() - start) / len(rows)
     write_json(kept, rows)

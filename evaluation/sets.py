@@ -2,20 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from evaluation.segments import Segments, Table, read_labels
 from sgm_jax.data import Images, open_images
 
 FAINT = 4  # arXiv:2307.13687 sets generated pixels up to this to zero
 PIXEL_SCALE = "0..255"
-
-Table = dict[str, np.ndarray]
 
 
 class TooFewImagesError(ValueError):
@@ -31,6 +28,7 @@ class ImageSet:
     table: Table = field(default_factory=dict)  # observable -> [n]
     is_track: np.ndarray | None = None  # [n] bool, from SSNet
     facts: dict[str, Any] = field(default_factory=dict)  # for the report
+    segments: Segments | None = None  # all that SSNet says
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,7 +44,14 @@ class ImageSet:
             images=self.images[rows],
             table={name: values[rows] for name, values in self.table.items()},
             is_track=None if self.is_track is None else self.is_track[rows],
+            segments=None if self.segments is None else self.segments.take(rows),
         )
+
+    def labelled(self, segments: Segments) -> "ImageSet":
+        """Return the set with what SSNet says of it."""
+        is_track = segments.table["is_track"]
+        counted = {"track_images": int(is_track.sum()), "ssnet": segments.origin}
+        return replace(self, is_track=is_track, segments=segments, facts=self.facts | counted)
 
     def require(self, count: int) -> None:
         """Refuse a set that is too small.
@@ -66,6 +71,7 @@ class Pair:
     generated: ImageSet
     floor: tuple[ImageSet, ImageSet]
     floor_from: str
+    train: ImageSet | None = None  # all of the training images
 
     def equal_sizes(self, *, seed: int) -> "Pair":
         """Return the pair with all four sets cut at random to the size of the smallest.
@@ -88,11 +94,13 @@ class Pair:
         """
         if kind == "all":
             return self
-        sets = (self.real, self.generated, *self.floor)
+        train = () if self.train is None else (self.train,)
+        sets = (self.real, self.generated, *self.floor, *train)
         if any(one.is_track is None for one in sets):
             return None
         chosen = [one.take(np.flatnonzero(one.is_track == (kind == "tracks"))) for one in sets]
-        return replace(self, real=chosen[0], generated=chosen[1], floor=tuple(chosen[2:]))
+        real, generated, first, second, *train = chosen
+        return Pair(real, generated, (first, second), self.floor_from, *train)
 
 
 def load(
@@ -127,23 +135,9 @@ def load(
     images = opened[rows][..., 0]
     _check_scale(images, path)
     images[images <= threshold] = 0
-    is_track = None if labels is None else _read_labels(labels, len(opened))[rows]
-    facts = _facts(opened, images, threshold)
-    facts["track_images"] = None if is_track is None else int(is_track.sum())
-    return ImageSet(name, images, {}, is_track, facts)
-
-
-def measured(one: ImageSet, measure: Callable[[np.ndarray], Table], cache: Path) -> ImageSet:
-    """Return the set with its observables, read from ``cache`` if they are there already."""
-    if cache.is_file():
-        with np.load(cache) as kept:
-            return replace(one, table={name: kept[name] for name in kept.files})
-    table = measure(one.images)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    draft = cache.with_name("draft-" + cache.name)
-    np.savez_compressed(draft, **table)
-    draft.replace(cache)
-    return replace(one, table=table)
+    unlabelled = {"track_images": None, "ssnet": None}
+    one = ImageSet(name, images, facts=_facts(opened, images, threshold) | unlabelled)
+    return one if labels is None else one.labelled(read_labels(labels, images, rows, len(opened)))
 
 
 def check_alike(sets: list[ImageSet]) -> None:
@@ -174,7 +168,8 @@ def pair(real: ImageSet, generated: ImageSet, train: ImageSet | None, *, seed: i
     shuffled = np.random.default_rng([seed, 1]).permutation
     if train is not None:
         kept = np.sort(shuffled(len(train))[: len(generated)])
-        return Pair(real, generated, (real, train.take(kept)), "training images")
+        floor = (real, train.take(kept))
+        return Pair(real, generated, floor, "training images", train)
     order = shuffled(len(real))
     half = len(real) // 2
     halves = (real.take(np.sort(order[:half])), real.take(np.sort(order[half : 2 * half])))
@@ -188,17 +183,6 @@ def _check_scale(images: np.ndarray, source: str) -> None:
             f"{source}: the largest pixel is {images.max()}, images must be on the scale "
             f"{PIXEL_SCALE}; if these are on 0..1 multiply by 255"
         )
-
-
-def _read_labels(path: Path, count: int) -> np.ndarray:
-    """Return which of ``count`` images SSNet takes for tracks."""
-    with h5py.File(path, "r") as tables:
-        if "is_track" not in tables:
-            raise ValueError(f"{path} has no is_track; make it with python -m evaluation.label")
-        is_track = tables["is_track"][:].astype(bool)
-    if len(is_track) != count:
-        raise ValueError(f"{path} labels {len(is_track)} images, but the set has {count}")
-    return is_track
 
 
 def _facts(opened: Images, images: np.ndarray, threshold: int) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def compare_w1() -> Comparison:
 
 
 def compare_sinkhorn() -> Comparison:
-    """Measure the Sinkhorn divergence at eps 1 against geomloss at its finer scaling of 0.9."""
+    """Measure the Sinkhorn divergence at eps 1 against geomloss, at a scaling that is as exact."""
     x, y = two_sets(SINKHORN_IMAGES)
     solve = functools.partial(sinkhorn.sinkhorn_divergence, x, y, p=1.0, eps=1.0)
     solve()  # compiles
@@ -80,7 +80,7 @@ def compare_sinkhorn() -> Comparison:
     import geomloss
     import torch
 
-    loss = geomloss.SamplesLoss("sinkhorn", p=1, blur=1.0, scaling=0.9, backend="tensorized")
+    loss = geomloss.SamplesLoss("sinkhorn", p=1, blur=1.0, scaling=0.97, backend="tensorized")
     other, other_seconds = _timed(lambda: loss(torch.from_numpy(x), torch.from_numpy(y)).item())
     return found._replace(other_seconds=other_seconds, other_value=other)
 

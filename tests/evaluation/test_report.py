@@ -4,14 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from evaluation import report, rows, run
+from evaluation import evaluate as evaluating
+from evaluation import figures, report, rows, run
 from evaluation.__main__ import parse
 from evaluation.budget import Budget
 from evaluation.evaluate import evaluate
 from evaluation.result import Result
 from evaluation.sets import ImageSet, TooFewImagesError, pair
+from evaluation.ssnet import SSNet
+from evaluation.ssnet_weights import save
 from tests.evaluation.drawn_images import drawn_images
+from tests.evaluation.small_ssnet import trained_variables
 
 ROLES = ("real", "train", "generated", "ceiling")
 BUDGET = Budget(None, None, None, 20, 20, 4)
@@ -22,6 +27,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
     for place, name in enumerate(("real", "generated", "train")):
         np.save(folder / f"{name}.npy", drawn_images(60, seed=place, size=24))
+    net = SSNet("running_statistics", filters=2, num_strides=3)
+    save(folder / "ssnet.npz", net, trained_variables(net), dtype="float32")
     return folder
 
 
@@ -31,13 +38,17 @@ def arguments(files, out, *more: str) -> argparse.Namespace:
 
 
 def numbers_only(files, out, *more: str) -> argparse.Namespace:
-    return arguments(files, out, "--nofigures", *more)
+    return arguments(files, out, "--nofigures", "--nossnet", *more)
 
 
 @pytest.fixture(scope="module")
 def made(files, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "out"
-    evaluate(arguments(files, out, "--ceiling", "--metrics=physics,looking"))
+    given = arguments(
+        files, out, f"--ssnet={files}/ssnet.npz", "--metrics=physics,looking,ssnet,kid"
+    )
+    given.ceiling = True
+    evaluate(given)
     return out
 
 
@@ -73,9 +84,16 @@ def test_a_report_has_all_its_parts(made):
     for row in content["rows"]:
         assert row["definition"] == content["definitions"][row["metric"]]
         if row["status"] == "ok":
-            assert row["n"] == 60 and row["seconds"] > 0
+            assert row["n"] == 60 or row["metric"].startswith(("physics/tracks", "physics/showers"))
             assert None not in (row["value"], row["stderr"], row["floor"], row["p"])
-    assert all(len(facts["hash_of_used"]) == 32 for facts in content["sets"].values())
+            assert row["seconds"] > 0
+    assert {row["status"] for row in content["rows"]} <= {"ok", "skipped"}
+    ok = {row["metric"] for row in content["rows"] if row["status"] == "ok"}
+    assert {"ssnet/track_fraction", "ssnet/scores/track/ks", "kid"} <= ok
+    for name, facts in content["sets"].items():
+        assert len(facts["hash_of_used"]) == 32 and len(facts["ssnet"]) == 64
+        with np.load(made / f"ssnet_{name}.npz") as table:
+            assert facts["track_images"] == table["is_track"].sum()
     assert {"numpy", "scipy", "POT"} <= set(content["provenance"]["versions"])
     text = (made / "report.md").read_text()
     for row in content["rows"]:
@@ -84,7 +102,7 @@ def test_a_report_has_all_its_parts(made):
 
 def test_every_figure_has_a_picture_a_pdf_and_the_numbers_behind_it(made):
     pictures = sorted((made / "figures").glob("*.png"))
-    assert len(pictures) >= 15
+    assert len(pictures) >= 25
     for picture in pictures:
         assert picture.with_suffix(".pdf").stat().st_size > 1000
         assert picture.with_suffix(".json").is_file() or picture.with_suffix(".npz").is_file()
@@ -105,7 +123,9 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made):
 
 
 def test_a_second_run_gives_the_same_numbers_and_other_metrics_do_not_matter(made, files, tmp_path):
-    again = evaluate(numbers_only(files, tmp_path / "a", "--ceiling", "--metrics=physics/charge"))
+    given = arguments(files, tmp_path / "a", "--nofigures", "--ceiling", "--metrics=physics/charge")
+    given.ssnet = files / "ssnet.npz"
+    again = evaluate(given)
     first = {(row["metric"], row["set"]): row for row in report.read(made / "report.json")["rows"]}
     for row in again["rows"]:
         there = first[row["metric"], row["set"]]
@@ -165,6 +185,20 @@ def test_a_failed_metric_is_a_marked_row_and_the_others_come(files, tmp_path, mo
     assert {row["status"] for row in evaluate(given)["rows"]} == {"ok", "skipped"}
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_metrics_of_all_generators_at_once_give_rows_for_each(count, tmp_path, monkeypatch):
+    def joint(pairs, budget, seed):
+        return {p.generated.name: [Result("looking/mean_image", len(pairs))] for p in pairs}
+
+    monkeypatch.setattr(run, "JOINT_METRICS", {"looking/all": joint})
+    real = ImageSet("real", drawn_images(20, seed=0, size=16))
+    sets = [ImageSet(f"g{place}", real.images) for place in range(count)]
+    pairs = [pair(real, one, None, seed=0) for one in sets]
+    for _ in range(2):  # computed, then read
+        found = run.compute(pairs, ["looking/all"], BUDGET, seed=0, folder=tmp_path)
+        assert [(row["set"], row["value"]) for row in found] == [(s.name, count) for s in sets]
+
+
 def test_too_few_images_mark_the_row_of_that_metric(tmp_path, monkeypatch):
     def needs_more(*_):
         raise TooFewImagesError("real: 30 images, at least 50 are needed")
@@ -190,6 +224,40 @@ def test_a_set_without_faint_pixels_beside_one_with_them_is_warned_of(files, tmp
     assert "Use --threshold 4" in evaluate(given)["warnings"][0]
     given.out, given.threshold = tmp_path / "b", 4
     assert evaluate(given)["warnings"] == []
+
+
+def test_ssnet_rows_say_what_to_do_where_there_are_no_weights(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluating, "PACKAGED", tmp_path / "none.npz")
+    metrics = "--metrics=physics/charge,ssnet/track_fraction,fid/direct"
+    content = evaluate(arguments(files, tmp_path / "a", "--nofigures", metrics))
+    status = {row["metric"]: (row["status"], row["note"]) for row in content["rows"]}
+    for name in ("physics/showers/charge/chi2_paper", "ssnet/track_fraction", "fid/paper"):
+        assert status[name][0] == "skipped" and "--ssnet" in status[name][1]
+    given = arguments(files, tmp_path / "b", "--nofigures", metrics)
+    given.ssnet = tmp_path / "none.npz"
+    with pytest.raises(FileNotFoundError, match="no weight file"):
+        evaluate(given)
+
+
+def test_labels_from_different_weights_are_warned_of(made):
+    sets = report.read(made / "report.json")["sets"]
+    assert report.warnings_of(sets) == []
+    sets["generated"]["ssnet"] = "unknown weights of labels.h5"
+    assert "from different weights" in report.warnings_of(sets)[0]
+
+
+def test_a_figure_that_fails_costs_no_report(files, tmp_path, monkeypatch):
+    def broken():
+        raise ValueError("nothing to draw")
+
+    def whole():
+        return Figure(), {"n": 1}
+
+    monkeypatch.setattr(figures, "_of_sets", lambda *_: {"broken": broken, "whole": whole})
+    content = evaluate(arguments(files, tmp_path / "out", "--nossnet", "--metrics=looking"))
+    assert content["warnings"] == ["Figure broken failed: ValueError: nothing to draw"]
+    assert "whole.png" in (tmp_path / "out/report.md").read_text()
+    assert json.loads((tmp_path / "out/figures/whole.json").read_text()) == {"n": 1}
 
 
 @pytest.mark.parametrize(

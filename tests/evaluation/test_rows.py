@@ -15,7 +15,7 @@ def image_set(count, seed):
 
 
 def test_names_and_first_parts_choose_metrics_in_the_order_of_the_table():
-    assert rows.choose(None) == list(rows.METRICS)
+    assert rows.choose(None) == [*rows.METRICS, *rows.JOINT_METRICS]
     assert rows.choose("looking, physics/charge") == ["physics/charge", "looking"]
     chosen = rows.choose("mmd")
     assert chosen and all(name.startswith("mmd/") for name in chosen)
@@ -25,8 +25,9 @@ def test_names_and_first_parts_choose_metrics_in_the_order_of_the_table():
 
 
 def test_a_metric_has_a_seed_of_its_own():
-    seeds = {rows.seed_of(name, seed) for name in rows.METRICS for seed in (0, 1)}
-    assert len(seeds) == 2 * len(rows.METRICS)
+    names = rows.choose(None)
+    seeds = {rows.seed_of(name, seed) for name in names for seed in (0, 1)}
+    assert len(seeds) == 2 * len(names)
 
 
 def test_value_and_floor_of_pixels_are_of_one_size():
@@ -40,7 +41,9 @@ def test_value_and_floor_of_pixels_are_of_one_size():
     assert halved.n == 20
 
 
-@pytest.mark.parametrize("name", ["mmd/paper", "mmd/unbiased", "mmd/median", "w1", "sliced_w1"])
+@pytest.mark.parametrize(
+    "name", ["mmd/paper", "mmd/unbiased", "mmd/median", "w1", "w1/annealed", "sliced_w1"]
+)
 def test_every_row_of_pixels_has_a_floor_and_a_definition(name):
     both = pair(image_set(60, 0), image_set(60, 1), None, seed=0)
     for row in rows.METRICS[name](both, BUDGET, 0):
@@ -64,3 +67,19 @@ def test_budgets_grow():
     small, paper, full = BUDGETS.values()
     assert small.generated < paper.generated and full.generated is None
     assert paper.real == 10_000 and paper.generated == 50_000  # arXiv:2307.13687
+
+
+def test_annealed_transport_bounds_the_exact_one_and_says_so():
+    both = pair(image_set(60, 0), image_set(60, 1), None, seed=0)
+    (annealed,) = rows.METRICS["w1/annealed"](both, BUDGET, 0)
+    exact, _ = rows.METRICS["w1"](both, BUDGET, 0)
+    assert exact.n == annealed.n
+    assert exact.value - np.log(annealed.n) < annealed.value <= exact.value + 1e-3
+    assert "W1 lies between" in annealed.note
+
+
+def test_only_what_asks_ssnet_makes_it_run():
+    assert not rows.needs_labels(["looking", "mmd/paper", "physics/peak", "w1"])
+    for name in ("physics/charge", "ssnet/scores", "kid"):
+        assert rows.needs_labels(["looking", name])
+    assert rows.needs_features(["kid"]) and not rows.needs_features(["ssnet/scores"])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -111,6 +113,7 @@ def test_the_floor_is_of_halves_or_of_training_images():
     assert len(np.unique(used, axis=0)) == 10
     both = pair(real, generated, train, seed=0)
     assert both.floor[0] is real and len(both.floor[1]) == 7
+    assert both.train is train and pair(real, generated, None, seed=0).train is None
 
 
 @pytest.mark.parametrize("with_train", [False, True])
@@ -125,3 +128,12 @@ def test_equal_sizes_give_value_and_floor_the_same_number_of_images(with_train):
 def test_too_few_images_are_said_with_both_numbers():
     with pytest.raises(TooFewImagesError, match="3 images, at least 20"):
         plain_set(3).require(20)
+
+
+def test_a_pair_by_class_holds_that_class_of_all_sets():
+    sets = [plain_set(count) for count in (11, 9, 20)]
+    labelled = [replace(one, is_track=np.arange(len(one)) % 3 == 0) for one in sets]
+    tracks = pair(*labelled, seed=0).of_class("tracks")
+    assert [len(one) for one in (tracks.real, tracks.generated, tracks.train)] == [4, 3, 7]
+    assert all(one.is_track.all() for one in (tracks.real, *tracks.floor, tracks.train))
+    assert pair(*labelled[:2], sets[2], seed=0).of_class("tracks") is None
