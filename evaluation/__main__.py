@@ -54,11 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: argparse.Namespace) -> None:
     # Imported here because it imports jax, which reads the environment that run sets.
-    from evaluation import evaluate, report
+    from evaluation import evaluate, report_text
 
     start_jax()
     content = evaluate.evaluate(given)
-    for text in (*content["warnings"], *report.headline(content["rows"])):
+    for text in (*content["warnings"], *report_text.headline(content["rows"])):
         LOGGER.info("%s", text)
     LOGGER.info("look at %s", given.out / "report.html")
 

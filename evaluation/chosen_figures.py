@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from evaluation import classifier_figures, maps, neighbour_figures
 from evaluation.budget import Budget
-from evaluation.report import Row
+from evaluation.report_text import Row
 from evaluation.result import Result
 from evaluation.rows import seed_of
 from evaluation.sets import Pair

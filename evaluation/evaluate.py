@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import distort, figures, observables, report, rows, run
+from evaluation import distort, figures, observables, report, report_text, rows, run
 from evaluation.budget import BUDGETS
 from evaluation.measuring import measured, segmented
 from evaluation.sets import ImageSet, Pair, check_alike, load, pair
@@ -186,7 +186,7 @@ def _content(
         "seed": given.seed,
         "roles": {role: one.name for role, one in sets.items()},
         "sets": facts,
-        "warnings": report.warnings_of(facts),
+        "warnings": report_text.warnings_of(facts),
         "definitions": definitions,
         "rows": found,
         "provenance": made,

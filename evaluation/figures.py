@@ -11,7 +11,7 @@ from evaluation import chosen_figures, looking, observables, segment_figures
 from evaluation.budget import Budget
 from evaluation.histograms import paper_histogram
 from evaluation.ratio_figure import image_shares, poisson_shares, ratio_figure
-from evaluation.report import Row
+from evaluation.report_text import Row
 from evaluation.run import FAILURES
 from evaluation.sets import ImageSet, Pair
 from sgm_jax.log import LOGGER

@@ -10,7 +10,7 @@ from typing import Any
 import tqdm
 
 from evaluation.budget import Budget
-from evaluation.report import Row
+from evaluation.report_text import Row
 from evaluation.result import Result
 from evaluation.rows import JOINT_METRICS, METRICS, definition, seed_of
 from evaluation.sets import Pair, TooFewImagesError

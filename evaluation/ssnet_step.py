@@ -102,7 +102,11 @@ def train_step(
         (loss, batch_stats), grads = gradient(
             state.params, state.batch_stats, {"image": image, "label": label}
         )
-        loss, batch_stats, grads = parallel.mean((loss, batch_stats, grads))
+        loss, grads = parallel.mean((loss, grads))
+        if normalisation == "running_statistics":
+            batch_stats = state.batch_stats  # the mean of equal numbers may be rounded
+        else:
+            batch_stats = parallel.mean(batch_stats)
         updates, opt_state = transform.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(grads)}

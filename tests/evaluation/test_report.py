@@ -1,13 +1,14 @@
 import argparse
 import html.parser
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from evaluation import evaluate as evaluating
-from evaluation import figures, report, rows, run
+from evaluation import figures, report, report_page, report_text, rows, run
 from evaluation.__main__ import parse
 from evaluation.budget import Budget
 from evaluation.evaluate import evaluate
@@ -120,6 +121,23 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made):
     assert page.open == []
     assert len(page.sources) == len(list((made / "figures").glob("*.png")))
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+
+
+def test_the_page_says_a_note_once_for_the_rows_that_share_it_and_marks_what_differs():
+    row = {"set": "g", "value": 1.0, "stderr": 0.5, "floor": 0.0, "n": 9, "seconds": 1.0}
+    row |= {"status": "ok", "note": "a < b", "p": 0.5}
+    found = [row | {"metric": name} for name in ("w1/paper", "w1/corrected", "fid")]
+    found[2] |= {"p": 1e-4, "note": ""}
+    names = "images_used images_in_source size empty_images constant_images track_images"
+    names += " lit_pixels_up_to_4 largest_pixel checkpoint_step source"
+    facts = dict.fromkeys(names.split())
+    made = {"time": "now", "git_commit": "abc", "command": ["x"]}
+    content = {"rows": found, "warnings": [], "definitions": {}, "sets": {"g": facts}}
+    content |= {"floor": "train", "budget": "small", "seed": 0, "provenance": made}
+    text = report_page.page(content, [], Path("unused"))
+    assert text.count("the 2 rows above: a &lt; b") == text.count("a &lt; b") == 1
+    assert text.count('<tr class="differs">') == 1
+    assert "w1 (2 rows)" in text and "fid (1 rows, 1 with p &lt; 0.001)" in text
 
 
 def test_a_second_run_gives_the_same_numbers_and_other_metrics_do_not_matter(made, files, tmp_path):
@@ -241,9 +259,9 @@ def test_ssnet_rows_say_what_to_do_where_there_are_no_weights(files, tmp_path, m
 
 def test_labels_from_different_weights_are_warned_of(made):
     sets = report.read(made / "report.json")["sets"]
-    assert report.warnings_of(sets) == []
+    assert report_text.warnings_of(sets) == []
     sets["generated"]["ssnet"] = "unknown weights of labels.h5"
-    assert "from different weights" in report.warnings_of(sets)[0]
+    assert "from different weights" in report_text.warnings_of(sets)[0]
 
 
 def test_a_figure_that_fails_costs_no_report(files, tmp_path, monkeypatch):
