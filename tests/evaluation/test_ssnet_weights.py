@@ -118,5 +118,5 @@ def test_a_malicious_or_truncated_pytorch_file_is_refused_and_not_run(tmp_path, 
     torch.save({"state": {"a": torch.zeros(100)}}, path)
     assert read_state(path)["a"].shape == (100,)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="damaged or truncated"):
+    with pytest.raises(ValueError, match="or a damaged one"):
         read_state(path)
