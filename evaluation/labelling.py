@@ -9,14 +9,11 @@ import numpy as np
 import tqdm
 
 from evaluation.ssnet_rules import Histograms, count_votes, lit
-from evaluation.ssnet_scores import Scores, blocks, score_function
+from evaluation.ssnet_scores import Scores, batch_size, blocks, score_function
 from evaluation.ssnet_weights import Weights
-from sgm_jax import parallel
 from sgm_jax.data import Images
 from sgm_jax.workdir import provenance, write_json
 
-PUBLISHED_BATCH = 16
-_BATCH_PER_DEVICE = 32
 _READ_ROWS = 256
 _CHUNK_ROWS = 32
 _MEANINGS = {
@@ -59,7 +56,7 @@ def label(images: Images, weights: Weights, out: Path, *, features: bool) -> dic
         "track_fraction": float(is_track.mean()),
         "track_fraction_lit_pixels": float(is_track_lit.mean()),
         "normalisation": weights.net.normalisation,
-        "batch_size": _batch_size(weights),
+        "batch_size": batch_size(weights.net),
         "weights_sha256": weights.sha256,
         "images_fingerprint": images.fingerprint,
         "provenance": provenance(),
@@ -67,12 +64,6 @@ def label(images: Images, weights: Weights, out: Path, *, features: bool) -> dic
     write_json(draft / "summary.json", summary)
     draft.rename(out)
     return summary
-
-
-def _batch_size(weights: Weights) -> int:
-    if weights.net.normalisation == "batch_statistics":
-        return PUBLISHED_BATCH
-    return _BATCH_PER_DEVICE * parallel.device_count()
 
 
 def _label_blocks(
@@ -87,15 +78,14 @@ def _label_blocks(
     score = score_function(weights.net, weights.variables)
     kept = None
     with tqdm.tqdm(total=len(images), unit="img", desc="label") as bar:
-        for rows, found in blocks(images, score, batch_size=_batch_size(weights)):
+        for rows, found in blocks(images, score, batch_size=batch_size(weights.net)):
             columns = _columns(images[rows], found, histograms)
             for name, values in columns.items():
                 if name not in tables:
                     _create(tables, name, len(images), values)
                 tables[name][rows] = values
             if features:
-                # In the published order: channel, row, column.
-                flat = found.features.transpose(0, 3, 1, 2).reshape(len(found.features), -1)
+                flat = found.flat_features()
                 if kept is None:
                     kept = _new_array(folder / "features.npy", (len(images), flat.shape[1]))
                 kept[rows] = flat

@@ -7,18 +7,15 @@ from pathlib import Path
 import numpy as np
 import tqdm
 
-from evaluation.labelling import PUBLISHED_BATCH
 from evaluation.segments import Segments, Table, mean_certainty, score_counts
 from evaluation.sets import ImageSet
 from evaluation.ssnet import BACKGROUND, SHOWER, TRACK
 from evaluation.ssnet_rules import count_votes, lit
-from evaluation.ssnet_scores import ScoreFn, Scores, blocks, score_function
+from evaluation.ssnet_scores import ScoreFn, Scores, batch_size, blocks, score_function
 from evaluation.ssnet_weights import Weights
-from sgm_jax import parallel
 from sgm_jax.data import from_array
 
 _CHUNK = 2048  # images between two writes: a kill costs half a minute at most
-_BATCH_PER_DEVICE = 32
 
 
 def measured(one: ImageSet, measure: Callable[[np.ndarray], Table], cache: Path) -> ImageSet:
@@ -54,14 +51,13 @@ def _segments(
     # Tables made without features do not stand in for those with them.
     folder = folder / ("features" if features else "labels")
     folder.mkdir(parents=True, exist_ok=True)
-    published = weights.net.normalisation == "batch_statistics"
-    size = PUBLISHED_BATCH if published else _BATCH_PER_DEVICE * parallel.device_count()
+    size = batch_size(weights.net)
     tables = []
     with tqdm.tqdm(total=len(one), unit="img", desc=f"SSNet ({one.name})") as bar:
         for chunk in _chunks(len(one), size):
             kept = folder / f"{chunk.start:08d}.npz"
             if not kept.is_file():
-                table = _score(one, chunk, score, folder, batch_size=size, features=features)
+                table = _score(one, chunk, score, folder, size=size, features=features)
                 _keep(kept, table)
             tables.append(_read(kept))
             bar.update(chunk.stop - chunk.start)
@@ -70,11 +66,11 @@ def _segments(
     return Segments(table, weights.sha256, np.arange(len(one)), stored)
 
 
-def _chunks(total: int, batch_size: int) -> list[slice]:
+def _chunks(total: int, size: int) -> list[slice]:
     """Cut a set so that the batches, and their companions, are those of the whole set."""
-    step = max(_CHUNK // batch_size, 1) * batch_size
+    step = max(_CHUNK // size, 1) * size
     starts = list(range(0, total, step))
-    if len(starts) > 1 and total - starts[-1] < batch_size:
+    if len(starts) > 1 and total - starts[-1] < size:
         starts.pop()  # its last batch reaches back
     return [slice(*ends) for ends in zip(starts, [*starts[1:], total], strict=True)]
 
@@ -85,16 +81,16 @@ def _score(
     score: ScoreFn,
     folder: Path,
     *,
-    batch_size: int,
+    size: int,
     features: bool,
 ) -> Table:
     """Return the table of a chunk of a set; write its features."""
     images = from_array(one.images[chunk], num_channels=1, image_size=None, source=one.name)
     parts, stored = [], None
-    for rows, found in blocks(images, score, batch_size=batch_size):
+    for rows, found in blocks(images, score, batch_size=size):
         parts.append(_columns(images[rows], found))
         if features:
-            flat = found.features.transpose(0, 3, 1, 2).reshape(len(found.features), -1)
+            flat = found.flat_features()
             if stored is None:
                 stored = _open_features(folder / "features.npy", (len(one), flat.shape[1]))
             stored[chunk.start + rows.start : chunk.start + rows.stop] = flat

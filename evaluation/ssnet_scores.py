@@ -10,6 +10,9 @@ from evaluation.ssnet import SCORE_CAP, SSNet, Variables, apply, probabilities
 from sgm_jax import parallel
 from sgm_jax.data import Images
 
+PUBLISHED_BATCH = 16
+_BATCH_PER_DEVICE = 32
+
 
 class Scores(NamedTuple):
     """What the network says of a block of images, on the host."""
@@ -17,8 +20,19 @@ class Scores(NamedTuple):
     scores: np.ndarray  # [n, H, W, classes] softmax, capped at 0.999
     features: np.ndarray  # [n, ceil(H / 8), ceil(W / 8), channels]
 
+    def flat_features(self) -> np.ndarray:
+        """Return the features ``[n, F]`` in the published order: channel, row, column."""
+        return self.features.transpose(0, 3, 1, 2).reshape(len(self.features), -1)
+
 
 ScoreFn = Callable[[np.ndarray], Scores]
+
+
+def batch_size(net: SSNet) -> int:
+    """Return how many images are scored together: the published number where that matters."""
+    if net.normalisation == "batch_statistics":
+        return PUBLISHED_BATCH
+    return _BATCH_PER_DEVICE * parallel.device_count()
 
 
 def score_function(net: SSNet, variables: Variables) -> ScoreFn:

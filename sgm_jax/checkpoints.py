@@ -68,24 +68,24 @@ class Checkpoints:
         Raises:
             DamagedError: if there are checkpoints and none of them is sound.
         """
-        damaged: list[DamagedError] = []
-        for step in reversed(self._manager.all_steps()):
+        damaged: dict[int, DamagedError] = {}  # newest first
+        for step in reversed(steps(self.folder.parent)):
             try:
                 state = load(self.folder.parent, step, like)
             except DamagedError as error:
-                damaged.append(error)
+                damaged[step] = error
                 continue
-            self._set_aside([older for older in self._manager.all_steps() if older > step], damaged)
+            self._set_aside(damaged)
             return state
-        if damaged:
-            raise damaged[0]
+        for error in damaged.values():
+            raise error
         return None
 
-    def _set_aside(self, damaged: list[int], errors: list[DamagedError]) -> None:
+    def _set_aside(self, damaged: dict[int, DamagedError]) -> None:
         if not damaged:
             return
         self._manager.close()
-        for step, error in zip(reversed(damaged), errors, strict=True):
+        for step, error in damaged.items():
             LOGGER.warning("%s; going on from the one before", error)
             if parallel.is_main():
                 (self.folder / str(step)).rename(self.folder / f"{step}.damaged")

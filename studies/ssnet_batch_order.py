@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.fid import frechet_distance
-from evaluation.labelling import PUBLISHED_BATCH
 from evaluation.ssnet_rules import LIT_ABOVE
-from evaluation.ssnet_scores import ScoreFn, score_function
+from evaluation.ssnet_scores import PUBLISHED_BATCH, ScoreFn, score_function
 from evaluation.ssnet_weights import Weights
 from sgm_jax.data import Images
 from studies.ssnet_tally import RULES, scored, votes_of

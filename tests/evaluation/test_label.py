@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluation import labelling
+from evaluation import ssnet_scores
 from evaluation.labelling import label
 from evaluation.ssnet import SSNet
 from evaluation.ssnet_rules import count_votes, lit
@@ -30,7 +30,7 @@ def labelled(weights, tmp_path_factory):
     images = from_array(array, num_channels=1, image_size=None, source="some/set.npy")
     out = tmp_path_factory.mktemp("labels") / "out"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(labelling, "PUBLISHED_BATCH", 10)
+        patched.setattr(ssnet_scores, "PUBLISHED_BATCH", 10)
         label(images, weights, out, features=True)
     score = score_function(weights.net, weights.variables)
     size = 10 if weights.net.normalisation == "batch_statistics" else 8

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluation import measuring
+from evaluation import measuring, ssnet_scores
 from evaluation.labelling import label
 from evaluation.measuring import segmented
 from evaluation.segments import mean_certainty, read_labels, score_counts
@@ -85,7 +85,7 @@ def test_a_killed_run_keeps_what_it_has_and_ends_with_the_same_tables(
 ):
     weights, score = compiled
     one = ImageSet("set", sparse_images(count, 16)[..., 0])
-    monkeypatch.setattr(measuring, "_BATCH_PER_DEVICE", 2)
+    monkeypatch.setattr(ssnet_scores, "_BATCH_PER_DEVICE", 2)
     monkeypatch.setattr(measuring, "score_function", lambda net, variables: score)
 
     def run(folder):
