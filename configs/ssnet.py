@@ -21,6 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
     data.train_path = "data/lar64/train/larcv_png_64"
     data.test_path = "data/lar64/test/larcv_png_64"
     data.labels_path = "data/lar64/labels.h5"
+    # Folders of other simulations to train on as well, so that the network does not rest on one
+    # detector: each with train/larcv_png_<image_size> and labels.h5.
+    data.further_sets = ()
     data.image_size = 64
     # Charge is scaled by a factor uniform in 1 +- this. The original: 0.1, which its scaling of
     # every image to one maximum takes out again.
@@ -33,6 +36,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.training = training = ml_collections.ConfigDict()
     training.batch_size = 32
     training.num_epochs = 2
+    # An export to begin with instead of random weights: to go on with other images, your own.
+    training.initial_weights = ""
     # Also teach that empty pixels are background: the paper's image label reads their scores.
     training.empty_pixels = True
     # The last updates are made with the running statistics, held fixed, that the network is used

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import h5py
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from evaluation.ssnet import BACKGROUND, SHOWER, TRACK, Array
-from sgm_jax.data import Images, open_images
+from sgm_jax.data import Images, from_array, open_images
 from sgm_jax.data.batches import epoch_order
 
 # Simulated codes: background, shower, track, Michel electron, delta electron. The last two are
@@ -72,6 +73,29 @@ def _read_codes(path: Path, split: str) -> np.ndarray:
             return file[f"{split}/pixel_label"][:]
     except (OSError, KeyError) as error:
         raise ValueError(f"{path}: no {split}/pixel_label can be read ({error})") from error
+
+
+def open_training(data: ml_collections.ConfigDict) -> LabelledImages:
+    """Open the images to train on: ``data.train_path``, then those of ``data.further_sets``.
+
+    Raises:
+        FileNotFoundError: if one is not there.
+        ValueError: if images and labels do not belong together.
+    """
+    side = data.image_size
+    further = [
+        (f"{folder}/train/larcv_png_{side}", f"{folder}/labels.h5") for folder in data.further_sets
+    ]
+    parts = [
+        open_labelled(images, labels, split="train", image_size=side)
+        for images, labels in [(data.train_path, data.labels_path), *further]
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    images, labels = zip(*parts, strict=True)
+    pixels = np.concatenate([one[:] for one in images])  # as labels are, all in memory
+    joined = from_array(pixels, num_channels=1, image_size=side, source="training sets")
+    return LabelledImages(joined, np.concatenate(labels))
 
 
 class LabelledBatches:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -14,7 +15,7 @@ import tqdm
 
 from evaluation import ssnet_weights
 from evaluation.ssnet import Variables
-from evaluation.ssnet_data import LabelledBatches, LabelledImages, open_labelled
+from evaluation.ssnet_data import LabelledBatches, LabelledImages, open_labelled, open_training
 from evaluation.ssnet_metrics import PixelMetrics
 from evaluation.ssnet_scores import blocks, score_function
 from evaluation.ssnet_step import SSNetState, initial_state, network, optimizer, train_step
@@ -74,14 +75,12 @@ def train(config: ml_collections.ConfigDict, run: Path) -> SSNetState:
     check(config)
     run = Path(run)
     workdir.check_workdir(run, config)
-    train_set, test_set = (
-        open_labelled(
-            config.data[f"{split}_path"],
-            config.data.labels_path,
-            split=split,
-            image_size=config.data.image_size,
-        )
-        for split in ("train", "test")
+    train_set = open_training(config.data)
+    test_set = open_labelled(
+        config.data.test_path,
+        config.data.labels_path,
+        split="test",
+        image_size=config.data.image_size,
     )
     workdir.prepare(run, config)
     with to_file(run / "log.txt") if parallel.is_main() else contextlib.nullcontext():
@@ -198,10 +197,28 @@ def _first_state(
 ) -> SSNetState:
     state = store.restore_newest(jax.eval_shape(lambda: initial_state(config, transform)))
     if state is None:
-        LOGGER.info("a new network")
-        return initial_state(config, transform)
+        return _new_state(config, transform)
     LOGGER.info("going on from the checkpoint of step %d", int(state.step))
     return state
+
+
+def _new_state(
+    config: ml_collections.ConfigDict, transform: optax.GradientTransformation
+) -> SSNetState:
+    state = initial_state(config, transform)
+    if not config.training.initial_weights:
+        LOGGER.info("a new network")
+        return state
+    path = Path(config.training.initial_weights)
+    variables = ssnet_weights.load(path).variables
+    shapes = [jax.tree.map(jnp.shape, one) for one in (variables, state.variables)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{path} is of another network than config.model "
+            f"(filters {config.model.filters}, num_strides {config.model.num_strides})"
+        )
+    LOGGER.info("beginning with the weights of %s", path)
+    return state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
 
 
 def _short(numbers: dict[str, Any]) -> str:

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import ssnet as ssnet_config
 from evaluation import ssnet_training
-from evaluation.ssnet_data import LabelledBatches, augment, open_labelled
+from evaluation.ssnet_data import LabelledBatches, augment, open_labelled, open_training
 from evaluation.ssnet_metrics import PixelMetrics, segmentation_loss
 from evaluation.ssnet_weights import load
 from sgm_jax import checkpoints
@@ -105,6 +106,48 @@ def test_exported_weights_label_as_the_trained_network_does(finished, tmp_path):
     jax.tree.map(
         np.testing.assert_array_equal, weights.variables, dict(jax.device_get(state.variables))
     )
+
+
+def test_a_run_begins_with_the_weights_that_are_named(finished, tmp_path):
+    folder, config, whole = finished
+    ssnet_training.export(config, folder / "run", tmp_path / "first.npz", dtype="float32")
+    again = tiny_config(folder)
+    again.training.initial_weights = str(tmp_path / "first.npz")
+    again.training.num_epochs, again.optim.lr = 1, 0.0
+    state = ssnet_training.train(again, tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, state.params, whole.params)
+    assert state.step == 3
+
+
+def test_weights_of_another_network_are_refused_before_training(finished, tmp_path):
+    folder, config, _ = finished
+    ssnet_training.export(config, folder / "run", tmp_path / "first.npz", dtype="float32")
+    wider = tiny_config(folder)
+    wider.model.filters = 4
+    wider.training.initial_weights = str(tmp_path / "first.npz")
+    with pytest.raises(ValueError, match="another network than config.model"):
+        ssnet_training.train(wider, tmp_path / "run")
+
+
+def test_further_sets_are_trained_on_with_their_own_labels(finished, tmp_path):
+    folder, _, _ = finished
+    one, other = opened(folder), opened(folder, "test")
+    pngs = tmp_path / "more" / "train" / "larcv_png_16"
+    pngs.mkdir(parents=True)
+    for k, image in enumerate(other.images[:][..., 0]):
+        Image.fromarray(image).save(pngs / f"larcv_16_{k}.png")
+    with (
+        h5py.File(folder / "labels.h5") as old,
+        h5py.File(tmp_path / "more" / "labels.h5", "w") as new,
+    ):
+        new["train/pixel_label"] = old["test/pixel_label"][:]
+    data = tiny_config(folder).data
+    data.further_sets = (str(tmp_path / "more"),)
+    joined = open_training(data)
+    np.testing.assert_array_equal(
+        joined.images[:], np.concatenate([one.images[:], other.images[:]])
+    )
+    np.testing.assert_array_equal(joined.labels, np.concatenate([one.labels, other.labels]))
 
 
 def test_another_configuration_does_not_go_on_in_the_workdir(finished):
