@@ -19,6 +19,7 @@ ADDED = {
     "training.weighting": "noise",
     "training.time_sampling": "uniform",
     "training.low_discrepancy": False,
+    "training.dtype": "float32",
     "optim.schedule": "constant",
     "model.ema_rates": [],
     "sampling.ode_rtol": 1e-5,
@@ -39,10 +40,16 @@ def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
         measured = name == "data.std" and ours.get(name) == -1
         # A falling learning rate depends on where it ends.
         schedule = name == "training.n_iters" and ours.get("optim.schedule") == "cosine"
-        free = measured or (is_free(name) and not schedule)
+        steps = name == "model.num_scales" and _only_counts_steps(ours)
+        free = measured or steps or (is_free(name) and not schedule)
         if not free and ours.get(name) != stored.get(name):
             found.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
     return found
+
+
+def _only_counts_steps(fields: dict[str, Any]) -> bool:
+    """Tell whether the network sees continuous time, and num_scales is the sampler's alone."""
+    return bool(fields.get("training.continuous")) and not fields.get("model.scale_by_sigma")
 
 
 def added(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,16 @@ def test_a_misspelt_override_is_an_error(tmp_path):
         tiny_config(tmp_path, **{"training.batch_sizes": 2})
 
 
+@pytest.mark.parametrize(
+    ("fields", "same"),
+    [({}, True), ({"training.continuous": False}, False), ({"model.scale_by_sigma": True}, False)],
+)
+def test_the_number_of_scales_may_change_where_the_network_does_not_see_it(tmp_path, fields, same):
+    ours = flatten(tiny_config(tmp_path)) | fields
+    other = ours | {"model.num_scales": 50}
+    assert (differences(other, ours) == []) is same
+
+
 def test_differences_are_those_that_change_what_is_trained(tmp_path):
     ours = flatten(tiny_config(tmp_path))
     watched = {"training.n_iters": 9, "training.log_freq": 3, "sampling.method": "heun"}

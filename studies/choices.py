@@ -1,0 +1,171 @@
+"""What does each choice of training give, at equal compute?
+
+    python -m studies.choices --config=configs/larcv_png64_cpu.py --steps=1200 \\
+        --real=data/lar64/test/larcv_png_64 --train=data/lar64/train/larcv_png_64 \\
+        --out=docs/choices
+
+trains one network for each choice, for equally many steps, draws images of it with the sampler of
+the configuration and compares them with real ones. OUT gets choices.md and choices.json. A run that
+was killed continues, when it is repeated, where it stopped, in the middle of a training too.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgm_jax.command import run as run_command
+from sgm_jax.command import start_jax
+from sgm_jax.log import LOGGER
+from sgm_jax.workdir import provenance, write_json
+from studies.judging import MEANING, NUMBERS, Judge, cells, open_judge
+from studies.solvers import read_config
+
+_MIN_SNR = {"training.weighting": "min_snr"}
+# Fields that differ from the configuration, and the averages of weights to draw with.
+CHOICES: dict[str, dict[str, Any]] = {
+    "edm": {"training.objective": "edm", "model.ema_rates": (0.99, 0.9997)},
+    "edm, low discrepancy": {"training.objective": "edm", "training.low_discrepancy": True},
+    "edm, cosine": {"training.objective": "edm", "optim.schedule": "cosine"},
+    "edm, 3 channels": {"training.objective": "edm", "data.num_channels": 3},
+    "noise": {"training.objective": "noise"},
+    "noise, min-SNR": {"training.objective": "noise"} | _MIN_SNR,
+    "noise, importance": {
+        "training.objective": "noise",
+        "training.time_sampling": "importance",
+        "training.likelihood_weighting": True,
+    },
+    "velocity": {"training.objective": "velocity", "training.weighting": "velocity"},
+    "velocity, min-SNR": {"training.objective": "velocity"} | _MIN_SNR,
+}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m studies.choices", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--config", required=True, help="what the choices are made in")
+    parser.add_argument("--real", required=True, help="held-out real images")
+    parser.add_argument("--train", required=True, help="images to train on, and for the floor")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the table")
+    parser.add_argument("--work", type=Path, default=Path("runs/choices"), help="what is done")
+    parser.add_argument("--steps", type=int, default=1200, help="of each training")
+    parser.add_argument("--images", type=int, default=1000, help="of each set")
+    parser.add_argument("--only", help="choices to make, separated by semicolons (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+    return parser.parse_args(arguments)
+
+
+def study(given: argparse.Namespace) -> dict[str, Any]:
+    """Train, draw and judge every choice; return what choices.json holds.
+
+    Raises:
+        FileNotFoundError: if there are no images.
+        ValueError: for an unknown choice, too few images, a folder of other settings.
+    """
+    names = [name.strip() for name in given.only.split(";")] if given.only else list(CHOICES)
+    unknown = sorted(set(names) - set(CHOICES))
+    if unknown:
+        raise ValueError(f"unknown choices {unknown}; choose from {'; '.join(CHOICES)}")
+    # Refused before hours of training, not after.
+    configs = {name: configuration(given, name) for name in names}
+    judge = open_judge(
+        given.real, given.train, count=given.images, work=given.work, seed=given.seed
+    )
+    found = [row for name in names for row in _judged(given, name, configs[name], judge)]
+    settings = {"seed": given.seed, "config": given.config, "steps": given.steps}
+    return {"settings": settings, "choices": found, "provenance": provenance()}
+
+
+def configuration(given: argparse.Namespace, name: str) -> Any:
+    """Return the checked configuration of a choice."""
+    from sgm_jax.config import check
+
+    config = read_config(given.config)
+    fields = {"training.n_iters": given.steps, "training.snapshot_sampling": False}
+    fields |= {"data.train_path": given.train, "data.test_path": given.real}
+    config.update_from_flattened_dict(fields | CHOICES[name])
+    config.seed = given.seed
+    check(config)
+    return config
+
+
+def _judged(
+    given: argparse.Namespace, name: str, config: Any, judge: Judge
+) -> list[dict[str, Any]]:
+    """Return a row for each average of the weights that the choice keeps."""
+    from sgm_jax.sample import sample
+    from sgm_jax.train import train
+
+    short = name.replace(", ", "_").replace(" ", "_")
+    run = given.work / "trained" / short
+    train(config, run)
+    rows = []
+    for rate in (config.model.ema_rate, *config.model.ema_rates):
+        label = f"{short}_{rate}"
+        out = given.work / "samples" / label
+        folder = sample(config, run, num_samples=given.images, ema_rate=rate, out=out)
+        rows.append(
+            {
+                "choice": name,
+                "ema_rate": rate,
+                "steps_per_second": _rate(run),
+                "quality": judge(label, folder),
+            }
+        )
+    return rows
+
+
+def _rate(run: Path) -> float:
+    """Return the median rate of a run, which other work on the machine moves least."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return float(
+        np.median([line["steps_per_second"] for line in lines if "steps_per_second" in line])
+    )
+
+
+def render(content: dict[str, Any]) -> str:
+    """Return choices.md."""
+    settings = content["settings"]
+    head = ["choice", "average", "steps/s", *(title for title, _ in NUMBERS.values())]
+    lines = [
+        "# Choices of training at equal compute",
+        "",
+        f"`{settings['config']}`, each choice trained for {settings['steps']} steps from the same "
+        f"seed, {settings['seed']}, and drawn with the sampler of the configuration. One training "
+        "each: differences of the size of the errors may be those of another seed.",
+        "",
+        MEANING,
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---" * len(head) + "|",
+    ]
+    for row in content["choices"]:
+        rate = f"{row['steps_per_second']:.2f}"
+        texts = [row["choice"], str(row["ema_rate"]), rate, *cells(row["quality"])]
+        lines.append("| " + " | ".join(texts) + " |")
+    made = content["provenance"]
+    lines += ["", f"`python -m studies.choices`, {made['time']}, commit {made['git_commit']}.", ""]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make the table; ``arguments`` are those of the command line by default."""
+    given = parse(arguments)
+    run_command(lambda: _run(given), debug=given.debug)
+
+
+def _run(given: argparse.Namespace) -> None:
+    start_jax()
+    content = study(given)
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_json(given.out / "choices.json", content)
+    (given.out / "choices.md").write_text(render(content))
+    LOGGER.info("look at %s", given.out / "choices.md")
+
+
+if __name__ == "__main__":
+    main()
