@@ -1,53 +1,46 @@
-"""Arrays in .npy, .npz and HDF5 files, opened without reading them into memory or unpickling."""
+"""Arrays in .npy and .npz files, opened without reading them into memory or unpickling."""
 
+import contextlib
+import io
+import lzma
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from sgm_jax.data.spool import spool
 
 _STREAM_BYTES = 2**24
+# Magic, version and length, and the longest header that numpy accepts.
+_HEADER_BYTES = 12 + 10_000
+_LARGEST_BYTES = 2**62
+_MOST_AXES = 32
+_VERSIONS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+# numpy writes no others; they shrink zeros a million times, deflation at most a thousand times.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-@dataclass(frozen=True)
-class _Header:
+class Header(NamedTuple):
+    """What a .npy array says of itself; `offset` is where its numbers begin."""
+
     shape: tuple[int, ...]
     fortran_order: bool
     dtype: np.dtype
+    offset: int
 
-
-class _Dataset:
-    """An HDF5 dataset that reads rows in any order, with repeats, as numpy does."""
-
-    def __init__(self, dataset: Any, source: str):
-        self._dataset, self._source = dataset, source
-        self.shape, self.dtype = dataset.shape, dataset.dtype
-
-    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
-        if isinstance(rows, slice):
-            start, stop, step = rows.indices(self.shape[0])
-            if step == 1:
-                return self._read(slice(start, max(start, stop)))
-            rows = np.arange(start, stop, step)
-        if len(rows) == 0:
-            return self._read(slice(0, 0))
-        # HDF5 selects strictly increasing rows only.
-        increasing, places = np.unique(rows, return_inverse=True)
-        return self._read(increasing)[places]
-
-    def _read(self, rows: np.ndarray | slice) -> np.ndarray:
-        try:
-            return self._dataset[rows]
-        except OSError as error:
-            raise ValueError(
-                f"{self._source}: rows cannot be read ({error}); the file is damaged or uses an "
-                "HDF5 filter that is not installed; rewrite it with gzip or no compression"
-            ) from error
+    @property
+    def nbytes(self) -> int:
+        """Size of the numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -58,12 +51,12 @@ def read_npy(path: Path) -> np.ndarray:
     """
     with path.open("rb") as file:
         header = _read_header(file, str(path))
-        held = path.stat().st_size - file.tell()
     _refuse_objects(header, str(path))
-    _check_length(header, held, str(path))
+    _check_length(header, path.stat().st_size - header.offset, str(path))
     if 0 in header.shape:
         return np.empty(header.shape, header.dtype)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    order = "F" if header.fortran_order else "C"
+    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
 
 
 def read_npz(path: Path, *, member: str | None) -> np.ndarray:
@@ -71,41 +64,48 @@ def read_npz(path: Path, *, member: str | None) -> np.ndarray:
 
     Raises:
         ValueError: a damaged file, no clear choice of array, or Python objects.
+        OSError: too little room for the temporary file.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            headers = {}
-            for entry in archive.namelist():
-                if entry.endswith(".npy"):
-                    with archive.open(entry) as stream:
-                        headers[entry.removesuffix(".npy")] = _read_header(stream, entry)
-            name = choose_array(headers, path=path, member=member)
-            return _unpack(archive, name, source=f"{path}::{name}")
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: damaged or no .npz file ({error}); write it again") from error
+    with open_npz(path) as archive:
+        headers = npz_headers(archive, path)
+        name = choose_array(headers, path=path, member=member)
+        return _unpack(archive, name, headers[name], source=f"{path}::{name}")
 
 
-def read_hdf5(path: Path, *, member: str | None) -> _Dataset:
-    """Open one dataset of an HDF5 file for reading by rows (see `choose_array`).
+@contextlib.contextmanager
+def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a .npz file for `npz_headers`.
 
     Raises:
-        ValueError: a damaged file or no clear choice of dataset.
+        ValueError: no zip file.
     """
-    import h5py
+    with _undamaged(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield archive
 
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: damaged or no HDF5 file ({error})") from error
-    found: dict[str, Any] = {}
 
-    def collect(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.shape is not None:
-            found[name] = node
+def npz_headers(archive: zipfile.ZipFile, path: Path) -> dict[str, Header]:
+    """Return the headers of all arrays of a .npz file, whose numbers are not read.
 
-    file.visititems(collect)
-    name = choose_array(found, path=path, member=member and member.strip("/"))
-    return _Dataset(found[name], f"{path}::{name}")
+    Raises:
+        ValueError: a damaged file, or an array whose numbers are not all in it.
+    """
+    headers = {}
+    for entry in archive.infolist():
+        name, suffix = entry.filename.removesuffix(".npy"), entry.filename[-4:]
+        if suffix != ".npy":
+            continue
+        source = f"{path}::{name}"
+        if entry.compress_type not in _COMPRESSIONS:
+            raise ValueError(
+                f"{source}: damaged or no .npz file (compression {entry.compress_type}); write it "
+                "with numpy.savez_compressed"
+            )
+        with _undamaged(path), archive.open(entry) as stream:
+            start = stream.read(_HEADER_BYTES)
+        headers[name] = _read_header(io.BytesIO(start), source)
+    return headers
 
 
 def choose_array(arrays: dict[str, Any], *, path: Path, member: str | None) -> str:
@@ -131,32 +131,84 @@ def choose_array(arrays: dict[str, Any], *, path: Path, member: str | None) -> s
     )
 
 
-def _unpack(archive: zipfile.ZipFile, name: str, *, source: str) -> np.ndarray:
-    with archive.open(f"{name}.npy") as stream:
-        header = _read_header(stream, source)
-        _refuse_objects(header, source)
-        _check_length(header, archive.getinfo(f"{name}.npy").file_size - stream.tell(), source)
-        if 0 in header.shape:
-            return np.empty(header.shape, header.dtype)
-        shape = header.shape[::-1] if header.fortran_order else header.shape
-        blocks = iter(lambda: stream.read(_STREAM_BYTES), b"")
-        array = spool(blocks, shape, header.dtype, source=source)
+def _unpack(archive: zipfile.ZipFile, name: str, header: Header, *, source: str) -> np.ndarray:
+    _refuse_objects(header, source)
+    held = archive.getinfo(f"{name}.npy").file_size - header.offset
+    _check_length(header, held, source)
+    if held > header.nbytes:
+        raise ValueError(
+            f"{source}: damaged, holds {held} bytes where shape {header.shape} has {header.nbytes};"
+            " write it again"
+        )
+    if 0 in header.shape:
+        return np.empty(header.shape, header.dtype)
+    shape = header.shape[::-1] if header.fortran_order else header.shape
+    blocks = _blocks(archive, name, header.offset, source)
+    array = spool(blocks, shape, header.dtype, source=source)
     return array.T if header.fortran_order else array
 
 
-def _read_header(stream: IO[bytes], source: str) -> _Header:
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
+def _blocks(archive: zipfile.ZipFile, name: str, offset: int, source: str) -> Iterator[bytes]:
+    with _undamaged(source), archive.open(f"{name}.npy") as stream:
+        stream.read(offset)
+        while block := stream.read(_STREAM_BYTES):
+            yield block
+
+
+@contextlib.contextmanager
+def _undamaged(source: Path | str) -> Iterator[None]:
+    """Say which file it is that zipfile cannot read."""
     try:
-        version = np.lib.format.read_magic(stream)
-        return _Header(*readers[version](stream))
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{source}: damaged or no .npy array ({error})") from error
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        struct.error,
+        EOFError,
+        LookupError,
+        OSError,
+        OverflowError,
+        RuntimeError,  # encrypted, or of a kind that zipfile does not know
+        ValueError,
+    ) as error:
+        raise ValueError(f"{source}: damaged or no .npz file ({error}); write it again") from error
 
 
-def _refuse_objects(header: _Header, source: str) -> None:
+def _read_header(stream: IO[bytes], source: str) -> Header:
+    # A header may say that it is gigabytes long; numpy would read all of it and then refuse it.
+    start = io.BytesIO(stream.read(_HEADER_BYTES))
+    try:
+        version = np.lib.format.read_magic(start)
+        header = Header(*_VERSIONS[version](start), start.tell())
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+        OverflowError,
+        tokenize.TokenError,
+    ) as error:
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise ValueError(f"{source}: damaged or no .npy array ({reason})") from error
+    sizes = [max(size, 1) for size in header.shape]
+    possible = (
+        not any(isinstance(size, bool) for size in header.shape)
+        and min(header.shape, default=0) >= 0
+        and len(sizes) <= _MOST_AXES
+        and header.dtype.subdtype is None
+        and 0 < math.prod(sizes) * header.dtype.itemsize < _LARGEST_BYTES
+    )
+    if not possible:
+        what = f"shape {str(header.shape)[:200]} of {header.dtype}"
+        raise ValueError(f"{source}: damaged or no .npy array ({what})")
+    return header
+
+
+def _refuse_objects(header: Header, source: str) -> None:
     if header.dtype.hasobject:
         raise ValueError(
             f"{source}: holds Python objects, which are never unpickled; "
@@ -164,10 +216,9 @@ def _refuse_objects(header: _Header, source: str) -> None:
         )
 
 
-def _check_length(header: _Header, held: int, source: str) -> None:
-    needed = math.prod(header.shape) * header.dtype.itemsize
-    if held < needed:
+def _check_length(header: Header, held: int, source: str) -> None:
+    if held < header.nbytes:
         raise ValueError(
-            f"{source}: truncated, holds {held} bytes of {needed} for shape {header.shape}; "
+            f"{source}: truncated, holds {held} bytes of {header.nbytes} for shape {header.shape}; "
             "copy or write it again"
         )

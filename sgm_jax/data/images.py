@@ -1,7 +1,9 @@
 """A set of images behind one interface: ``[N, H, W, C]`` on the scale 0..255, read on demand."""
 
 import hashlib
+import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 SCALINGS = ("none", "per_image")
 _CHECK_BYTES = 2**26
 _SAMPLE_IMAGES = 256
+_SAMPLE_BYTES = 2**24
 _FAINT = 4
 
 
@@ -55,9 +58,9 @@ class Images:
 
     def __post_init__(self):
         # Taken at once: it also proves that the source can be read before anything starts.
-        sample = self[evenly_spaced(len(self), _SAMPLE_IMAGES)].astype("<f4")
         digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=16)
-        digest.update(sample.tobytes())
+        for block in _sample_blocks(self):
+            digest.update(block.astype("<f4").tobytes())
         object.__setattr__(self, "fingerprint", digest.hexdigest())
 
     def __len__(self) -> int:
@@ -212,14 +215,24 @@ def _check_range(array, low, high, first_outside, *, rows: int, source: str) -> 
         _refuse_first(block, (block < 0) | (block > 255), first_outside, source, fix)
 
 
+def _sample_blocks(images: Images) -> Iterator[np.ndarray]:
+    """Yield up to 256 evenly spaced images, a few at a time: 256 large ones may fill the memory."""
+    rows = evenly_spaced(len(images), _SAMPLE_IMAGES)
+    count = max(1, _SAMPLE_BYTES // (4 * math.prod(images.shape[1:])))
+    for start in range(0, len(rows), count):
+        yield images[rows[start : start + count]]
+
+
 def _warn_if_faint(images: Images) -> None:
-    sample = images[evenly_spaced(len(images), _SAMPLE_IMAGES)]
-    lit = sample[sample > 0]
-    faint = np.count_nonzero(lit <= _FAINT)
-    if faint > lit.size / 2:
+    lit, faint, largest = 0, 0, 0
+    for block in _sample_blocks(images):
+        lit += np.count_nonzero(block > 0)
+        faint += np.count_nonzero((block > 0) & (block <= _FAINT))
+        largest = max(largest, block.max())
+    if faint > lit / 2:
         warnings.warn(
-            f"{images.source}: {100 * faint / lit.size:.0f} % of the lit pixels are at most "
-            f"{_FAINT} of 255 (the largest is {lit.max():g}); if these are absolute charges use "
+            f"{images.source}: {100 * faint / lit:.0f} % of the lit pixels are at most "
+            f"{_FAINT} of 255 (the largest is {largest:g}); if these are absolute charges use "
             "scaling='per_image'",
             stacklevel=3,
         )

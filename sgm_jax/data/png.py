@@ -1,20 +1,27 @@
 """A folder of PNG files as one array; every file is decoded once, which proves it readable."""
 
+import contextlib
+import io
 import itertools
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sgm_jax.data.images import size_message
 from sgm_jax.data.spool import spool
 
-_FILES_PER_BLOCK = 4096
+_BLOCK_FILES = 4096
+_BLOCK_BYTES = 2**24
+# A bit that is packed stands for no more pixels of one bit than this; so much does deflation reach.
+_MOST_PIXELS_PER_BIT = 1040
 # Pillow's mode -> (mode to convert to, what it is). Alpha has no meaning for charge: not listed.
 _MODES = {
     "1": ("L", "8-bit grey"),
@@ -60,7 +67,7 @@ def read_png_folder(folder: Path, *, image_size: int | None) -> np.ndarray:
     if image_size is not None and (first.height, first.width) != (image_size, image_size):
         raise ValueError(size_message(str(files[0]), first.height, first.width, image_size))
     sample = _decode(files[0], first=first)
-    blocks = _decode_blocks(files, first)
+    blocks = _decode_blocks(files, first, sample.nbytes)
     return spool(blocks, (len(files), *sample.shape), sample.dtype, source=str(folder))
 
 
@@ -70,19 +77,22 @@ def _natural_key(path: Path) -> tuple:
     return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
 
 
-def _decode_blocks(files: list[Path], first: _Header) -> Iterator[np.ndarray]:
+def _decode_blocks(files: list[Path], first: _Header, each_bytes: int) -> Iterator[np.ndarray]:
+    # A file of some kilobytes may unpack to a hundred megabytes.
+    count = max(1, min(_BLOCK_FILES, _BLOCK_BYTES // each_bytes))
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(files), _FILES_PER_BLOCK):
-            block = itertools.islice(files, start, start + _FILES_PER_BLOCK)
+        for start in range(0, len(files), count):
+            block = itertools.islice(files, start, start + count)
             yield np.stack(list(pool.map(partial(_decode, first=first), block)))
 
 
 def _read_header(path: Path) -> _Header:
-    return _with_image(path, lambda image: _header_of(image, path))
+    with _open(path) as image:
+        return _header_of(image, path)
 
 
 def _decode(path: Path, *, first: _Header) -> np.ndarray:
-    def pixels(image):
+    with _open(path) as image:
         header = _header_of(image, path)
         if (header.height, header.width) != (first.height, first.width):
             raise ValueError(
@@ -94,12 +104,17 @@ def _decode(path: Path, *, first: _Header) -> np.ndarray:
                 f"mixed images: {path} is {header.kind} but {first.path} is {first.kind}; "
                 "convert all files to one kind"
             )
-        return np.asarray(image.convert(_MODES[image.mode][0]))
-
-    return _with_image(path, pixels)
+        with _undamaged(path):
+            return np.asarray(image.convert(_MODES[image.mode][0]))
 
 
 def _header_of(image, path: Path) -> _Header:
+    size = path.stat().st_size
+    if image.height * image.width > _MOST_PIXELS_PER_BIT * 8 * size:
+        raise ValueError(
+            f"{path}: damaged or truncated PNG ({image.height}x{image.width} pixels in {size} "
+            "bytes); copy it again or remove it"
+        )
     if image.mode not in _MODES:
         raise ValueError(
             f"{path}: PNG mode {image.mode} (transparency?) is not grey or colour; "
@@ -108,21 +123,32 @@ def _header_of(image, path: Path) -> _Header:
     return _Header(path, image.height, image.width, _MODES[image.mode][1])
 
 
-def _with_image(path: Path, read):
-    """Open one file and return ``read(image)``; damage becomes a ValueError with the file's name.
+def _open(path: Path) -> Any:
+    """Open one file, without reading its pixels.
 
     Pillow bounds the size that a header may claim (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
+    from PIL import Image
+
+    if not path.is_file():
+        raise ValueError(f"{path}: no file, whatever its name says; remove it")
+    with _undamaged(path):
+        # Of a file Pillow would reserve what a damaged length asks for, up to two gigabytes.
+        return Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"])
+
+
+@contextlib.contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Say which file it is that Pillow cannot read."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return read(image)
+        yield
     except UnidentifiedImageError as error:
         raise ValueError(f"{path}: not a PNG image, whatever its name says; remove it") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: the image is unreasonably large: {error}") from error
-    except (OSError, SyntaxError, EOFError, zlib.error) as error:
+    except (OSError, SyntaxError, EOFError, ValueError, zlib.error, struct.error) as error:
         raise ValueError(
             f"{path}: damaged or truncated PNG ({error}); copy it again or remove it"
         ) from error

@@ -4,7 +4,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from sgm_jax.data.arrays import read_hdf5, read_npy, read_npz
+from sgm_jax.data.arrays import read_npy, read_npz
+from sgm_jax.data.hdf5 import read_hdf5
 from sgm_jax.data.images import Images, from_array
 from sgm_jax.data.png import read_png_folder
 
@@ -54,6 +55,8 @@ def open_images(
 def _open_stored(path: Path, member: str | None, image_size: int | None) -> Any:
     if not path.exists():
         raise FileNotFoundError(f"no file or folder {path} (working directory {Path.cwd()})")
+    if not path.is_dir() and not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder; give one of the two")
     suffix = path.suffix.lower()
     if path.is_file() and suffix in _READERS:
         return _READERS[suffix](path, member=member)

@@ -1,0 +1,157 @@
+"""One dataset of an HDF5 file, read by rows. Links out of the file are never followed."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgm_jax.data.arrays import choose_array
+
+# A chunk is unpacked whole to read one row of it.
+_LARGEST_CHUNK_BYTES = 2**30
+_DEEPEST_GROUP = 32
+# What h5py raises of damaged files, and of types that numpy does not have.
+_ERRORS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+
+class _Storage(NamedTuple):
+    """Where the numbers of a dataset are; `parts` are its chunks, or all of it."""
+
+    elsewhere: bool
+    stored_bytes: int
+    chunk_bytes: int
+    parts: int
+    complete: bool
+
+
+class _Dataset:
+    """An HDF5 dataset that reads rows in any order, with repeats, as numpy does."""
+
+    def __init__(self, dataset: Any, source: str):
+        self._dataset, self._source = dataset, source
+        self.shape, self.dtype = dataset.shape, dataset.dtype
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(self.shape[0])
+            if step == 1:
+                return self._read(slice(start, max(start, stop)))
+            rows = np.arange(start, stop, step)
+        if len(rows) == 0:
+            return self._read(slice(0, 0))
+        # HDF5 selects strictly increasing rows only.
+        increasing, places = np.unique(rows, return_inverse=True)
+        return self._read(increasing)[places]
+
+    def _read(self, rows: np.ndarray | slice) -> np.ndarray:
+        try:
+            return self._dataset[rows]
+        except _ERRORS as error:
+            raise ValueError(
+                f"{self._source}: rows cannot be read ({error}); the file is damaged or uses an "
+                "HDF5 filter that is not installed; rewrite it with gzip or no compression"
+            ) from error
+
+
+def read_hdf5(path: Path, *, member: str | None) -> _Dataset:
+    """Open one dataset of an HDF5 file for reading by rows (see `choose_array`).
+
+    Raises:
+        ValueError: a damaged file, no clear choice of dataset, or one whose numbers are not all in
+            this file.
+    """
+    import h5py
+
+    with _undamaged(path):
+        found = _datasets(h5py.File(path, "r"))
+    name = choose_array(found, path=path, member=member and member.strip("/"))
+    source = f"{path}::{name}"
+    with _undamaged(path):
+        storage = _storage(found[name])
+    _check(storage, found[name].shape, path.stat().st_size, source)
+    return _Dataset(found[name], source)
+
+
+def _datasets(file: Any) -> dict[str, Any]:
+    """Return all datasets that are in the file, under the names of their hard links."""
+    import h5py
+
+    found, seen, groups = {}, set(), [("", file)]
+    for prefix, group in groups:
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:  # groups may hold one another
+            continue
+        seen.add(address)
+        if prefix.count("/") > _DEEPEST_GROUP:
+            raise ValueError(f"groups deeper than {_DEEPEST_GROUP}")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            node = group[name]
+            if isinstance(node, h5py.Group):
+                groups.append((f"{prefix}{name}/", node))
+            elif _is_array(node):
+                found[prefix + name] = node
+    return found
+
+
+def _is_array(node: Any) -> bool:
+    """Tell whether numpy could hold it."""
+    import h5py
+
+    with contextlib.suppress(TypeError):  # of a type that numpy does not have
+        return isinstance(node, h5py.Dataset) and node.shape is not None and node.dtype is not None
+    return False
+
+
+def _storage(dataset: Any) -> _Storage:
+    stored, chunk_bytes, parts, written = dataset.id.get_storage_size(), 0, 1, None
+    if dataset.chunks is not None:
+        chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        pairs = zip(dataset.shape, dataset.chunks, strict=True)
+        parts = math.prod(-(-size // chunk) for size, chunk in pairs)
+        # A part has a byte at least, and counting a billion of none takes minutes.
+        written = dataset.id.get_num_chunks() if parts <= stored else None
+    return _Storage(
+        elsewhere=dataset.external is not None or dataset.is_virtual,
+        stored_bytes=stored,
+        chunk_bytes=chunk_bytes,
+        parts=parts,
+        complete=not dataset.size or (stored >= parts and written in (None, parts)),
+    )
+
+
+def _check(storage: _Storage, shape: tuple[int, ...], file_bytes: int, source: str) -> None:
+    """Refuse what reads as zeros, reads other files, or unpacks to more than a memory holds."""
+    if storage.elsewhere:
+        raise ValueError(
+            f"{source}: its numbers are in other files, which are not read; copy them into one "
+            "file, as h5py does with file['images'] = array"
+        )
+    if storage.stored_bytes > file_bytes:
+        raise ValueError(
+            f"{source}: truncated, the file has {file_bytes} bytes and the array "
+            f"{storage.stored_bytes}; copy it again"
+        )
+    if storage.chunk_bytes > _LARGEST_CHUNK_BYTES:
+        raise ValueError(
+            f"{source}: chunks of {storage.chunk_bytes} bytes, at most {_LARGEST_CHUNK_BYTES} are "
+            "unpacked at once; write it with chunks of one image"
+        )
+    if not storage.complete:
+        raise ValueError(
+            f"{source}: of shape {shape} not all {storage.parts} chunks were ever written, and "
+            f"would read as zeros ({storage.stored_bytes} bytes were); write all of it"
+        )
+
+
+@contextlib.contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Say which file it is that h5py cannot read."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise ValueError(f"{path}: damaged or no HDF5 file ({error})") from error
