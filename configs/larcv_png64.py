@@ -46,6 +46,9 @@ def get_config() -> ml_collections.ConfigDict:
     training.time_sampling = "uniform"
     # Spread the times of a batch evenly, which makes its loss vary less (arXiv:2107.00630).
     training.low_discrepancy = False
+    # "bfloat16": features and their products, in training and in sampling, at half the memory and
+    # traffic. Parameters, averages, optimiser, normalisation, images and loss stay float32.
+    training.dtype = "float32"
     # Steps in one dispatch; more than 1 pays on accelerators only.
     training.n_jitted_steps = 1
     training.log_freq = 100

@@ -7,6 +7,8 @@
 Prints and saves work, memory traffic and memory of a step on one chip, the best time that these
 allow (see launch/roofline.py), and hours for the run. Needs libtpu (the extra tpu) and patience:
 the paper's network compiles in minutes. What was compiled once is kept in ~/.cache/sgm_jax/plan.
+A chip's program depends on its share of the batch only: with --compiled_for=v5e:2x2 two programs
+are compiled for that slice, and all others derived from them.
 """
 
 import dataclasses
@@ -31,11 +33,17 @@ _PRECISION = flags.DEFINE_enum(
 _IMAGES_PER_CHIP = flags.DEFINE_integer(
     "images_per_chip", None, "Default: the config's batch shared by the chips.", lower_bound=1
 )
-_STEPS = flags.DEFINE_integer(
-    "steps", None, "train: hours for so many steps of the config's batch. Default: n_iters."
+_STEPS = flags.DEFINE_list(
+    "steps", [], "Hours for so many of the config's batch, or of each image. Default: the config's."
 )
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "sample: hours for so many images. Default: config.eval.num_samples."
+)
+_COMPILED_FOR = flags.DEFINE_string(
+    "compiled_for", None, "Compile for this slice only and derive the cost on others from it."
+)
+_COMPILED_IMAGES = flags.DEFINE_list(
+    "compiled_images", ["16", "32"], "Images per chip compiled with --compiled_for: two numbers."
 )
 _LARGEST = flags.DEFINE_bool("largest", True, "Find the largest batch: compiles a second one.")
 _OUT = flags.DEFINE_string("out", None, "Two files, .md and .json. Default: runs/plan/<config>.")
@@ -62,15 +70,21 @@ def _run(config: ml_collections.ConfigDict) -> None:
     check(config)
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     plan = planning.Plan(
-        config, _MODE.value, _PRECISION.value, images_per_chip=_IMAGES_PER_CHIP.value, cache=CACHE
+        config,
+        _MODE.value,
+        _PRECISION.value,
+        images_per_chip=_IMAGES_PER_CHIP.value,
+        cache=CACHE,
+        compiled_for=_COMPILED_FOR.value and chips.topology(_COMPILED_FOR.value),
+        compiled_images=tuple(map(int, _COMPILED_IMAGES.value)),
     )
-    images, what = plan.amount(_NUM_SAMPLES.value if _MODE.value == "sample" else _STEPS.value)
+    runs = plan.runs([int(number) for number in _STEPS.value], _NUM_SAMPLES.value)
     found = []
-    for dtype in _DTYPE.value or [config.model.get("dtype", "float32")]:
+    for dtype in _DTYPE.value or [config.training.dtype]:
         for where in slices:
             found.append(plan.estimate(where, dtype, find_largest=_LARGEST.value))
             LOGGER.info("%s", planning.sentence(found[-1]))
-    text = roofline.table(found, images, what=what)
+    text = roofline.table(found, runs)
     print(text)
     out = Path(_OUT.value or f"runs/plan/{name}_{_MODE.value}")
     save(out, f"# {name}: {_MODE.value}\n\n{planning.heading(plan)}\n\n{text}\n", found)

@@ -1,6 +1,7 @@
 """The steps of one configuration on slices of TPUs, lowered, compiled and timed."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -20,6 +21,9 @@ class Plan:
         precision: of float32 matrix products, as jax calls it.
         images_per_chip: of a batch; None shares the configuration's.
         cache: folder of what has been compiled.
+        compiled_for: the slice that programs are compiled for, and those of other slices and
+            numbers of images derived from; None compiles each.
+        compiled_images: two numbers of images per chip that are compiled for it.
     """
 
     config: ml_collections.ConfigDict
@@ -27,19 +31,30 @@ class Plan:
     precision: str
     images_per_chip: int | None = None
     cache: Path = Path("plan")
+    compiled_for: chips.Topology | None = None
+    compiled_images: tuple[int, ...] = ()
 
-    def amount(self, given: int | None) -> tuple[int, str]:
-        """Return how many images go through a step in the whole run, and what to call it.
+    def __post_init__(self):
+        if self.compiled_for and len(set(self.compiled_images)) != 2:
+            raise ValueError(
+                f"--compiled_images={','.join(map(str, self.compiled_images))}: a line goes through"
+                " two different numbers of images"
+            )
+
+    def runs(self, steps: Sequence[int], num_samples: int | None = None) -> dict[str, int]:
+        """Return how many images go through a step in whole runs, by what to call them.
 
         Args:
-            given: steps of training with the configuration's batch, or samples; its own if None.
+            steps: of training with the configuration's batch, or of an image's sampling, for each
+                run; the configuration's own if there are none.
+            num_samples: drawn, where sampling is planned; the configuration's own if None.
         """
         if self.mode == "train":
-            steps = given or self.config.training.n_iters
-            return steps * self.config.training.batch_size, f"{steps} steps"
-        samples = given or self.config.eval.num_samples
-        steps = programs.sampler_steps(self.config)
-        return samples * steps, f"{samples} images of {steps} steps"
+            batch = self.config.training.batch_size
+            return {f"{n} steps": n * batch for n in steps or [self.config.training.n_iters]}
+        samples = num_samples or self.config.eval.num_samples
+        steps = steps or [programs.sampler_steps(self.config)]
+        return {f"{samples} images of {n} steps": n * samples for n in steps}
 
     def estimate(
         self, where: chips.Topology, dtype: str, *, find_largest: bool
@@ -55,12 +70,16 @@ class Plan:
             ValueError: if the chips cannot share the batch.
         """
         each = self._images_per_chip(where)
-        found = self._cost(where, dtype, each)
-        room = None
-        if find_largest:
-            other = max(each // 2, 1) if each > 1 else 2
-            costs = {each: found, other: self._cost(where, dtype, other)}
-            room = roofline.largest(costs, where.chip.hbm_bytes)
+        if self.compiled_for:
+            costs = {n: self._cost(self.compiled_for, dtype, n) for n in self.compiled_images}
+            found = costs[each] if each in costs else roofline.between(costs, each)
+        else:
+            costs = {each: self._cost(where, dtype, each)}
+            found = costs[each]
+            if find_largest:
+                other = max(each // 2, 1) if each > 1 else 2
+                costs[other] = self._cost(where, dtype, other)
+        room = roofline.largest(costs, where.chip.hbm_bytes) if len(costs) > 1 else None
         return roofline.estimate(
             found,
             where,
@@ -68,11 +87,12 @@ class Plan:
             precision=self.precision,
             images_per_chip=each,
             largest_per_chip=room,
+            derived=each not in costs or self.compiled_for not in (None, where),
         )
 
     def _cost(self, where: chips.Topology, dtype: str, images_per_chip: int) -> Cost:
         config = self.config.copy_and_resolve_references().unlock()
-        config.model.dtype = dtype
+        config.training.dtype = dtype
         with jax.default_matmul_precision(self.precision):
             lowered = programs.LOWER[self.mode](
                 config, chips.devices(where), images_per_device=images_per_chip
@@ -99,7 +119,8 @@ def sentence(one: roofline.Estimate) -> str:
         return f"{where}: {one.cost.refused}"
     return (
         f"{where}: {one.cost.flops / 1e12:.3g} TFLOP, {one.cost.bytes_accessed / 1e9:.3g} GB, "
-        f"at best {1e3 * one.step_seconds:.3g} ms (compiled in {one.cost.compile_seconds:g} s)"
+        f"at best {1e3 * one.step_seconds:.3g} ms ("
+        + ("derived)" if one.derived else f"compiled in {one.cost.compile_seconds:g} s)")
     )
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import ml_collections
 
 from sgm_jax import objective, parallel
-from sgm_jax.samplers.base import image_keys
+from sgm_jax.conditions import Conditions
+from sgm_jax.drawer import ADVANCE_AXES, device_functions
 from sgm_jax.step import train_step
 
 # Measured on the training images otherwise; the program does not depend on it.
@@ -38,25 +39,14 @@ def lower_sample(
     config = _known_std(config)
     goal = objective.build(config)
     sampler = objective.sampler(config, goal.sde)
-    size, channels = config.data.image_size, config.data.num_channels
-    shape = (images_per_device, size, size, channels)
-
-    def start(keys: jax.Array) -> objective.Params:
-        return sampler.start(keys, shape)
-
-    def advance(
-        params: objective.Params, state: objective.Params, index: jax.Array, first: int, stop: int
-    ) -> objective.Params:
-        keys = image_keys(jax.random.key(config.seed), index)
-        return sampler.advance(state, keys, goal.score(params), first=first, stop=stop)
-
+    nothing = Conditions((config.data.image_size,) * 2)
+    start, advance, _ = device_functions(goal, sampler, nothing, seed=config.seed)
     index = jax.ShapeDtypeStruct((len(devices), images_per_device), jnp.int32)
-    keys = jax.eval_shape(jax.vmap(jax.vmap(jax.random.key)), index)
-    state = jax.eval_shape(jax.vmap(start), keys)
+    state = jax.eval_shape(jax.vmap(start), index)
     params = jax.eval_shape(lambda: objective.initial_state(config, goal).ema_params)
     number = jax.ShapeDtypeStruct((), jnp.int32)
-    mapped = parallel.batch_function(advance, in_axes=(None, 0, 0, None, None), devices=devices)
-    return mapped.lower(params, state, index, number, number)
+    mapped = parallel.batch_function(advance, in_axes=ADVANCE_AXES, devices=devices)
+    return mapped.lower(params, state, index, {}, number, number)
 
 
 LOWER: dict[str, Callable[..., jax.stages.Lowered]] = {"train": lower_train, "sample": lower_sample}

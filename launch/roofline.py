@@ -26,6 +26,7 @@ class Estimate:
         byte_seconds: its traffic takes at the memory's bandwidth.
         exchange_seconds: its exchanges take at a pod's all-reduce bandwidth.
         largest_per_chip: images that fit; None if nobody asked, 0 if not even one does.
+        derived: whether the cost follows from those of other numbers of images, or chips.
     """
 
     topology: Topology
@@ -36,6 +37,7 @@ class Estimate:
     byte_seconds: float
     exchange_seconds: float
     largest_per_chip: int | None = None
+    derived: bool = False
 
     @property
     def fits(self) -> bool:
@@ -70,6 +72,7 @@ def estimate(
     precision: str,
     images_per_chip: int,
     largest_per_chip: int | None = None,
+    derived: bool = False,
 ) -> Estimate:
     """Return the best times of a step.
 
@@ -81,6 +84,7 @@ def estimate(
         precision: of float32 matrix products, as jax calls it.
         images_per_chip: of a batch.
         largest_per_chip: images that fit, if that is known.
+        derived: see :class:`Estimate`.
     """
     chip = topology.chip
     passes = PASSES[precision] if dtype == "float32" else 1
@@ -93,6 +97,35 @@ def estimate(
         byte_seconds=cost.bytes_accessed / chip.hbm_bytes_per_second,
         exchange_seconds=cost.exchanged_bytes / chip.reduced_bytes_per_second,
         largest_per_chip=largest_per_chip,
+        derived=derived,
+    )
+
+
+def between(costs: dict[int, Cost], images: int) -> Cost:
+    """Return the cost of a number of images: lines through those of two other numbers.
+
+    What does not depend on the images, as updating the parameters, is where the lines begin. The
+    number of chips is in none of it: each runs the same program.
+
+    Args:
+        costs: of two numbers of images; one that is refused is refused for all.
+        images: their number.
+    """
+    (few, less), (many, more) = sorted(costs.items())
+    if less.refused or more.refused:
+        return less if less.refused else more
+    share = (images - few) / (many - few)
+
+    def line(field: str) -> float:
+        one, other = getattr(less, field), getattr(more, field)
+        return one + share * (other - one)
+
+    return Cost(
+        flops=line("flops"),
+        bytes_accessed=line("bytes_accessed"),
+        argument_bytes=round(line("argument_bytes")),
+        memory_bytes=round(line("memory_bytes")),
+        exchanges=less.exchanges,
     )
 
 
@@ -114,33 +147,44 @@ def largest(costs: dict[int, Cost], hbm_bytes: float) -> int:
     return max(int(few + (hbm_bytes - less.memory_bytes) / slope), 0)
 
 
-def table(estimates: list[Estimate], images: int, *, what: str) -> str:
+def table(estimates: list[Estimate], runs: dict[str, int]) -> str:
     """Return a Markdown table of slices, with scaling relative to the first of the same dtype.
 
     Args:
         estimates: the rows.
-        images: of the whole run, over all its steps.
-        what: the run, for the heading of its hours.
+        runs: images that go through a step in a whole run, by the run's name.
     """
     header = [
-        *("slice", "chips", "dtype", "images per chip", "TFLOP", "GB", "memory, GiB", "fits"),
+        *(
+            "slice",
+            "chips",
+            "dtype",
+            "images per chip",
+            "cost",
+            "TFLOP",
+            "GB",
+            "memory, GiB",
+            "fits",
+        ),
         *("largest batch", "exchanged, MB", "ms of work", "ms of traffic", "ms of exchange"),
-        *("best ms", "share of peak", "steps/s", f"hours: {what}", "chip-hours", "efficiency"),
+        *("best ms", "share of peak", "steps/s", "efficiency"),
+        *(f"{unit}: {what}" for what in runs for unit in ("hours", "chip-hours")),
     ]
-    rows = [_row(one, estimates, images) for one in estimates]
+    rows = [_row(one, estimates, runs) for one in estimates]
     return "\n".join(
         "| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)
     )
 
 
-def _row(one: Estimate, estimates: list[Estimate], images: int) -> list[str]:
+def _row(one: Estimate, estimates: list[Estimate], runs: dict[str, int]) -> list[str]:
     """Return a row; work, traffic, memory and exchanges are those of a step on one chip."""
     chips, cost, hbm = one.topology.count, one.cost, one.topology.chip.hbm_bytes
     room = one.largest_per_chip
     begin = [one.topology.name, str(chips), one.dtype, str(one.images_per_chip)]
+    begin.append("derived" if one.derived else "compiled")
     batch = "" if room is None else str(room * chips)
     if cost.refused:
-        return [*begin, "", "", f"> {hbm / _GIB:g}", "no", batch, *[""] * 10]
+        return [*begin, "", "", f"> {hbm / _GIB:g}", "no", batch, *[""] * (8 + 2 * len(runs))]
     first = next(other for other in estimates if other.dtype == one.dtype)
     speed = one.images_per_second / first.images_per_second if not first.cost.refused else 0.0
     return [
@@ -157,7 +201,6 @@ def _row(one: Estimate, estimates: list[Estimate], images: int) -> list[str]:
         f"{1e3 * one.step_seconds:.3g}",
         f"{100 * one.share_of_peak:.0f} %",
         f"{1 / one.step_seconds:.3g}",
-        f"{one.hours(images):.3g}",
-        f"{one.hours(images) * chips:.3g}",
         f"{speed * first.topology.count / chips:.2f}",
+        *(f"{one.hours(images) * n:.3g}" for images in runs.values() for n in (1, chips)),
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from sgm_jax.losses import WEIGHTS
-from sgm_jax.models.from_config import ncsnpp_from_config
+from sgm_jax.models.from_config import DTYPES, ncsnpp_from_config
 from sgm_jax.samplers.correctors import CORRECTORS
 from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictors import PREDICTORS, check_predictor
@@ -28,6 +28,7 @@ CHOICES: dict[str, tuple] = {
     "training.weighting": tuple(WEIGHTS),
     "training.time_sampling": tuple(TIMES),
     "training.low_discrepancy": (True, False),
+    "training.dtype": tuple(DTYPES),
     "optim.schedule": ("constant", "cosine"),
     "sampling.method": ("pc", *SOLVERS, "ode"),
     "sampling.grid": tuple(GRIDS),

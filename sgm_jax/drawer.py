@@ -16,6 +16,41 @@ CHUNKS = 20
 Progress = Callable[[int], Any]
 
 
+def device_functions(
+    goal: objective.Objective, sampler: Sampler, conditions: Conditions, *, seed: int
+) -> tuple[Callable, Callable, Callable]:
+    """Return what a device does with its images: ``start``, ``advance`` by steps, ``finish``.
+
+    ``start(index)`` returns the state of images with these numbers; ``advance(params, state, index,
+    given, first, stop)`` that after the steps from ``first`` to before ``stop``; ``finish(state,
+    given)`` the images. ``given`` is that of :meth:`Conditions.given`.
+    """
+    root = jax.random.fold_in(jax.random.key(seed), objective.SAMPLING)
+
+    def start(index: jax.Array) -> Any:
+        shape = (len(index), *conditions.size, goal.net.num_channels)
+        return sampler.start(image_keys(root, index), shape)
+
+    def advance(
+        params: Any, state: Any, index: jax.Array, given: Any, first: int, stop: int
+    ) -> Any:
+        keys = image_keys(root, index)
+        score = conditions.score(goal.score(params), goal.sde, given)
+        if conditions.takes_gradients:
+            # One step a call: on CPU a gradient is an order of magnitude slower in a loop.
+            return sampler.step(first, state, keys, score)
+        return sampler.advance(state, keys, score, first=first, stop=stop)
+
+    def finish(state: Any, given: Any) -> jax.Array:
+        return conditions.finish(sampler.finish(state), given)
+
+    return start, advance, finish
+
+
+# Of the arguments of ``advance``: parameters and numbers of steps are the same for all images.
+ADVANCE_AXES = (None, 0, 0, 0, None, None)
+
+
 class Drawer:
     """Draws images with a compiled sampler, a batch over all devices at a time."""
 
@@ -34,33 +69,15 @@ class Drawer:
             ValueError: if the devices cannot share the batch.
         """
         parallel.check_divisible(batch_size, "config.eval.batch_size")
-        size, channels = goal.net.image_size, goal.net.num_channels
-        conditions = conditions or Conditions((size, size))
+        conditions = conditions or Conditions((goal.net.image_size,) * 2)
         sampler = conditions.sampler(sampler)
         self.batch_size = batch_size
         self.sampler = sampler
         self._conditions = conditions
         self._chunk = 1 if conditions.takes_gradients else -(-sampler.num_steps // CHUNKS)
-        root = jax.random.fold_in(jax.random.key(seed), objective.SAMPLING)
-
-        def start(index: jax.Array) -> Any:
-            return sampler.start(image_keys(root, index), (len(index), *conditions.size, channels))
-
-        def advance(
-            params: Any, state: Any, index: jax.Array, given: Any, first: int, stop: int
-        ) -> Any:
-            keys = image_keys(root, index)
-            score = conditions.score(goal.score(params), goal.sde, given)
-            if conditions.takes_gradients:
-                # One step a call: on CPU a gradient is an order of magnitude slower in a loop.
-                return sampler.step(first, state, keys, score)
-            return sampler.advance(state, keys, score, first=first, stop=stop)
-
-        def finish(state: Any, given: Any) -> jax.Array:
-            return conditions.finish(sampler.finish(state), given)
-
+        start, advance, finish = device_functions(goal, sampler, conditions, seed=seed)
         self._start = parallel.batch_function(start, in_axes=(0,))
-        self._advance = parallel.batch_function(advance, in_axes=(None, 0, 0, 0, None, None))
+        self._advance = parallel.batch_function(advance, in_axes=ADVANCE_AXES)
         self._finish = parallel.batch_function(finish, in_axes=(0, 0))
 
     @property

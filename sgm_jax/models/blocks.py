@@ -21,6 +21,7 @@ class Conv(nn.Module):
         gain: factor of the output, taken into the weights, which are smaller than images.
         padding: pixels of zeros before and after each axis; "SAME" keeps the resolution.
         after: linear map of the pixels between the convolution and the bias.
+        dtype: of the products and the result; parameters and ``shift`` are float32.
     """
 
     features: int
@@ -38,10 +39,30 @@ class Conv(nn.Module):
         shape = (self.width, self.width, x.shape[-1], self.features)
         kernel = self.param("kernel", default_init(self.init_scale), shape) * self.gain
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) * self.gain
-        kernel = kernel.astype(self.dtype)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         y = self.after(convolve(x, kernel, stride=self.stride, padding=self.padding))
-        offset = jnp.broadcast_to(bias.astype(self.dtype), (x.shape[0], self.features))
-        return y + spread(offset if shift is None else offset + shift, y.shape[1])
+        offset = jnp.broadcast_to(bias, (x.shape[0], self.features))
+        # In float32 for the gradient's sake, which is a sum over pixels.
+        y = y.astype(jnp.float32) + spread(offset if shift is None else offset + shift, y.shape[1])
+        return y.astype(self.dtype)
+
+
+class Dense(nn.Module):
+    """A matrix and a bias; attributes are those of :class:`Conv`."""
+
+    features: int
+    init_scale: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``[..., C]`` to ``[..., features]``."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", default_init(self.init_scale), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        offset = bias.reshape((1,) * (y.ndim - 1) + (self.features,))
+        return (y.astype(jnp.float32) + offset).astype(self.dtype)
 
 
 def convolve(
@@ -79,9 +100,10 @@ class ResampleConv(nn.Module):
         """Map ``[B, H, W, C]`` to ``[B, 2H, 2W, features]`` or ``[B, H/2, W/2, features]``."""
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", default_init(), shape).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         resample = resampling.upsample_conv_2d if self.up else resampling.conv_downsample_2d
-        return resample(x, kernel, self.fir_kernel) + bias[None, None, None, :]
+        y = resample(x.astype(self.dtype), kernel, self.fir_kernel).astype(jnp.float32)
+        return (y + bias[None, None, None, :]).astype(self.dtype)
 
 
 class Resample(nn.Module):
@@ -120,12 +142,11 @@ class Combine(nn.Module):
     """Bring the input pyramid to the width of the features, then add or append it."""
 
     method: str
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, pyramid: jax.Array, h: jax.Array) -> jax.Array:
         """Combine ``[B, H, W, P]`` with ``[B, H, W, C]``: ``C`` channels, or ``2C`` for "cat"."""
-        pyramid = Conv(h.shape[-1], 1, dtype=self.dtype)(pyramid)
+        pyramid = Conv(h.shape[-1], 1)(pyramid).astype(h.dtype)
         return jnp.concatenate([pyramid, h], axis=-1) if self.method == "cat" else pyramid + h
 
 
@@ -140,18 +161,18 @@ class AttentionBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map ``[B, H, W, C]`` to the same shape."""
         b, h, w, c = x.shape
-        pixels = GroupNorm(name="GroupNorm_0")(x).reshape(b * h * w, c)
+        pixels = GroupNorm(dtype=self.dtype, name="GroupNorm_0")(x).reshape(b * h * w, c)
         tokens = (self._dense(c, i, 0.1)(pixels) for i in range(3))
         query, key, value = (token.reshape(b, h * w, c) for token in tokens)
-        weights = jnp.einsum("bqc,bkc->bqk", query * c**-0.5, key)
-        weights = jax.nn.softmax(weights.astype(jnp.float32)).astype(self.dtype)
+        single = {"preferred_element_type": jnp.float32}
+        weights = jnp.einsum("bqc,bkc->bqk", query * c**-0.5, key, **single)
+        weights = jax.nn.softmax(weights).astype(self.dtype)
         attended = jnp.einsum("bqk,bkc->bqc", weights, value)
         out = self._dense(c, 3, self.init_scale)(attended.reshape(b * h * w, c))
         return (x + out.reshape(x.shape)) * merge_gain(self.skip_rescale)
 
-    def _dense(self, features: int, index: int, scale: float) -> nn.Dense:
-        init = default_init(scale)
-        return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=f"NIN_{index}")
+    def _dense(self, features: int, index: int, scale: float) -> Dense:
+        return Dense(features, scale, self.dtype, name=f"NIN_{index}")
 
 
 class ResidualBlock(nn.Module):
@@ -189,13 +210,12 @@ class ResidualBlock(nn.Module):
         dropout masks, and is read in training only.
         """
         features = self.features or x.shape[-1]
-        h = self._resample(GroupNorm(self.activation, name="GroupNorm_0")(x))
+        h = self._resample(GroupNorm(self.activation, self.dtype, name="GroupNorm_0")(x))
         shift = None
         if embedding is not None:
-            dense = nn.Dense(features, kernel_init=default_init(), dtype=self.dtype, name="Dense_0")
-            shift = dense(embedding)
+            shift = Dense(features, name="Dense_0")(embedding)
         h = Conv(features, dtype=self.dtype, name="Conv_0")(h, shift)
-        h = GroupNorm(self.activation, name="GroupNorm_1")(h)
+        h = GroupNorm(self.activation, self.dtype, name="GroupNorm_1")(h)
         if train and self.dropout > 0.0:
             h = example_dropout(h, self.make_rng("dropout"), example, rate=self.dropout)
         gain = merge_gain(self.skip_rescale)
@@ -213,8 +233,7 @@ class ResidualBlock(nn.Module):
         if self.resample == "none" and x.shape[-1] == features:
             return x * gain
         if self.dense_shortcut:
-            init = default_init(0.1)
-            return nn.Dense(features, kernel_init=init, dtype=self.dtype, name="NIN_0")(x) * gain
+            return Dense(features, 0.1, self.dtype, name="NIN_0")(x) * gain
         if self.resample == "up":
             # Mixing channels and filtering pixels commute; the mixing is cheaper on fewer pixels.
             return self._mix(features, gain, after=self._resample)(x)

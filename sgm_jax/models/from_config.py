@@ -9,11 +9,11 @@ from sgm_jax.models.options import OPTIONS
 
 # Options of the original that NCSN++ accepts and never reads, with the one value that is true.
 _FIXED = {"name": "ncsnpp", "normalization": "groupnorm", "attention_type": "ddpm", "conv_size": 3}
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def ncsnpp_from_config(config: Any) -> NCSNpp:
-    """Build the network that ``config.model`` and ``config.data`` describe.
+    """Build the network that ``config.model``, ``data`` and ``training.dtype`` describe.
 
     Raises:
         ValueError: if an option is unknown, the sizes do not fit or the channels do not divide into
@@ -24,9 +24,9 @@ def ncsnpp_from_config(config: Any) -> NCSNpp:
         given = model.get(field, value)
         if (given.lower() if isinstance(given, str) else given) != value:
             raise ValueError(f"model.{field}={given!r} is unknown; known: {value}")
-    dtype = model.get("dtype", "float32")
-    if dtype not in _DTYPES:
-        raise ValueError(f"model.dtype={dtype!r} is unknown; known: {', '.join(_DTYPES)}")
+    dtype = config.get("training", {}).get("dtype", "float32")
+    if dtype not in DTYPES:
+        raise ValueError(f"training.dtype={dtype!r} is unknown; known: {', '.join(DTYPES)}")
     return NCSNpp(
         image_size=data.image_size,
         num_channels=data.num_channels,
@@ -48,6 +48,6 @@ def ncsnpp_from_config(config: Any) -> NCSNpp:
         sigma_max=model.sigma_max,
         num_scales=model.num_scales,
         space_to_depth=model.get("space_to_depth", 1),
-        dtype=_DTYPES[dtype],
+        dtype=DTYPES[dtype],
         **{field: getattr(model, field).lower() for field in OPTIONS},
     )

@@ -39,8 +39,9 @@ def group_norm(
 ) -> jax.Array:
     """Normalise ``[B, H, W, C]`` over pixels and each group of channels (arXiv:1803.08494).
 
-    Sums run over pixels first and groups last, the variance takes a second pass (no cancellation),
-    and all of it ends in one multiply-add: on CPUs three quarters of the time of the textbook form.
+    It is computed and returned in float32, whatever the type of ``x``. Sums run over pixels first
+    and groups last, the variance takes a second pass (no cancellation), and all of it ends in one
+    multiply-add: on CPUs three quarters of the time of the textbook form.
     """
     b, h, w, c = x.shape
     count = h * w * (c // groups)
@@ -54,7 +55,7 @@ def group_norm(
     variance = group_mean(jnp.square(wide - spread(mean, h)))
     slope = scale[None, :] * jax.lax.rsqrt(variance + eps)
     offset = bias[None, :] - mean * slope
-    return (wide * spread(slope, h) + spread(offset, h)).astype(x.dtype)
+    return wide * spread(slope, h) + spread(offset, h)
 
 
 def group_count(channels: int) -> int:
@@ -73,9 +74,15 @@ def group_count(channels: int) -> int:
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation with ``min(C / 4, 32)`` groups, followed by ``activation`` if given."""
+    """Group normalisation with ``min(C / 4, 32)`` groups, followed by ``activation`` if given.
+
+    Attributes:
+        activation: of the normalised values, in float32.
+        dtype: of the result.
+    """
 
     activation: Callable[[jax.Array], jax.Array] | None = None
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -84,7 +91,7 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         y = group_norm(x, scale, bias, groups=group_count(channels))
-        return y if self.activation is None else self.activation(y)
+        return (y if self.activation is None else self.activation(y)).astype(self.dtype)
 
 
 def example_dropout(x: jax.Array, key: jax.Array, example: jax.Array, *, rate: float) -> jax.Array:

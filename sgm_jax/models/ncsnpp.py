@@ -13,9 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgm_jax.models.blocks import Combine, Conv, merge_gain
+from sgm_jax.models.blocks import Combine, Conv, Dense, merge_gain
 from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
-from sgm_jax.models.layers import default_init
 from sgm_jax.models.ncsnpp_layers import Context, NCSNppLayers, layer_name
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
 
@@ -53,10 +52,10 @@ class NCSNpp(NCSNppLayers):
         place = itertools.count()
         context = (self._embed(time_cond, place), train, example)
         folded = space_to_depth(x if self.centered else 2.0 * x - 1.0, self.space_to_depth)
-        skips = self._descend(folded.astype(self.dtype), context, place)
+        skips = self._descend(folded, context, place)
         h = self._middle(skips[-1], context, place)
         h = self._ascend(h, skips, context, place)
-        h = depth_to_space(h.astype(jnp.float32), self.space_to_depth)
+        h = depth_to_space(h, self.space_to_depth)
         return h / self._sigma(time_cond)[:, None, None, None] if self.scale_by_sigma else h
 
     def _embed(self, time_cond: jax.Array, place: Iterator[int]) -> jax.Array | None:
@@ -70,19 +69,17 @@ class NCSNpp(NCSNppLayers):
         if not self.conditional:
             return None
         for _ in range(2):
-            dense = nn.Dense(
-                4 * self.nf,
-                kernel_init=default_init(),
-                dtype=self.dtype,
-                name=layer_name(place, "dense"),
-            )
-            h = self._activation(dense(h))
+            h = self._activation(Dense(4 * self.nf, name=layer_name(place, "dense"))(h))
         return h
 
     def _descend(self, x: jax.Array, context: Context, place: Iterator[int]) -> list[jax.Array]:
         """Return every feature map that the way up will see again, finest first."""
         pyramid = x
-        skips = [Conv(self.nf, dtype=self.dtype, name=layer_name(place, "conv"))(x)]
+        # Late in sampling the noise is a hundredth of the background, where bfloat16 has two
+        # digits, as have the products of float32 that accelerators take by default.
+        with jax.default_matmul_precision("highest"):
+            first = Conv(self.nf, name=layer_name(place, "conv"))(x)
+        skips = [first.astype(self.dtype)]
         for level, mult in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):
                 h = self._block(place, self.nf * mult)(skips[-1], *context)
@@ -101,12 +98,11 @@ class NCSNpp(NCSNppLayers):
             return pyramid, h
         if self.progressive_input == "input_skip":
             pyramid = self._resample_pyramid(pyramid, up=False)
-            combine = Combine(
-                self.progressive_combine, self.dtype, name=layer_name(place, "combine")
-            )
+            combine = Combine(self.progressive_combine, name=layer_name(place, "combine"))
             return pyramid, combine(pyramid, h)
-        down = self._pyramid_conv(place, h.shape[-1], up=False)
-        joined = (down(pyramid) + h) * merge_gain(self.skip_rescale)
+        # It is an image at first, then features.
+        down = self._pyramid_conv(place, h.shape[-1], up=False, dtype=pyramid.dtype)
+        joined = (down(pyramid).astype(self.dtype) + h) * merge_gain(self.skip_rescale)
         return joined, joined
 
     def _middle(self, h: jax.Array, context: Context, place: Iterator[int]) -> jax.Array:
@@ -140,7 +136,7 @@ class NCSNpp(NCSNppLayers):
             return self._resample_pyramid(pyramid, up=True) + self._head(h, place), h
         if pyramid is None:
             return self._head(h, place, h.shape[-1], init_scale=1.0), h
-        pyramid = self._pyramid_conv(place, h.shape[-1], up=True)(pyramid)
+        pyramid = self._pyramid_conv(place, h.shape[-1], up=True, dtype=self.dtype)(pyramid)
         joined = (pyramid + h) * merge_gain(self.skip_rescale)
         return joined, joined
 

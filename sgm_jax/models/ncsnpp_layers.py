@@ -28,7 +28,8 @@ class NCSNppLayers(nn.Module):
         centered: whether images span [-1, 1]; if not, the network maps its input x to 2x - 1.
         space_to_depth: fold squares of this many pixels into channels first, unfold them last.
         scale_by_sigma: divide the output by the noise level.
-        dtype: of the activations; parameters, statistics and the output stay float32.
+        dtype: of the features, and so of nearly all the work. In float32 always: parameters, what
+            reads or makes an image, statistics of features, the embedding of the time.
     """
 
     image_size: int
@@ -72,11 +73,12 @@ class NCSNppLayers(nn.Module):
         init_scale: float | None = None,
     ) -> jax.Array:
         """Normalise, activate and convolve, by default to the channels of the (folded) image."""
+        dtype = self.dtype if features else jnp.float32
         features = features or self.num_channels * self.space_to_depth**2
         init_scale = self.init_scale if init_scale is None else init_scale
-        h = GroupNorm(self._activation, name=layer_name(place, "norm"))(h)
+        h = GroupNorm(self._activation, dtype, name=layer_name(place, "norm"))(h)
         name = layer_name(place, "conv")
-        return Conv(features, init_scale=init_scale, dtype=self.dtype, name=name)(h)
+        return Conv(features, init_scale=init_scale, dtype=dtype, name=name)(h)
 
     def _block(
         self, place: Iterator[int], features: int | None = None, resample: str = "none"
@@ -111,9 +113,11 @@ class NCSNppLayers(nn.Module):
     def _resample_pyramid(self, pyramid: jax.Array, *, up: bool) -> jax.Array:
         return resample(pyramid, up=up, fir_kernel=self._fir_kernel)
 
-    def _pyramid_conv(self, place: Iterator[int], features: int, *, up: bool) -> Resample:
+    def _pyramid_conv(
+        self, place: Iterator[int], features: int, *, up: bool, dtype: jnp.dtype
+    ) -> Resample:
         name = layer_name(place, "resample")
-        return Resample(up, True, self._fir_kernel, features, dtype=self.dtype, name=name)
+        return Resample(up, True, self._fir_kernel, features, dtype=dtype, name=name)
 
     def _attention(self, place: Iterator[int]) -> AttentionBlock:
         name = layer_name(place, "attention")

@@ -103,18 +103,20 @@ def test_what_the_compiler_refused_does_not_fit():
     assert roofline.largest({8: refused, 4: refused}, 16 * GIB) == 0
     assert not _estimate(refused).fits and _estimate().fits
     assert not _estimate(Cost(flops=1.0, memory_bytes=17 * GIB)).fits
-    row = roofline.table([_estimate(refused)], 1, what="a run").splitlines()[-1]
+    row = roofline.table([_estimate(refused)], {"a run": 1}).splitlines()[-1]
     assert "| > 16 | no |" in row
 
 
 def test_the_table_has_a_value_in_every_column_and_scaling_from_the_first_slice():
     slower = dataclasses.replace(COST, bytes_accessed=2 * COST.bytes_accessed)
     rows = [_estimate(), _estimate(slower, chips.topology("v5e:4x8"), images_per_chip=4)]
-    header, line, *lines = roofline.table(rows, 10**6, what="a run").splitlines()
+    rows.append(_estimate(Cost(refused="RESOURCE_EXHAUSTED: too much")))
+    # 4 chips, 8 images each, 2 ms; then twice as long a run.
+    header, line, *lines = roofline.table(rows, {"a": 57_600_000, "b": 115_200_000}).splitlines()
     assert all(text.count("|") == header.count("|") for text in (line, *lines))
-    assert lines[0].endswith("| 1.00 |")
-    # Half the images on a chip, in twice the time.
-    assert lines[1].endswith("| 0.25 |")
+    assert lines[0].endswith("| 1.00 | 1 | 4 | 2 | 8 |")
+    # Half the images on a chip, in twice the time, on eight times the chips.
+    assert lines[1].endswith("| 0.25 | 0.5 | 16 | 1 | 32 |")
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +151,13 @@ def test_a_sampler_step_is_a_third_of_a_training_step_or_less(train_cost):
     assert not found.exchanges
 
 
-@pytest.mark.parametrize("options", [EDM, {"model.dtype": "bfloat16"}], ids=["edm", "bfloat16"])
+@pytest.mark.parametrize("options", [EDM, {"training.dtype": "bfloat16"}], ids=["edm", "bfloat16"])
 @pytest.mark.usefixtures("optax_promotion")
 def test_other_networks_are_lowered_for_devices_as_well(options):
-    config = tiny_config(Path())
-    with config.unlocked():
-        config.update_from_flattened_dict(options)
-        config.model.dtype = options.get("model.dtype", "float32")
+    config = tiny_config(Path(), **options)
     text = programs.lower_train(config, jax.devices()[:2], images_per_device=3).as_text()
     assert "mhlo.num_partitions = 2" in text
-    assert ("bf16" in text) == ("model.dtype" in options)
+    assert ("bf16" in text) == ("training.dtype" in options)
 
 
 def _lowered(value):
@@ -175,16 +174,34 @@ def test_what_was_compiled_once_is_read_back(tmp_path):
     assert compiled.cost(_lowered(2.0), "there", cache=tmp_path).flops != 12345.0
 
 
-def test_the_amount_of_a_run_is_counted_in_images(tmp_path):
+def test_runs_are_counted_in_images(tmp_path):
     config = tiny_config(tmp_path, **{"training.batch_size": 16})
-    assert Plan(config, "train", "default").amount(50) == (800, "50 steps")
-    assert Plan(config, "sample", "default").amount(None) == (120, "12 images of 10 steps")
+    assert Plan(config, "train", "default").runs([50, 9]) == {"50 steps": 800, "9 steps": 144}
+    plan = Plan(config, "sample", "default")
+    assert plan.runs([]) == {"12 images of 10 steps": 120}
+    assert plan.runs([3], 100) == {"100 images of 3 steps": 300}
+
+
+def test_other_numbers_of_images_lie_on_lines_through_two():
+    few = Cost(flops=10.0, bytes_accessed=5.0, memory_bytes=100, exchanges={"all-reduce": [1, 8]})
+    many = dataclasses.replace(few, flops=18.0, bytes_accessed=7.0, memory_bytes=140)
+    costs = {4: few, 8: many}
+    assert roofline.between(costs, 16) == dataclasses.replace(
+        few, flops=34.0, bytes_accessed=11.0, memory_bytes=220
+    )
+    assert roofline.between(costs | {8: Cost(refused="too much")}, 2).refused == "too much"
+
+
+def test_one_number_of_images_does_not_make_a_line(tmp_path):
+    options = {"compiled_for": V5E, "compiled_images": (32,)}
+    with pytest.raises(ValueError, match="compiled_images=32: .*two"):
+        Plan(tiny_config(tmp_path), "train", "default", **options)
 
 
 def test_a_sampler_that_chooses_its_steps_is_refused(tmp_path):
     config = tiny_config(tmp_path, **{"sampling.method": "ode"})
     with pytest.raises(ValueError, match="'ode' chooses its steps.*method=pc"):
-        Plan(config, "sample", "default").amount(None)
+        Plan(config, "sample", "default").runs([])
 
 
 def test_a_batch_that_the_chips_cannot_share_is_refused(tmp_path):
@@ -217,22 +234,38 @@ def test_a_slice_that_does_not_exist_is_refused(monkeypatch):
         chips.devices(chips.topology("v5e:2x3"))
 
 
-@pytest.mark.slow
-@needs_libtpu
-def test_the_command_compiles_for_tpus_that_are_not_here(tmp_path):
-    config = tmp_path / "config.py"
+def _planned(folder, *options):
+    """Return the rows that the command saves for a tiny sampler, and its table."""
+    config = folder / "config.py"
     config.write_text(
         "from pathlib import Path\nfrom tests.tiny_run import tiny_config\n"
         "def get_config():\n    return tiny_config(Path())\n"
     )
     command = [
         *(sys.executable, "-m", "launch.plan", f"--config={config}", "--mode=sample"),
-        *("--topology=v5e:2x2,v5e:2x4", f"--out={tmp_path}/plan"),
+        *("--topology=v5e:2x2,v5e:2x4", f"--out={folder}/plan", *options),
     ]
     environ = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
-    environ |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    environ |= {"PYTHONPATH": str(ROOT), "HOME": str(folder)}
     subprocess.run(command, cwd=ROOT, env=environ, check=True)
-    found = json.loads((tmp_path / "plan.json").read_text())
+    return json.loads((folder / "plan.json").read_text()), (folder / "plan.md").read_text()
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_the_command_compiles_for_tpus_that_are_not_here(tmp_path):
+    found, table = _planned(tmp_path)
     assert [one["topology"]["count"] for one in found] == [4, 8]
     assert all(one["fits"] and one["cost"]["flops"] > 0 for one in found)
-    assert (tmp_path / "plan.md").read_text().count("| v5e:2x") == 2
+    assert not any(one["derived"] for one in found)
+    assert table.count("| v5e:2x") == 2
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_the_command_derives_slices_from_programs_compiled_for_one(tmp_path):
+    options = ("--images_per_chip=2", "--compiled_for=v5e:2x2", "--compiled_images=1,2")
+    found, table = _planned(tmp_path, *options)
+    assert [one["derived"] for one in found] == [False, True]
+    assert found[0]["cost"]["flops"] == found[1]["cost"]["flops"] > 0
+    assert table.count("| derived |") == 1

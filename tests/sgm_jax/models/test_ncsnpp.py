@@ -60,9 +60,10 @@ def config(**changes):
         "num_scales": 1000,
     }
     data = {"image_size": 8, "num_channels": 1, "centered": True}
+    training = {"dtype": "float32"}
     for name, value in changes.items():
-        (data if name in data else model)[name] = value
-    return ml_collections.ConfigDict({"model": model, "data": data})
+        (data if name in data else training if name in training else model)[name] = value
+    return ml_collections.ConfigDict({"model": model, "data": data, "training": training})
 
 
 def images(key, net, count=2):
