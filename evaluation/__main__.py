@@ -56,7 +56,7 @@ def _run(given: argparse.Namespace) -> None:
     # Imported here because it imports jax, which reads the environment that run sets.
     from evaluation import evaluate, report_text
 
-    start_jax()
+    start_jax(alone="python -m evaluation")
     content = evaluate.evaluate(given)
     for text in (*content["warnings"], *report_text.headline(content["rows"])):
         LOGGER.info("%s", text)

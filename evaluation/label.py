@@ -51,7 +51,7 @@ def _run(given: argparse.Namespace) -> None:
     from evaluation.ssnet_weights import open_weights
     from sgm_jax.data import open_images
 
-    start_jax()
+    start_jax(alone="python -m evaluation.label")
     weights = open_weights(given.ssnet)
     if weights.net.num_classes != len(CLASSES):
         raise ValueError(f"{given.ssnet}: has {weights.net.num_classes} classes, not 3")

@@ -1,7 +1,6 @@
 """The sets of images that are compared: read, checked and cut to size."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from evaluation.segments import Segments, Table, read_labels
 from sgm_jax.data import Images, open_images
+from sgm_jax.json_file import read_object
 
 FAINT = 4  # arXiv:2307.13687 sets generated pixels up to this to zero
 PIXEL_SCALE = "0..255"
@@ -213,7 +213,7 @@ def _checkpoint_step(source: str) -> int | None:
     if not recipe.is_file():
         return None
     try:
-        step = json.loads(recipe.read_text()).get("checkpoint_step")
-    except (json.JSONDecodeError, AttributeError):
+        step = read_object(recipe, fix="").get("checkpoint_step")
+    except ValueError:
         return None  # not one of ours
     return step if isinstance(step, int) else None

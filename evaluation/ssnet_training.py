@@ -1,6 +1,6 @@
 """Train SSNet on simulated truth, resumable at any step, and export its weights."""
 
-import contextlib
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ from sgm_jax import checkpoints, parallel, workdir
 from sgm_jax.data import from_array, prefetch
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.interruption import Interrupted, Stop
-from sgm_jax.log import LOGGER, to_file
+from sgm_jax.log import LOGGER
 from sgm_jax.metrics import Metrics
 
 
@@ -82,9 +82,9 @@ def train(config: ml_collections.ConfigDict, run: Path) -> SSNetState:
         split="test",
         image_size=config.data.image_size,
     )
-    workdir.prepare(run, config)
-    with to_file(run / "log.txt") if parallel.is_main() else contextlib.nullcontext():
-        LOGGER.info("%s; workdir %s", parallel.describe(), run)
+    fingerprint = _fingerprint(train_set)
+    workdir.check_data(run, fingerprint)
+    with workdir.claimed(run, config, fingerprint):
         store = checkpoints.Checkpoints(run, keep_every=2**31)
         metrics = Metrics(run, tensorboard=False)
         try:
@@ -93,6 +93,13 @@ def train(config: ml_collections.ConfigDict, run: Path) -> SSNetState:
         finally:
             metrics.close()
             store.close()
+
+
+def _fingerprint(data: LabelledImages) -> str:
+    """Return a hash of what is learnt from: as the images' own, and of all labels."""
+    digest = hashlib.blake2b(data.images.fingerprint.encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(data.labels).data)
+    return digest.hexdigest()
 
 
 def num_steps(config: ml_collections.ConfigDict, num_images: int, epochs: int) -> int:

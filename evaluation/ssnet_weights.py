@@ -15,7 +15,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from evaluation.ssnet import SSNet
+from evaluation.ssnet_checks import number_problems, refuse, shape_problems, sized_network
 from evaluation.torch_file import read_state
+from sgm_jax.data.arrays import Header, npz_headers, open_npz
 
 Tensors = Mapping[str, np.ndarray]
 PACKAGED = Path(__file__).parent / "weights" / "ssnet.npz"
@@ -27,6 +29,7 @@ _LEAVES = {
     ("norm", "bias"): "1.bias",
 }
 _META = "network"
+_LARGEST_META = 2**14
 
 
 class Weights(NamedTuple):
@@ -66,7 +69,8 @@ def from_torch(state: Tensors, normalisation: str = "batch_statistics") -> tuple
     shapes = {_torch_name(path): leaf.shape for path, leaf in expected.items()}
     unused = _unused_shapes(shapes)
     arrays = {name: _from_torch_layout(name, np.asarray(state[name])) for name in state}
-    _check_tensors(arrays, shapes | unused)
+    problems = shape_problems(arrays, shapes | unused) + number_problems(arrays)
+    refuse(problems, "published tensors")
     params = {path: jnp.asarray(arrays[_torch_name(path)], jnp.float32) for path in expected}
     return net, {"params": unflatten_dict(params)}
 
@@ -123,11 +127,14 @@ def load(path: Path) -> Weights:
                 f"{path}: SHA-256 {digest} is not the recorded {' '.join(recorded) or 'nothing'}; "
                 "the file was changed or damaged, install the package again"
             )
-    arrays = _read_arrays(path)
-    size = json.loads(str(arrays.pop(_META)))
-    net = SSNet("running_statistics", **size)
+    with open_npz(path) as archive:
+        headers = npz_headers(archive, path)
+    net = _stored_network(path, headers.pop(_META, None))
     expected = flatten_dict(variable_shapes(net))
-    _check_tensors(arrays, {"/".join(where): leaf.shape for where, leaf in expected.items()})
+    shapes = {"/".join(where): leaf.shape for where, leaf in expected.items()}
+    refuse(shape_problems(headers, shapes), str(path))  # before arrays of any size are read
+    arrays = _read_arrays(path, list(shapes))
+    refuse(number_problems(arrays), str(path))
     leaves = {where: jnp.asarray(arrays["/".join(where)], jnp.float32) for where in expected}
     return Weights(net, unflatten_dict(leaves), digest)
 
@@ -149,25 +156,43 @@ def open_weights(path: Path | None) -> Weights:
     return load(path) if Path(path).suffix == ".npz" else load_published(path)
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            return {name: archive[name] for name in names}
+    except (
+        ValueError,
+        LookupError,
+        EOFError,
+        OSError,
+        OverflowError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(f"{path}: damaged or no .npz file ({error})") from error
-    if _META not in arrays:
+
+
+def _stored_network(path: Path, header: Header | None) -> SSNet:
+    """Return the network that a file of ours says it has the weights of."""
+    if header is None or header.dtype.kind != "U" or header.nbytes > _LARGEST_META:
         raise ValueError(f"{path}: no array {_META!r}; it was not written as SSNet weights")
-    return arrays
+    text = str(_read_arrays(path, [_META])[_META])
+    try:
+        size = json.loads(text)
+        return sized_network("running_statistics", **size)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged, no network {text[:200]!r} ({error})") from error
 
 
 def _network_of(state: Tensors, normalisation: str) -> SSNet:
     """Return the network that tensors belong to, by the shapes of the first and the last."""
     for name in ("conv1.0.weight", "conv3.0.weight"):
-        if name not in state:
+        if np.ndim(state.get(name, 0)) != 4:
             raise ValueError(f"no SSNet: tensor {name} is missing; there are: {_some(state)}")
     pattern = re.compile(r"double_resnet\.(\d+)\.")
     levels = {int(found[1]) for found in map(pattern.match, state) if found}
-    return SSNet(
+    return sized_network(
         normalisation,
         filters=len(state["conv1.0.weight"]),
         num_strides=max(levels, default=0) + 1,
@@ -208,20 +233,6 @@ def _from_torch_layout(name: str, array: np.ndarray) -> np.ndarray:
     if array.ndim != 4:
         return array
     return array.transpose((2, 3, 0, 1) if _is_transposed(name, array) else (2, 3, 1, 0))
-
-
-def _check_tensors(arrays: Tensors, shapes: Mapping[str, tuple]) -> None:
-    problems = [f"missing: {name}" for name in sorted(shapes.keys() - arrays.keys())]
-    for name in sorted(arrays):
-        shape = arrays[name].shape
-        if name not in shapes:
-            problems.append(f"unexpected: {name} {shape}")
-        elif shape != shapes[name]:
-            problems.append(f"shape: {name} is {shape} in our layout, not {shapes[name]}")
-        elif not np.isfinite(arrays[name]).all():
-            problems.append(f"not finite: {name}")
-    if problems:
-        raise ValueError("the weights do not fit the network:\n  " + "\n  ".join(problems))
 
 
 def _sha256(path: Path) -> str:

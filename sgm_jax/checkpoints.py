@@ -6,6 +6,7 @@ what was saved (:mod:`sgm_jax.digests`); a damaged checkpoint is set aside as ``
 """
 
 import contextlib
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ class Checkpoints:
         """Open or create the folder, and clear what an interrupted write left in it."""
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._keep_every = keep_every
+        _drop_unfinished(self.folder)
         self._manager = self._open()
         self._digests = Digests(self.folder)
 
@@ -69,7 +71,7 @@ class Checkpoints:
             DamagedError: if there are checkpoints and none of them is sound.
         """
         damaged: dict[int, DamagedError] = {}  # newest first
-        for step in reversed(steps(self.folder.parent)):
+        for step in reversed(_agreed_steps(self.folder.parent)):
             try:
                 state = load(self.folder.parent, step, like)
             except DamagedError as error:
@@ -88,7 +90,7 @@ class Checkpoints:
         for step, error in damaged.items():
             LOGGER.warning("%s; going on from the one before", error)
             if parallel.is_main():
-                (self.folder / str(step)).rename(self.folder / f"{step}.damaged")
+                _rename_damaged(self.folder / str(step))
         parallel.wait_for_all()
         self._manager = self._open()
 
@@ -139,11 +141,38 @@ def load(workdir: Path, step: int, like: Tree) -> Tree:
         FileNotFoundError: with the steps that there are.
         DamagedError: if the checkpoint does not hold such a state, or not the one saved.
     """
-    if step not in steps(workdir):
-        there = ", ".join(map(str, steps(workdir))) or "none"
-        raise FileNotFoundError(f"{workdir} has no checkpoint of step {step}; there are: {there}")
     folder = Path(workdir).absolute() / "checkpoints" / str(step)
-    with ocp.StandardCheckpointer() as checkpointer, _readable(folder):
+    error = None
+    try:
+        state = _read(folder, like)
+    except (DamagedError, FileNotFoundError) as found:
+        error = found
+    # One that went on without the others would wait for them in vain.
+    failed = parallel.where(error is not None)
+    if failed:
+        raise error or DamagedError(
+            f"checkpoint {folder} cannot be read by process {failed[0] + 1}: see what it said"
+        )
+    return state
+
+
+def _read(folder: Path, like: Tree) -> Tree:
+    """Read a checkpoint, for this process alone."""
+    there, step = steps(folder.parent.parent), int(folder.name)
+    if step not in there:
+        names = ", ".join(map(str, there)) or "none"
+        raise FileNotFoundError(
+            f"{folder.parent.parent} has no checkpoint of step {step}; there are: {names}"
+        )
+    me = parallel.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
+    with (
+        ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer,
+        _readable(folder),
+    ):
+        _check_shapes(checkpointer.metadata(folder / ITEM).item_metadata, like)
         state = checkpointer.restore(folder / ITEM, _target(like))
     known = expected(folder.parent).get(step)
     if known is not None and known != digest(state):
@@ -153,8 +182,44 @@ def load(workdir: Path, step: int, like: Tree) -> Tree:
     return state
 
 
+def _check_shapes(stored: Tree, like: Tree) -> None:
+    """Refuse another network before its arrays, of whatever size, are read."""
+    found = {leaf.name: leaf for leaf in jax.tree.leaves(stored)}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(like):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name not in found:
+            raise ValueError(f"it has no {name}")
+        shape, parts = tuple(found[name].shape), found[name].storage.chunk_shape
+        if shape != leaf.shape:
+            raise ValueError(f"its {name} is {shape}, the network has {leaf.shape}")
+        if math.prod(parts) > max(math.prod(shape), 1):
+            raise ValueError(f"its {name} of {shape} is stored in parts of {tuple(parts)}")
+
+
 def _target(like: Tree) -> Tree:
     return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+
+
+def _agreed_steps(workdir: Path) -> list[int]:
+    """Return the steps of the complete checkpoints that process 0 sees."""
+    here = steps(workdir)
+    count = int(parallel.broadcast(np.int32(len(here))))
+    return [int(step) for step in parallel.broadcast(np.resize(np.array(here, np.int32), count))]
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Say which checkpoints were being written when the run before ended; Orbax removes them."""
+    for path in sorted(folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*")):
+        step = path.name.partition(".")[0]
+        LOGGER.warning("the checkpoint of step %s was not written to its end: dropped", step)
+        if path.is_symlink() and parallel.is_main():
+            path.unlink()  # which Orbax would not; what it points to is not ours
+
+
+def _rename_damaged(folder: Path) -> None:
+    """Set a checkpoint aside, beside those of its step that were set aside before."""
+    free = (folder.with_name(f"{folder.name}.damaged{suffix}") for suffix in ("", *range(2, 1000)))
+    folder.rename(next(path for path in free if not path.exists()))
 
 
 @contextlib.contextmanager
@@ -162,7 +227,7 @@ def _readable(folder: Path) -> Iterator[None]:
     """Say which checkpoint it is that cannot be read, or does not hold such a state."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise DamagedError(
             f"checkpoint {folder} is damaged or not of this config's network: {error}"
         ) from error

@@ -62,8 +62,15 @@ def _say_in_a_line(failed: threading.ExceptHookArgs) -> None:
     LOGGER.warning("in the background: %s: %s", failed.exc_type.__name__, reason)
 
 
-def start_jax() -> None:
-    """Keep compiled programs between runs, join the other processes, make sure of the numbers."""
+def start_jax(*, alone: str | None = None) -> None:
+    """Keep compiled programs between runs, join the other processes, make sure of the numbers.
+
+    Args:
+        alone: the name of a command that is to be run as one process.
+
+    Raises:
+        ValueError: if there are several nevertheless.
+    """
     import jax
 
     from sgm_jax import distributed
@@ -74,4 +81,6 @@ def start_jax() -> None:
         # Small programs too: a start has sixty of them.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     distributed.initialize()
+    if alone is not None:
+        distributed.refuse_several(alone, "start it on one of them, without srun or launch.local")
     check_jax()

@@ -39,6 +39,10 @@ def import_checkpoint(config: ml_collections.ConfigDict, path: Path, run: Path) 
         state = state_from_checkpoint(content, config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{path}: not laid out as a checkpoint of score_sde ({type(error).__name__}: {error})"
+        ) from error
     step = int(state.step)
     workdir.prepare(run, config)
     store = checkpoints.Checkpoints(run, keep_every=config.training.snapshot_freq)

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 from sgm_jax import parallel
 from sgm_jax.log import LOGGER
 
+_SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # A process that died is noticed by the others, and one that leaves waits for them, so long.
 HEARTBEAT_SECONDS = 40
@@ -96,9 +97,56 @@ def find_group(environ: Mapping[str, str]) -> Group | None:
     if any(values[1:]):
         return _from_variables(*values)
     # A batch script has the variables of its job, too; only a step's tasks have this one.
-    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if int(environ.get(_SLURM_TASKS, "1")) > 1:
         return Group()
     return Group() if _is_tpu_machine(environ) else None
+
+
+def decided(question: Callable[[], bool]) -> bool:
+    """Return process 0's answer to a question on every process.
+
+    What each sees on a shared disk may differ for a moment; processes that went different ways
+    would wait for each other for ever.
+
+    Raises:
+        ValueError, OSError: on process 0 what the question raises; then all others refuse, too.
+    """
+    answer, error = False, None
+    if parallel.is_main():
+        try:
+            answer = question()
+        except (ValueError, OSError) as found:
+            error = found
+    said = int(parallel.broadcast(np.int32(-1 if error else answer)))
+    if error:
+        raise error
+    if said < 0:
+        raise ValueError("process 1 has refused this: see what it said")
+    return bool(said)
+
+
+def existing(paths: Sequence[Path]) -> list[bool]:
+    """Return which files are there, as process 0 sees it, on every process."""
+    here = np.array([path.exists() for path in paths], np.int32)
+    return [bool(there) for there in parallel.broadcast(here)]
+
+
+def refuse_several(command: str, fix: str) -> None:
+    """Refuse to do the work of one process in several, each of which would do all of it.
+
+    Args:
+        command: as the user knows it.
+        fix: what to do instead.
+
+    Raises:
+        ValueError: where several processes run together, or the environment says so.
+    """
+    environ = os.environ
+    count = int(environ.get(VARIABLES[1]) or environ.get(_SLURM_TASKS) or 1)
+    if jax.distributed.is_initialized():
+        count = parallel.process_count()
+    if count > 1:
+        raise ValueError(f"{command} is the work of one process, and there are {count}; {fix}")
 
 
 def check_shared(folder: Path) -> None:

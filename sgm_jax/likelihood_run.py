@@ -17,6 +17,7 @@ import tqdm
 from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.config import flatten
 from sgm_jax.data import Images
+from sgm_jax.json_file import read_object
 from sgm_jax.likelihood import likelihood
 from sgm_jax.log import LOGGER
 from sgm_jax.restore import check_ema_rate, load_ema, matching_config, newest_step
@@ -109,8 +110,10 @@ def _check_recipe(path: Path, recipe: dict[str, Any]) -> None:
     Raises:
         ValueError: with what differs.
     """
-    there = json.loads(path.read_text())
-    then = added(recipe["config"], there["config"]) | there["config"]
+    there = read_object(path, fix="move the folder away to measure again")
+    stored = there.get("config")
+    stored = stored if isinstance(stored, dict) else {}
+    then = added(recipe["config"], stored) | stored
     # What the first version measured with, and did not write down.
     was = {"probe": "rademacher", "ode_rtol": 1e-5, "ode_atol": 1e-5}
     there = was | {"ema_rate": recipe["config"]["model.ema_rate"]} | there | {"config": then}
@@ -140,12 +143,13 @@ def _measure_all(
     step, rate = recipe["checkpoint_step"], recipe["ema_rate"]
     params = parallel.replicate(load_ema(config, goal, run, step, ema_rate=rate))
     compiled = _compiled(config, goal)
+    paths = {first: parts / f"{first:09d}.npz" for first in range(0, count, size)}
+    there = dict(zip(paths, distributed.existing(list(paths.values())), strict=True))
     done = []
-    for first in tqdm.tqdm(range(0, count, size), desc="likelihood", unit="batch"):
+    for first, path in tqdm.tqdm(paths.items(), desc="likelihood", unit="batch"):
         # The devices always work on a whole batch: the last image fills it up.
         rows = np.minimum(np.arange(first, first + size), count - 1)
-        path = parts / f"{first:09d}.npz"
-        if not path.exists():
+        if not there[first]:
             columns = compiled(params, images, rows)
             if parallel.is_main():
                 draft = path.with_suffix(".part")

@@ -46,6 +46,6 @@ def _holder(text: str) -> str:
     """Say who wrote the lock file; it may be caught before the writing."""
     try:
         said = json.loads(text)
-    except ValueError:
+        return f"process {said['process']} on {said['host']}, since {said['since']}"
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "just started"
-    return f"process {said['process']} on {said['host']}, since {said['since']}"

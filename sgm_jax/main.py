@@ -88,8 +88,10 @@ def _run(config: ml_collections.ConfigDict) -> None:
 
     check(config)
     if _MODE.value == "simulate":
+        from sgm_jax.distributed import refuse_several
         from sgm_jax.simulation.generate import simulate
 
+        refuse_several("--mode=simulate", "start it once; simulation.num_workers are its own")
         out = Path(_WORKDIR.value) if _WORKDIR.value else simulated_folder(config)
         LOGGER.info("%s", simulate(config.simulation, out, seed=config.seed))
         return

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
-from sgm_jax import checkpoints, objective, workdir
+from sgm_jax import checkpoints, objective, parallel, workdir
 from sgm_jax.config import flatten
 from sgm_jax.step import averaged_params
 
@@ -24,24 +25,25 @@ def matching_config(config: ml_collections.ConfigDict, run: Path) -> ml_collecti
             f"{run} holds no training run; train one with --mode=train, or choose --workdir"
         )
     # Another seed draws other images from the same network.
-    found = workdir.differing(run, flatten(config) | {"seed": stored["seed"]}, stored)
+    found = workdir.differing(run, flatten(config) | {"seed": stored.get("seed")}, stored)
     if found:
         raise ValueError(f"this is not the configuration that {run} ran: {'; '.join(found)}")
     config = config.copy_and_resolve_references()
-    config.data.std = stored["data.std"]
+    config.data.std = workdir.stored_std(run, stored)
     return config
 
 
 def newest_step(run: Path) -> int:
-    """Return the step of the newest checkpoint of a run.
+    """Return the step of the newest checkpoint of a run, the same on all processes.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    steps = checkpoints.steps(run)
-    if not steps:
+    # While a run goes on, processes may see different ones.
+    newest = int(parallel.broadcast(np.int32(max(checkpoints.steps(run), default=-1))))
+    if newest < 0:
         raise FileNotFoundError(f"{run} holds no checkpoint yet; let it train to its first one")
-    return steps[-1]
+    return newest
 
 
 def load_ema(

@@ -4,7 +4,6 @@ Image i depends on the seed and on i only. Every finished batch is on disk at on
 that was interrupted goes on where it stopped.
 """
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from sgm_jax.config import flatten
 from sgm_jax.data import from_model, to_uint8
 from sgm_jax.drawer import Drawer
 from sgm_jax.grid import save_grid
+from sgm_jax.json_file import read_object
 from sgm_jax.log import LOGGER
 from sgm_jax.restore import check_ema_rate, load_ema, matching_config, newest_step
 from sgm_jax.same_run import added, is_free
@@ -76,11 +76,12 @@ def sample(
     recipe = _recipe(config, drawer, asked, step=step, ema_rate=rate, count=count)
     recipe["run"] = str(Path(run).absolute())
     folder = Path(out) if out else _default_folder(run, step, ema_rate, asked)
-    if _is_done(folder, recipe):
+    if distributed.decided(lambda: _is_done(folder, recipe)):
         LOGGER.info("these %d images are already in %s", count, folder)
         return folder
     params = parallel.replicate(load_ema(config, goal, run, step, ema_rate=rate))
-    parts = _claim(folder, recipe)
+    parts = folder / "parts"
+    distributed.decided(lambda: _claim(parts, recipe))
     seconds = _draw_missing(drawer, params, parts, count)
     if parallel.is_main():
         _assemble(folder, parts, count, config.data.centered)
@@ -131,12 +132,20 @@ def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
     """
     if not (folder / "recipe.json").exists():
         return False
-    other = _other(recipe, json.loads((folder / "recipe.json").read_text()))
+    other = _other(recipe, _stored_recipe(folder / "recipe.json"))
     if other:
         raise ValueError(
             f"{folder} holds samples with another {', '.join(other)}; choose --samples_dir"
         )
     return True
+
+
+def _stored_recipe(path: Path) -> dict[str, Any]:
+    fix = "choose another --samples_dir"
+    stored = read_object(path, fix=fix)
+    if not isinstance(stored.get("config"), dict):
+        raise ValueError(f"{path} is no recipe of samples (it has no config); {fix}")
+    return stored
 
 
 def _other(recipe: dict[str, Any], there: dict[str, Any]) -> list[str]:
@@ -146,25 +155,27 @@ def _other(recipe: dict[str, Any], there: dict[str, Any]) -> list[str]:
     return sorted(name for name in recipe if recipe[name] != there.get(name))
 
 
-def _claim(folder: Path, recipe: dict[str, Any]) -> Path:
-    """Return the folder for finished batches, which belongs to this recipe alone.
+def _claim(parts: Path, recipe: dict[str, Any]) -> bool:
+    """Make the folder for finished batches, which belongs to this recipe alone.
 
     Raises:
-        ValueError: if the folder holds parts of other samples.
+        ValueError: if it holds parts of other samples.
     """
-    parts = folder / "parts"
     note = parts / "recipe.json"
-    if note.exists() and _other(recipe, json.loads(note.read_text())):
-        raise ValueError(f"{folder} holds parts of other samples; choose another --samples_dir")
-    if parallel.is_main():
-        parts.mkdir(parents=True, exist_ok=True)
-        workdir.write_json(note, recipe)
-    return parts
+    if note.exists() and _other(recipe, _stored_recipe(note)):
+        raise ValueError(
+            f"{parts.parent} holds parts of other samples; choose another --samples_dir"
+        )
+    parts.mkdir(parents=True, exist_ok=True)
+    workdir.write_json(note, recipe)
+    return True
 
 
 def _draw_missing(drawer: Drawer, params: Any, parts: Path, count: int) -> float | None:
     """Draw the batches that are not on disk; return seconds per image, compilation excluded."""
-    missing = [i for i in range(0, count, drawer.batch_size) if not _part(parts, i).exists()]
+    firsts = range(0, count, drawer.batch_size)
+    there = distributed.existing([_part(parts, first) for first in firsts])
+    missing = [first for first, drawn in zip(firsts, there, strict=True) if not drawn]
     if not missing:
         return None
     drawer.compile(params)

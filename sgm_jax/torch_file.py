@@ -7,6 +7,7 @@ import contextlib
 import pickle
 import struct
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -35,9 +36,10 @@ def read_torch_file(path: Path) -> Any:
     torch = _import_torch(path)
     with _explained(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of unusual pickles, which raise if they matter
+        _check_packing(path)
         with torch.serialization.safe_globals(_numpy_scalars()):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    return _map_leaves(content, torch.Tensor, lambda tensor: tensor.detach().numpy())
+        return _map_leaves(content, torch.Tensor, _to_numpy)
 
 
 def write_torch_file(path: Path, content: Any) -> None:
@@ -52,6 +54,25 @@ def write_torch_file(path: Path, content: Any) -> None:
     tensors = _map_leaves(content, np.ndarray, lambda array: torch.from_numpy(np.array(array)))
     torch.save(tensors, draft)
     draft.replace(path)
+
+
+def _check_packing(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: ``torch.save`` packs nothing."""
+    if not zipfile.is_zipfile(path):
+        return  # the format before 2020
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise ValueError(f"{unpacked} bytes are packed in {path.stat().st_size}")
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    """Return a tensor's numbers; refuse one that says the same number more than once."""
+    needed = tensor.numel() * tensor.element_size()
+    if needed > tensor.untyped_storage().nbytes():
+        shape, held = tuple(tensor.shape), tensor.untyped_storage().nbytes()
+        raise ValueError(f"a tensor of {shape} has {held} bytes of {needed}")
+    return tensor.detach().numpy()
 
 
 def _import_torch(path: Path) -> ModuleType:
@@ -82,7 +103,19 @@ def _explained(path: Path) -> Iterator[None]:
             f"{path}: refused, it is no PyTorch file, damaged, or holds more than weights; "
             "code in a file is never run"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        struct.error,
+        zipfile.BadZipFile,
+    ) as error:
         first = str(error).split("\n")[0].split(". ")[0]
         raise ValueError(
             f"{path}: no PyTorch file, or a damaged one ({type(error).__name__}: {first}); "

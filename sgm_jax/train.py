@@ -5,7 +5,6 @@ have ended uninterrupted, bit for bit: the data order, the noise and the dropout
 on the seed and the step only.
 """
 
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +18,7 @@ from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.checkpoints import Checkpoints, steps
 from sgm_jax.data import Batches, Images, data_std, open_images, prefetch
 from sgm_jax.interruption import Interrupted, Stop
-from sgm_jax.lock import only_run
-from sgm_jax.log import LOGGER, to_file
+from sgm_jax.log import LOGGER
 from sgm_jax.reports import Reports
 from sgm_jax.step import TrainState, train_step
 
@@ -49,13 +47,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     workdir.check_data(run, fingerprint)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
-    with contextlib.ExitStack() as stack:
-        if parallel.is_main():
-            stack.enter_context(only_run(run))
-            workdir.prepare(run, config)
-            workdir.note_data(run, fingerprint)
-            stack.enter_context(to_file(Path(run) / "log.txt"))
-        LOGGER.info("%s; workdir %s", parallel.describe(), run)
+    with workdir.claimed(run, config, fingerprint):
         return _train(config, run, images, test_images)
 
 
@@ -115,7 +107,9 @@ def with_measured_std(
     if config.training.objective == "edm" and config.data.std < 0:
         begun = workdir.read_config(run) if steps(run) else None
         config.data.std = (
-            begun["data.std"] if begun else data_std(images, centered=config.data.centered)
+            workdir.stored_std(run, begun)
+            if begun
+            else data_std(images, centered=config.data.centered)
         )
     return config
 

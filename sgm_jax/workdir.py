@@ -3,21 +3,25 @@
 ``config.json  provenance.jsonl  metrics.jsonl  log.txt  checkpoints/<step>/  samples/``
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from sgm_jax import parallel
+from sgm_jax import distributed, parallel
 from sgm_jax.checkpoints import steps
 from sgm_jax.config import flatten
-from sgm_jax.log import LOGGER
+from sgm_jax.json_file import read_object
+from sgm_jax.lock import only_run
+from sgm_jax.log import LOGGER, to_file
 from sgm_jax.same_run import added, differences, is_free
 
 DATA_FILE = "data.json"
@@ -40,10 +44,27 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
     path = Path(workdir) / "config.json"
     if not path.is_file():
         return None
+    fix = "restore it or start another run"
+    content = read_object(path, fix=fix)
     try:
-        return flatten(ml_collections.ConfigDict(json.loads(path.read_text())))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); restore it or start another run") from error
+        return flatten(ml_collections.ConfigDict(content))
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {fix}") from error
+
+
+def stored_std(workdir: Path, stored: dict[str, Any]) -> float:
+    """Return the standard deviation of the pixels that a run measured when it began.
+
+    Raises:
+        ValueError: if its configuration has none.
+    """
+    std = stored.get("data.std")
+    if isinstance(std, bool) or not isinstance(std, int | float):
+        raise ValueError(
+            f"{workdir}/config.json is damaged (data.std is {std!r}); restore it or start another "
+            "run"
+        )
+    return float(std)
 
 
 def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
@@ -56,9 +77,7 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
         ValueError: with the fields that differ.
     """
     workdir = Path(workdir)
-    first = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-    if not first.is_dir() or not os.access(first, os.W_OK):
-        raise PermissionError(f"workdir {workdir} cannot be written: {first}; choose --workdir")
+    _check_writable(workdir)
     stored = read_config(workdir)
     if not steps(workdir):
         return
@@ -72,6 +91,22 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
             f"{workdir} holds checkpoints of another configuration; choose another --workdir. "
             f"It differs in {'; '.join(found)}"
         )
+
+
+def _check_writable(workdir: Path) -> None:
+    """Refuse a workdir in which, or above which, nothing can be made."""
+    for folder in (workdir, workdir / "checkpoints"):
+        where = folder.absolute()
+        try:
+            where = next(path for path in (where, *where.parents) if path.exists())
+            allowed = where.is_dir() and os.access(where, os.W_OK | os.X_OK, effective_ids=True)
+        except PermissionError:  # not even to look into
+            allowed = False
+        if not allowed:
+            raise PermissionError(
+                f"workdir {workdir} cannot be written: {where}; choose another --workdir, or "
+                "change who may write there"
+            )
 
 
 def differing(workdir: Path, ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
@@ -102,7 +137,8 @@ def check_data(workdir: Path, fingerprint: str) -> None:
         ValueError: if they are others; nothing is touched.
     """
     note = Path(workdir) / DATA_FILE
-    begun = json.loads(note.read_text())["train"] if note.is_file() else fingerprint
+    fix = "remove it to go on with the images that are there now"
+    begun = read_object(note, fix=fix).get("train") if note.is_file() else fingerprint
     if steps(workdir) and begun != fingerprint:
         raise ValueError(
             f"{workdir} was trained on other images than config.data.train_path now holds "
@@ -114,6 +150,32 @@ def check_data(workdir: Path, fingerprint: str) -> None:
 def note_data(workdir: Path, fingerprint: str) -> None:
     """Keep the fingerprint of the training images."""
     write_json(Path(workdir) / DATA_FILE, {"train": fingerprint})
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, config: ml_collections.ConfigDict, fingerprint: str) -> Iterator[None]:
+    """Hold a workdir for this run alone, and keep what runs in it and what it says.
+
+    Args:
+        workdir: accepted by :func:`check_workdir` and :func:`check_data`.
+        config: of the run.
+        fingerprint: of the images that it trains on.
+
+    Raises:
+        ValueError: on all processes, if another run holds it.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def take() -> bool:
+            stack.enter_context(only_run(workdir))
+            prepare(workdir, config)
+            note_data(workdir, fingerprint)
+            stack.enter_context(to_file(Path(workdir) / "log.txt"))
+            return True
+
+        distributed.decided(take)
+        LOGGER.info("%s; workdir %s", parallel.describe(), workdir)
+        yield
 
 
 def provenance() -> dict[str, Any]:

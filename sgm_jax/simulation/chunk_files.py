@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+# What zipfile and numpy say of it, beside their own errors.
+_DAMAGED = (ValueError, LookupError, EOFError, OSError, OverflowError, RuntimeError)
 _PNG, _PNG_SIZE, _LABEL, _PRIMARY = "png", "png_size", "label.", "primary."
 
 
@@ -41,7 +45,20 @@ def save_chunk(path: Path, chunk: Chunk) -> None:
 
 
 def load_chunk(path: Path) -> Chunk:
-    """Read a chunk that ``save_chunk`` wrote."""
+    """Read a chunk that ``save_chunk`` wrote.
+
+    Raises:
+        ValueError: if it was damaged since.
+    """
+    try:
+        return _read(path)
+    except (*_DAMAGED, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it and give the same command again"
+        ) from error
+
+
+def _read(path: Path) -> Chunk:
     with np.load(path, allow_pickle=False) as arrays:
         ends = np.cumsum(arrays[_PNG_SIZE])
         joined = arrays[_PNG].tobytes()

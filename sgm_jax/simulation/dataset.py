@@ -16,6 +16,7 @@ import h5py
 import ml_collections
 import numpy as np
 
+from sgm_jax.json_file import read_object
 from sgm_jax.simulation.argon_data import GEANT4_VERSION, Geant4Data
 from sgm_jax.simulation.chunk import SPLITS
 from sgm_jax.simulation.chunk_files import Chunk
@@ -59,7 +60,12 @@ def _flat(recipe: dict, prefix: str = "") -> dict:
 
 def changes(path: Path, recipe: dict) -> str:
     """Say how the recipe at ``path`` differs from ``recipe``; nothing if it does not."""
-    old, new = _flat(json.loads(path.read_text())), _flat(recipe)
+    fix = "restore it, choose another output folder, or delete this one"
+    stored = read_object(path, fix=fix)
+    try:
+        old, new = _flat(stored), _flat(recipe)
+    except RecursionError as error:
+        raise ValueError(f"{path} is damaged (nested too deeply); {fix}") from error
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     return "; ".join(f"{k}: {old.get(k)} there, {new.get(k)} asked" for k in changed)
 
@@ -88,6 +94,26 @@ def is_complete(out: Path, recipe: dict) -> bool:
                 f"{(out / LABELS).is_file()}; files were removed, so {advice}"
             )
     return True
+
+
+def count_images(out: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the images and the events of the splits of a whole data set.
+
+    Raises:
+        ValueError: if its labels are damaged.
+    """
+    try:
+        with h5py.File(out / LABELS) as labels:
+            events = {split: int(labels[split].attrs["events"]) for split in SPLITS}
+            images = {
+                split: len(labels[split]["event_id"]) if "event_id" in labels[split] else 0
+                for split in SPLITS
+            }
+    except (OSError, LookupError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{out / LABELS} is damaged ({error}); delete {out} to simulate it again"
+        ) from error
+    return images, events
 
 
 class LabelFile(io.FileIO):

@@ -26,6 +26,7 @@ from sgm_jax.simulation.dataset import (
     RECIPE,
     LabelFile,
     SplitWriter,
+    count_images,
     is_complete,
     make_recipe,
 )
@@ -95,7 +96,7 @@ def simulate(
             if not reused:
                 _make(config, data, draft, out, seed=seed, progress=progress, recipe=recipe)
             draft.remove()
-    images, events = _count(out)
+    images, events = count_images(out)
     seconds = 0.0 if reused else time.monotonic() - started
     return Summary(images, events, data.kind, seconds, reused)
 
@@ -232,14 +233,3 @@ def _fill(
                     "lower simulation.threshold_mev or min_lit_fraction, or raise the momenta"
                 )
             bar.update(added)
-
-
-def _count(out: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the images and the events of the splits of a whole data set."""
-    with h5py.File(out / LABELS) as labels:
-        events = {split: int(labels[split].attrs["events"]) for split in SPLITS}
-        images = {
-            split: len(labels[split]["event_id"]) if "event_id" in labels[split] else 0
-            for split in SPLITS
-        }
-    return images, events

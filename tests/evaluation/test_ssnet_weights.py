@@ -90,7 +90,7 @@ def test_a_changed_or_truncated_file_is_refused(network, tmp_path):
 
 def test_pickled_objects_in_a_weight_file_are_refused(tmp_path):
     np.savez(tmp_path / "w.npz", network=np.array([{"filters": 2}], dtype=object))
-    with pytest.raises(ValueError, match="damaged or no .npz"):
+    with pytest.raises(ValueError, match="was not written as SSNet weights"):
         load(tmp_path / "w.npz")
 
 

@@ -15,6 +15,7 @@ from evaluation.ssnet_metrics import PixelMetrics, segmentation_loss
 from evaluation.ssnet_weights import load
 from sgm_jax import checkpoints
 from sgm_jax.interruption import Interrupted
+from sgm_jax.lock import only_run
 from tests.evaluation.small_ssnet import write_labelled
 
 
@@ -148,6 +149,23 @@ def test_further_sets_are_trained_on_with_their_own_labels(finished, tmp_path):
         joined.images[:], np.concatenate([one.images[:], other.images[:]])
     )
     np.testing.assert_array_equal(joined.labels, np.concatenate([one.labels, other.labels]))
+
+
+def test_changed_labels_do_not_go_on_in_the_workdir(finished):
+    folder, config, _ = finished
+    with h5py.File(folder / "labels.h5", "a") as file:
+        codes = file["train/pixel_label"][:]
+        file["train/pixel_label"][:] = np.where(codes == 2, 1, codes)
+    with pytest.raises(ValueError, match="trained on other images"):
+        ssnet_training.train(config, folder / "run")
+    with h5py.File(folder / "labels.h5", "a") as file:
+        file["train/pixel_label"][:] = codes
+
+
+def test_a_workdir_in_use_is_refused(finished):
+    folder, config, _ = finished
+    with only_run(folder / "run"), pytest.raises(ValueError, match="in use by another run"):
+        ssnet_training.train(config, folder / "run")
 
 
 def test_another_configuration_does_not_go_on_in_the_workdir(finished):

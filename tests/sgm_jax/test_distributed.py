@@ -54,6 +54,24 @@ def test_incomplete_arguments_are_refused():
         distributed.initialize("host:1", process_id=0)
 
 
+@pytest.mark.parametrize("name", ["JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS"])
+def test_the_work_of_one_process_is_refused_to_several(monkeypatch, name):
+    for other in ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(other, raising=False)
+    distributed.refuse_several("--mode=simulate", "start it once")
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(ValueError, match="of one process, and there are 3; start it once"):
+        distributed.refuse_several("--mode=simulate", "start it once")
+
+
+def test_one_process_decides_for_itself(tmp_path):
+    (tmp_path / "there").touch()
+    assert distributed.existing([tmp_path / "there", tmp_path / "not"]) == [True, False]
+    assert distributed.decided(lambda: True) and not distributed.decided(lambda: False)
+    with pytest.raises(FileNotFoundError, match="not"):
+        distributed.decided((tmp_path / "not").read_text)
+
+
 def test_one_process_is_alone_and_its_folders_are_its_own(monkeypatch, tmp_path):
     for name in distributed.VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -1,5 +1,6 @@
 """What happens to a run when the machine, the disk or the user gets in its way."""
 
+import os
 import random
 import resource
 import signal
@@ -133,3 +134,71 @@ def test_two_runs_cannot_share_a_workdir_and_other_images_are_refused(tmp_path):
     other = run_command(command)
     assert other.returncode == 1
     assert "was trained on other images" in other.stdout
+
+
+def kill_in_a_write(command, folder):
+    """Kill a run while it writes a checkpoint that has one before it; return the step."""
+    process = start(command)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        drafts = list(folder.glob("*.orbax-checkpoint-tmp*")) if folder.is_dir() else []
+        if drafts and any(path.name.isdigit() for path in folder.iterdir()):
+            process.kill()
+            break
+    _, text = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, text
+    left = [path.name.partition(".")[0] for path in folder.glob("*.orbax-checkpoint-tmp*")]
+    return int(left[0]) if left else None
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_it_writes_goes_on_from_the_checkpoint_before(tmp_path):
+    write_images(tmp_path)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_command(tiny_command(tmp_path, f"--workdir={whole}", **LONG)).returncode == 0
+    command = tiny_command(tmp_path, f"--workdir={parts}", **LONG)
+    # Now and then the write is done before the signal arrives.
+    attempts = (kill_in_a_write(command, parts / "checkpoints") for _ in range(5))
+    unfinished = next(step for step in attempts if step is not None)
+    newest = folder_steps(parts)[-1]
+    assert unfinished not in folder_steps(parts) and newest < unfinished
+    ended = run_command(command)
+    assert ended.returncode == 0, ended.stderr
+    assert f"the checkpoint of step {unfinished} was not written to its end" in ended.stdout
+    assert f"going on from the checkpoint of step {newest}" in ended.stdout
+    hashes = [digests.expected(run / "checkpoints")[STEPS] for run in (whole, parts)]
+    assert hashes[0] == hashes[1]
+
+
+# Every look at the clock is an hour before the one before.
+BACKWARDS = """
+import itertools, runpy, sys, time
+hours = itertools.count()
+real = time.time
+time.time = lambda: real() - 3600 * next(hours)
+time.time_ns = lambda: int(time.time() * 1e9)
+sys.argv = sys.argv[1:]
+runpy.run_module("sgm_jax.main", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_nothing_depends_on_the_clock_or_on_the_dates_of_files(tmp_path):
+    write_images(tmp_path)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    few = {"training.n_iters": 6, "training.snapshot_freq_for_preemption": 1}
+    assert run_command(tiny_command(tmp_path, f"--workdir={whole}", **few)).returncode == 0
+    for last in (3, 6):
+        python, _, _, *arguments = tiny_command(
+            tmp_path, f"--workdir={parts}", **few | {"training.n_iters": last}
+        )
+        ended = run_command([python, "-c", BACKWARDS, "sgm_jax.main", *arguments])
+        assert ended.returncode == 0, ended.stderr
+        # Decades ahead, and the newer a checkpoint, the older its files.
+        for path in parts.rglob("*"):
+            step = next((int(p) for p in path.relative_to(parts).parts if p.isdigit()), 0)
+            os.utime(path, (4e9 - 1e6 * step, 4e9 - 1e6 * step))
+    assert "going on from the checkpoint of step 3" in (parts / "log.txt").read_text()
+    assert checkpoints.steps(parts) == checkpoints.steps(whole) == [5, 6]
+    hashes = [digests.expected(run / "checkpoints")[6] for run in (whole, parts)]
+    assert hashes[0] == hashes[1]
