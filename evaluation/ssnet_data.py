@@ -4,7 +4,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -13,6 +12,7 @@ import numpy as np
 from evaluation.ssnet import BACKGROUND, SHOWER, TRACK, Array
 from sgm_jax.data import Images, from_array, open_images
 from sgm_jax.data.batches import epoch_order
+from sgm_jax.data.hdf5 import read_hdf5
 
 # Simulated codes: background, shower, track, Michel electron, delta electron. The last two are
 # electromagnetic: showers.
@@ -68,11 +68,7 @@ def _read_codes(path: Path, split: str) -> np.ndarray:
             f"no label file {path}; simulate images, 'python -m sgm_jax.main --mode=simulate', "
             "and set config.data.labels_path"
         )
-    try:
-        with h5py.File(path, "r") as file:
-            return file[f"{split}/pixel_label"][:]
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path}: no {split}/pixel_label can be read ({error})") from error
+    return read_hdf5(path, member=f"{split}/pixel_label")[:]
 
 
 def open_training(data: ml_collections.ConfigDict) -> LabelledImages:

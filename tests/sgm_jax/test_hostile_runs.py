@@ -16,7 +16,7 @@ from sgm_jax.simulation.chunk_files import Chunk, load_chunk, save_chunk
 from sgm_jax.simulation.dataset import changes, count_images
 from tests.hostile import bounded, edited, edits, harmless, read_or_refused
 
-EXAMPLES = [60, pytest.param(800, marks=pytest.mark.slow)]
+EXAMPLES = [60, pytest.param(250, marks=pytest.mark.slow)]
 FIX = "restore it"
 JSON = {
     "nesting": "[" * 50_000,
@@ -142,7 +142,7 @@ def saved(folder, *states):
     return folder / "checkpoints"
 
 
-@pytest.mark.parametrize("examples", [20, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_checkpoint_damaged_anywhere_is_the_one_saved_or_refused(tmp_path, examples):
     folder = saved(tmp_path, state())
     sound = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -15,7 +15,7 @@ from tests.hostile import bounded, edited, edits, harmless, read_or_refused
 from tests.hostile_files import GREY, HDF5, NPY, NPZ, PNG, made, npy, npz, png, png_chunk
 
 # Of the same search, more where there is time.
-EXAMPLES = [60, pytest.param(800, marks=pytest.mark.slow)]
+EXAMPLES = [60, pytest.param(500, marks=pytest.mark.slow)]
 
 
 def read(path):
