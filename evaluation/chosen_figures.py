@@ -25,6 +25,7 @@ _OF_PAIRS: dict[str, dict[str, Callable[[Pair, Budget, int], Drawn]]] = {
     "memorisation": {"train_distances": _train_distances},
     "classifier": {"classifier": classifier_figures.draw},
 }
+_SEED_OF = {"classifier": "classifier/trees"}  # the row whose numbers the figure shows
 
 
 def figures(
@@ -33,7 +34,9 @@ def figures(
     """Return what draws each figure of the metrics that ``rows`` are of, by its name."""
     families = {row["metric"].split("/")[0] for row in rows}
     drawing = {
-        f"{name}_{pair.generated.name}": partial(draw, pair, budget, seed_of(name, seed))
+        f"{name}_{pair.generated.name}": partial(
+            draw, pair, budget, seed_of(_SEED_OF.get(name, name), seed)
+        )
         for family, figures_of_family in _OF_PAIRS.items()
         if family in families
         for name, draw in figures_of_family.items()

@@ -137,7 +137,7 @@ def _kernel_sums(x: np.ndarray, y: np.ndarray, block: Callable, labels: np.ndarr
     for (i, (row_side, rows)), (j, (column_side, columns)) in itertools.product(
         enumerate(pieces), repeat=2
     ):
-        if row_side > column_side:
+        if i > j:
             continue  # the transpose of a block that is done
         parts = block(held[i][0], held[j][0], held[i][1], held[j][1])
         by_row, by_column, row_marked, column_marked, corner = (
@@ -150,7 +150,7 @@ def _kernel_sums(x: np.ndarray, y: np.ndarray, block: Callable, labels: np.ndarr
         inside[rows, 1:] += row_marked
         if i == j:
             diagonal[:, rows] = corner
-        if row_side < column_side:
+        if i < j:
             sums[:, columns, row_side] += by_column
             inside[columns, 1:] += column_marked
     inside[:, 0] = sums[:, :, 0].sum(0)  # the first labelling marks x

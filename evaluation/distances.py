@@ -12,13 +12,16 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     where that changes nothing: for images of whole pixel values that are not too bright. There
     equal rows are at distance zero exactly.
     """
+    alone = y is x
     x, y = np.asarray(x), np.asarray(y)
     norms = [np.einsum("nd,nd->n", rows, rows, dtype=np.float64) for rows in (x, y)]
     # No partial sum of a product of rows without negative entries exceeds both squared norms.
     small = all(norm.max(initial=0.0) < _EXACT_FLOAT32 for norm in norms)
     whole = small and all((rows >= 0).all() and (rows == np.rint(rows)).all() for rows in (x, y))
     dtype = np.float32 if whole else np.float64
-    product = x.astype(dtype, copy=False) @ y.astype(dtype, copy=False).T
+    x = x.astype(dtype, copy=False)
+    # The product of an array with itself is symmetric: NumPy does half of it.
+    product = x @ (x if alone else y.astype(dtype, copy=False)).T
     squared = product.astype(np.float64, copy=False)
     squared *= -2.0
     squared += norms[0][:, None]

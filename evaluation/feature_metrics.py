@@ -7,6 +7,7 @@ import numpy as np
 
 from evaluation import fid, fidelity
 from evaluation.budget import Budget
+from evaluation.frechet import frechet_distance
 from evaluation.pixel_metrics import Metric, Rows, cut_alike, on_rows, with_origin
 from evaluation.result import Result, skipped
 from evaluation.segments import MISSING
@@ -89,7 +90,7 @@ def frechet_p(x: np.ndarray, y: np.ndarray, *, permutations: int, seed: int) -> 
     """Return how often sets ``[N, D]`` and ``[M, D]``, pooled and dealt anew, are as far apart."""
     pooled = np.concatenate([x, y])
     values = [
-        fid.frechet_distance(pooled[marked], pooled[~marked])
+        frechet_distance(pooled[marked], pooled[~marked])
         for marked in shuffled_labels(len(x), len(y), permutations, seed=seed).T
     ]
     return permutation_p(values[0], np.array(values[1:]))

@@ -9,47 +9,14 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse.linalg
 
+from evaluation.frechet import frechet_distance, frechet_of_places
 from evaluation.result import Result
 from evaluation.subsampling import as_rows, equal_batches, parts_stderr, reduced_size
 
 PAPER_IMAGES = 10_000
 _FEWEST_SIZES = 3  # of which a line has a residual
-
-
-def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the Frechet distance of the normal laws of rows ``[N, D]`` and ``[M, D]``.
-
-    It is |mean difference|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2)) of their covariances S.
-    With roots R^T R = S the last term is twice the sum of the singular values of R_x R_y^T, here
-    from the eigenvalues of the symmetric product on its smaller side. Nothing can turn complex
-    or fail if N < D; all is float64.
-    """
-    (mean_x, root_x), (mean_y, root_y) = _mean_and_root(x), _mean_and_root(y)
-    product = root_x @ root_y.T
-    if product.shape[0] > product.shape[1]:
-        product = product.T
-    eigenvalues = scipy.linalg.eigvalsh(product @ product.T, overwrite_a=True, check_finite=False)
-    traces = np.sum(root_x * root_x) + np.sum(root_y * root_y)
-    overlap = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
-    return float(np.sum((mean_x - mean_y) ** 2) + traces - 2.0 * overlap)
-
-
-def _mean_and_root(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean ``[D]`` and a root ``[K, D]`` of the covariance, K at most N and D."""
-    rows = rows.astype(np.float64)
-    mean = rows.mean(axis=0)
-    rows -= mean
-    rows /= np.sqrt(len(rows) - 1)
-    if len(rows) <= rows.shape[1]:
-        return mean, rows
-    # Pivoting leaves out what has no variance, like features that a ReLU never lets through.
-    factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(rows.T @ rows)
-    root = np.zeros((rank, len(mean)))
-    root[:, pivots - 1] = np.triu(factor[:rank])
-    return mean, root
 
 
 def fid(
@@ -130,7 +97,11 @@ def fid_infinity(
     real, generated = equal_batches(real, generated, n, count=1, seed=seed)[0]
 
     def limit(x: np.ndarray, y: np.ndarray) -> float:
-        return extrapolate(frechet_distance, x, y, _sizes(len(x), sizes), seed=seed)[0]
+        if len(x) > x.shape[1]:
+            return extrapolate(frechet_distance, x, y, _sizes(len(x), sizes), seed=seed)[0]
+        places = np.arange(len(x))
+        distance = frechet_of_places(x, y)
+        return extrapolate(distance, places, places, _sizes(len(x), sizes), seed=seed)[0]
 
     smallest, features = _sizes(n, sizes)[0], real.shape[1]
     short = f"the line is fitted from {smallest} images on, fewer than the {features} features"

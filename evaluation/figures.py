@@ -166,4 +166,5 @@ def _save(figure: Figure, numbers: dict, path: Path) -> None:
     else:
         write_json(path.with_name(path.name + ".json"), numbers)
     figure.savefig(path.with_name(path.name + ".png"), dpi=_DPI)
+    figure.set_layout_engine("none")  # all is in its place: finding it takes as long as drawing
     figure.savefig(path.with_name(path.name + ".pdf"), metadata={"CreationDate": None})

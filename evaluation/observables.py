@@ -4,7 +4,6 @@ from types import MappingProxyType
 
 import numpy as np
 import tqdm
-from scipy.ndimage import convolve
 
 from evaluation import histograms, physics
 from evaluation.sets import Table
@@ -41,8 +40,8 @@ MEANINGS = MappingProxyType(
     }
 )
 _BLOCK = 256
-_BESIDE = np.array([[[0, 1, 0], [1, 0, 1], [0, 1, 0]]], np.uint8)
-_AROUND = np.array([[[1, 1, 1], [1, 0, 1], [1, 1, 1]]], np.uint8)
+_BESIDE = ((-1, 0), (0, -1), (0, 1), (1, 0))  # steps to other pixels, in rows and columns
+_AROUND = (*_BESIDE, (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def measure(images: np.ndarray) -> Table:
@@ -57,9 +56,8 @@ def holes(images: np.ndarray) -> np.ndarray:
 
     Charge leaves none: this is where single dropped pixels show.
     """
-    lit = (images > 0).astype(np.uint8)
-    beside = convolve(lit, _BESIDE, mode="constant")
-    return ((beside == 4) & (lit == 0)).sum(axis=(1, 2))
+    lit = images > 0
+    return ((_count(lit, _BESIDE) == 4) & ~lit).sum(axis=(1, 2))
 
 
 def lit_neighbours(images: np.ndarray) -> np.ndarray:
@@ -67,9 +65,19 @@ def lit_neighbours(images: np.ndarray) -> np.ndarray:
 
     0 without lit pixels.
     """
-    lit = (images > 0).astype(np.uint8)
-    around = convolve(lit, _AROUND, mode="constant") * lit
-    return around.sum(axis=(1, 2)) / np.maximum(lit.sum(axis=(1, 2), dtype=np.int64), 1)
+    lit = images > 0
+    around = _count(lit, _AROUND) * lit
+    return around.sum(axis=(1, 2)) / np.maximum(lit.sum(axis=(1, 2)), 1)
+
+
+def _count(lit: np.ndarray, steps: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Count the marked pixels of ``[N, H, W]`` that lie some steps of one pixel from each."""
+    height, width = lit.shape[1:]
+    padded = np.pad(lit.astype(np.uint8), ((0, 0), (1, 1), (1, 1)))
+    return sum(
+        padded[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        for down, right in steps
+    )
 
 
 def _measure_block(images: np.ndarray) -> Table:

@@ -5,11 +5,12 @@ image depends on that image alone. Track length and width and shower charge are 
 arXiv:2307.13687, so that numbers can be laid beside the published ones.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import pdist
-from sklearn.cluster import dbscan
+
+from evaluation.pixel_clusters import pixel_clusters
 
 CLUSTER_EPS_PX = 3.0  # pixels at most this far apart are neighbours
 CLUSTER_MIN_PIXELS = 5  # a pixel with this many neighbours, itself included, founds a cluster
@@ -41,13 +42,15 @@ def track_shapes(images: np.ndarray) -> TrackShapes:
     Raises:
         ValueError: if ``images`` is no stack of images, or holds negative numbers or NaN.
     """
-    rows = np.array([_shape(image > 0) for image in _checked(images)]).reshape(-1, 4)
-    return TrackShapes(
-        length_px=rows[:, 0],
-        width_px=rows[:, 1],
-        cluster_pixels=rows[:, 2].astype(np.int64),
-        clusters=rows[:, 3].astype(np.int64),
-    )
+    lit = _checked(images) > 0
+    found = pixel_clusters(lit, radius_px=CLUSTER_EPS_PX, fewest=CLUSTER_MIN_PIXELS)
+    ends = np.searchsorted(found.image, np.arange(len(lit) + 1))
+    rows = [
+        _shape(found.pixels[start:stop], found.number[start:stop])
+        for start, stop in itertools.pairwise(ends)
+    ]
+    length, width, pixels, clusters = np.array(rows, np.float64).reshape(-1, 4).T
+    return TrackShapes(length, width, pixels.astype(np.int64), clusters.astype(np.int64))
 
 
 def lit_pixels(images: np.ndarray) -> np.ndarray:
@@ -146,16 +149,17 @@ def _checked(images: np.ndarray) -> np.ndarray:
     return images
 
 
-def _shape(lit: np.ndarray) -> tuple[float, float, int, int]:
-    """Return length, width and pixels of the largest cluster, and the number of clusters."""
-    pixels = np.argwhere(lit)
-    if len(pixels) < CLUSTER_MIN_PIXELS:
+def _shape(pixels: np.ndarray, number: np.ndarray) -> tuple[float, float, int, int]:
+    """Return length, width and pixels of the largest cluster of an image, and its clusters.
+
+    Args:
+        pixels: of all its clusters ``[n, 2]``, in reading order.
+        number: of the cluster of each ``[n]``.
+    """
+    if len(pixels) == 0:
         return 0.0, 0.0, 0, 0
-    _, label = dbscan(pixels, eps=CLUSTER_EPS_PX, min_samples=CLUSTER_MIN_PIXELS)
-    sizes = np.bincount(label[label >= 0])
-    if sizes.size == 0:  # all noise
-        return 0.0, 0.0, 0, 0
-    cluster = pixels[label == sizes.argmax()]
+    sizes = np.bincount(number)
+    cluster = pixels[number == sizes.argmax()]
     centred = cluster - cluster.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)  # in rising order of spread
     extent = np.ptp(centred @ axes, axis=0)
@@ -175,7 +179,9 @@ def _diameter(points: np.ndarray) -> float:
     # The farthest two are corners of the convex hull, and so first or last in their rows.
     new_row = np.flatnonzero(np.diff(points[:, 0]))
     ends = np.concatenate([[0], new_row, new_row + 1, [len(points) - 1]])
-    return float(pdist(points[ends]).max())
+    row, column = points[ends].T
+    squared = np.subtract.outer(row, row) ** 2 + np.subtract.outer(column, column) ** 2
+    return float(np.sqrt(squared.max()))
 
 
 def _search(x: np.ndarray, y: np.ndarray, start: int, count: int, *, alone: bool) -> np.ndarray:

@@ -2,11 +2,15 @@
 
 import json
 import math
+import os
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import threadpoolctl
 import tqdm
 
 from evaluation.budget import Budget
@@ -27,6 +31,8 @@ def compute(
 ) -> list[Row]:
     """Return the rows of every metric for every pair, in the order of ``metrics``.
 
+    Metrics share nothing that changes, and each has its own seed, so that several may run at once.
+
     Args:
         pairs: real against each generated set.
         metrics: names in `METRICS`.
@@ -41,14 +47,47 @@ def compute(
         for metric in metrics
         for group in ([pairs] if metric in JOINT_METRICS else [[pair] for pair in pairs])
     ]
-    rows = []
-    with tqdm.tqdm(tasks, unit="metric") as bar:
-        for metric, group in bar:
-            names = "+".join(pair.generated.name for pair in group)
-            bar.set_description(f"{metric} ({names})")
-            kept = folder / f"{metric.replace('/', '-')}@{names}.json"
-            rows += _rows_of(metric, group, budget, seed, kept)
-    return rows
+
+    def work(place: int) -> tuple[int, list[Row]]:
+        kept = folder / f"{_title(*tasks[place], '@').replace('/', '-')}.json"
+        return place, _rows_of(*tasks[place], budget, seed, kept)
+
+    found: dict[int, list[Row]] = {}
+    with tqdm.tqdm(total=len(tasks), unit="metric") as bar:
+        for place, rows in _all_of(work, len(tasks), min(budget.at_once, _processors())):
+            found[place] = rows
+            bar.set_description(_title(*tasks[place], " "))
+            bar.update()
+    return [row for place in range(len(tasks)) for row in found[place]]
+
+
+def _all_of(
+    work: Callable[[int], tuple[int, list[Row]]], count: int, at_once: int
+) -> Iterator[tuple[int, list[Row]]]:
+    """Yield what ``work`` returns for 0 to ``count`` - 1, in any order, ``at_once`` at a time."""
+    if at_once == 1:
+        yield from map(work, range(count))
+        return
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        # Threads of one library each: those of another would wait for them and do nothing.
+        with threadpoolctl.threadpool_limits(1):
+            # The last ones take longest; begun first, none of them is left to run alone.
+            waiting = [pool.submit(work, place) for place in reversed(range(count))]
+            for done in as_completed(waiting):
+                yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _title(metric: str, group: list[Pair], between: str) -> str:
+    return metric + between + "+".join(pair.generated.name for pair in group)
 
 
 def _rows_of(metric: str, group: list[Pair], budget: Budget, seed: int, kept: Path) -> list[Row]:

@@ -1,6 +1,7 @@
 """A small convolutional network that classifies images, trained in seconds on a processor."""
 
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
@@ -17,7 +18,7 @@ BATCH = 32
 LEAST_STEPS = 600
 LEAST_EPOCHS = 5
 _RATE = 5e-3
-_BLOCK = 256  # images tested at once
+_BLOCK = 32  # images tested at once; of more, what the network finds leaves the cache
 _LEVEL = 64.0  # of a pixel on 0..255 that is one to the network
 _PIXELS = 256.0  # lit pixels of an image, about: the sum over pixels is in units of these
 
@@ -26,7 +27,8 @@ class SmallCNN(nn.Module):
     """Two convolutions, and what each finds anywhere (maximum) and everywhere (sum).
 
     The first keeps the full resolution: single pixels matter. The network takes two images: charge,
-    and which pixels have any.
+    and which pixels have any. Inside, the images of a batch lie next to each other,
+    ``[channels, H, W, B]``: with so few channels all else is then sums of long rows of numbers.
     """
 
     classes: int
@@ -35,14 +37,46 @@ class SmallCNN(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         """Return the log-probabilities ``[B, classes]`` of images ``[B, H, W, 1]`` on 0..255."""
-        x = jnp.concatenate([images / _LEVEL, (images > 0).astype(images.dtype)], axis=-1)
-        x = nn.relu(nn.Conv(self.filters, (3, 3))(x))
+        charge = images[..., 0].transpose(1, 2, 0)
+        x = jnp.stack([charge / _LEVEL, (charge > 0).astype(charge.dtype)])
+        x = nn.relu(_Conv(self.filters, 1, name="Conv_0")(x))
         found = [x.max(axis=(1, 2)), x.sum(axis=(1, 2)) / _PIXELS]
-        x = nn.avg_pool(x, (2, 2), (2, 2))
-        x = nn.relu(nn.Conv(16, (3, 3), (2, 2))(x))
+        x = nn.relu(_Conv(16, 2, name="Conv_1")(_halved(x)))
         found += [x.max(axis=(1, 2)), x.sum(axis=(1, 2)) / _PIXELS * 16]
-        x = nn.relu(nn.Dense(32)(jnp.concatenate(found, axis=-1)))
+        x = nn.relu(nn.Dense(32)(jnp.concatenate(found).T))
         return nn.log_softmax(nn.Dense(self.classes)(x))
+
+
+class _Conv(nn.Module):
+    """A 3x3 convolution that pads with zeros, as one product of matrices."""
+
+    features: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map ``[C, H, W, B]`` to ``[features, ceil(H / stride), ceil(W / stride), B]``."""
+        channels, *sides, batch = x.shape
+        shape = (3, 3, channels, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        strides = (self.stride, self.stride)
+        padding = jax.lax.padtype_to_pads(sides, (3, 3), strides, "SAME")
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        height, width = (-(-side // self.stride) for side in sides)
+        rows, columns = ((size - 1) * self.stride + 1 for size in (height, width))
+        places = itertools.product(range(3), range(3))
+        parts = [x[:, i : i + rows : self.stride, j : j + columns : self.stride] for i, j in places]
+        seen = jnp.concatenate(parts).reshape(9 * channels, -1)
+        out = kernel.reshape(-1, self.features).T @ seen + bias[:, None]
+        return out.reshape(self.features, height, width, batch)
+
+
+def _halved(x: Array) -> Array:
+    """Average ``[C, H, W, B]`` over 2x2 pixels; an odd last row or column is left out."""
+    height, width = (side // 2 for side in x.shape[1:3])
+    x = x[:, : 2 * height, : 2 * width]
+    return x.reshape(len(x), height, 2, width, 2, -1).mean(axis=(2, 4))
 
 
 def fit_cnn(

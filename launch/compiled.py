@@ -53,21 +53,24 @@ class Cost:
         return sum(size for _, size in self.exchanges.values())
 
 
-def cost(lowered: jax.stages.Lowered, where: str, *, cache: Path) -> Cost:
+def cost(lowered: jax.stages.Lowered, where: str, *, cache: Path, effort: float = 0.0) -> Cost:
     """Return what a program costs, compiling it if that is not known yet.
 
     Args:
         lowered: the program.
         where: name of the devices that it is for.
         cache: folder of what is known.
+        effort: see :func:`compile_cost`.
     """
     versions = [f"{name} {_version(name)}" for name in _PACKAGES]
+    if effort:
+        versions.append(f"effort {effort}")
     said = "\n".join([where, *versions, lowered.as_text()])
     known = cache / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.json"
     if known.is_file():
         return Cost(**json.loads(known.read_text()))
     LOGGER.info("compiling for %s; a large network takes minutes", where)
-    found = compile_cost(lowered)
+    found = compile_cost(lowered, effort=effort)
     cache.mkdir(parents=True, exist_ok=True)
     draft = known.with_suffix(".part")
     draft.write_text(json.dumps(dataclasses.asdict(found)))
@@ -75,11 +78,17 @@ def cost(lowered: jax.stages.Lowered, where: str, *, cache: Path) -> Cost:
     return found
 
 
-def compile_cost(lowered: jax.stages.Lowered) -> Cost:
-    """Compile a program and read what it costs; one that does not fit the memory is refused."""
+def compile_cost(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> Cost:
+    """Compile a program and read what it costs; one that does not fit the memory is refused.
+
+    Args:
+        lowered: the program.
+        effort: of the compiler to make it fast, from -1 to 1; 0 is what running it takes.
+    """
+    options = {"exec_time_optimization_effort": effort} if effort else None
     began = time.monotonic()
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(options)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

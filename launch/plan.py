@@ -43,7 +43,14 @@ _COMPILED_FOR = flags.DEFINE_string(
     "compiled_for", None, "Compile for this slice only and derive the cost on others from it."
 )
 _COMPILED_IMAGES = flags.DEFINE_list(
-    "compiled_images", ["16", "32"], "Images per chip compiled with --compiled_for: two numbers."
+    "compiled_images", ["16", "32"], "Images per chip compiled with --compiled_for."
+)
+_EFFORT = flags.DEFINE_float(
+    "effort",
+    -1.0,
+    "Of the compiler: at 0, as for a run, convolutions take minutes each.",
+    -1.0,
+    1.0,
 )
 _LARGEST = flags.DEFINE_bool("largest", True, "Find the largest batch: compiles a second one.")
 _OUT = flags.DEFINE_string("out", None, "Two files, .md and .json. Default: runs/plan/<config>.")
@@ -75,6 +82,7 @@ def _run(config: ml_collections.ConfigDict) -> None:
         _PRECISION.value,
         images_per_chip=_IMAGES_PER_CHIP.value,
         cache=CACHE,
+        effort=_EFFORT.value,
         compiled_for=_COMPILED_FOR.value and chips.topology(_COMPILED_FOR.value),
         compiled_images=tuple(map(int, _COMPILED_IMAGES.value)),
     )

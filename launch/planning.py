@@ -21,9 +21,11 @@ class Plan:
         precision: of float32 matrix products, as jax calls it.
         images_per_chip: of a batch; None shares the configuration's.
         cache: folder of what has been compiled.
+        effort: of the compiler, see :func:`launch.compiled.compile_cost`.
         compiled_for: the slice that programs are compiled for, and those of other slices and
             numbers of images derived from; None compiles each.
-        compiled_images: two numbers of images per chip that are compiled for it.
+        compiled_images: numbers of images per chip that are compiled for it; two for a line
+            through them.
     """
 
     config: ml_collections.ConfigDict
@@ -31,15 +33,9 @@ class Plan:
     precision: str
     images_per_chip: int | None = None
     cache: Path = Path("plan")
+    effort: float = 0.0
     compiled_for: chips.Topology | None = None
     compiled_images: tuple[int, ...] = ()
-
-    def __post_init__(self):
-        if self.compiled_for and len(set(self.compiled_images)) != 2:
-            raise ValueError(
-                f"--compiled_images={','.join(map(str, self.compiled_images))}: a line goes through"
-                " two different numbers of images"
-            )
 
     def runs(self, steps: Sequence[int], num_samples: int | None = None) -> dict[str, int]:
         """Return how many images go through a step in whole runs, by what to call them.
@@ -72,6 +68,11 @@ class Plan:
         each = self._images_per_chip(where)
         if self.compiled_for:
             costs = {n: self._cost(self.compiled_for, dtype, n) for n in self.compiled_images}
+            if each not in costs and len(costs) != 2:
+                raise ValueError(
+                    f"--compiled_images={','.join(map(str, self.compiled_images))}: the cost of "
+                    f"{each} images follows from a line through two other numbers"
+                )
             found = costs[each] if each in costs else roofline.between(costs, each)
         else:
             costs = {each: self._cost(where, dtype, each)}
@@ -97,7 +98,7 @@ class Plan:
             lowered = programs.LOWER[self.mode](
                 config, chips.devices(where), images_per_device=images_per_chip
             )
-        return cost(lowered, where.name, cache=self.cache)
+        return cost(lowered, where.name, cache=self.cache, effort=self.effort)
 
     def _images_per_chip(self, where: chips.Topology) -> int:
         if self.images_per_chip is not None:
@@ -132,5 +133,6 @@ def heading(plan: Plan) -> str:
         "and traffic at its memory's bandwidth; exchanges between chips are not in it. Products "
         f"of float32 at the precision '{plan.precision}' are {chips.PASSES[plan.precision]} of "
         "bf16 each. The largest batch follows from a line through the memory of two. Efficiency "
-        "is images per second and chip, relative to the first slice."
+        "is images per second and chip, relative to the first slice. The compiler's effort was "
+        f"{plan.effort:g}; below 0 it may fuse less, and count more traffic than there will be."
     )

@@ -19,7 +19,6 @@ import numpy as np
 from sgm_jax.command import run as run_command
 from sgm_jax.command import start_jax
 from sgm_jax.log import LOGGER
-from sgm_jax.workdir import provenance, write_json
 from studies.judging import MEANING, NUMBERS, Judge, cells, open_judge
 from studies.solvers import read_config
 
@@ -66,6 +65,9 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
         FileNotFoundError: if there are no images.
         ValueError: for an unknown choice, too few images, a folder of other settings.
     """
+    # Imported here because it imports jax, which reads the environment that run sets.
+    from sgm_jax.workdir import provenance
+
     names = [name.strip() for name in given.only.split(";")] if given.only else list(CHOICES)
     unknown = sorted(set(names) - set(CHOICES))
     if unknown:
@@ -159,6 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
+    from sgm_jax.workdir import write_json
+
     start_jax()
     content = study(given)
     given.out.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,6 @@ from evaluation import distort
 from sgm_jax.command import run as run_command
 from sgm_jax.command import start_jax
 from sgm_jax.log import LOGGER
-from sgm_jax.workdir import provenance, write_json
 
 SIGNIFICANT = 0.001
 # What is done to training images, by the name that the rows carry.
@@ -63,6 +62,7 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
     from evaluation.run import compute
     from evaluation.sets import pair
     from evaluation.ssnet_weights import open_weights
+    from sgm_jax.workdir import provenance
 
     chosen = [metric for metric in rows.choose(given.metrics) if metric in rows.METRICS]
     asking = [metric for metric in chosen if rows.needs_labels([metric])]
@@ -168,6 +168,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
+    from sgm_jax.workdir import write_json
+
     start_jax()
     content = study(given)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -178,6 +180,8 @@ def _run(given: argparse.Namespace) -> None:
 
 def _claim(work: Path, settings: dict[str, Any]) -> None:
     """Take the folder for these settings, or go on in it."""
+    from sgm_jax.workdir import write_json
+
     note = work / "settings.json"
     if note.is_file() and json.loads(note.read_text()) != settings:
         raise ValueError(f"{work} holds a study of other settings; choose another --work")

@@ -20,7 +20,6 @@ from ml_collections import config_flags
 from sgm_jax.command import run as run_command
 from sgm_jax.command import start_jax
 from sgm_jax.log import LOGGER
-from sgm_jax.workdir import provenance, write_json
 from studies.judging import Judge, open_judge
 from studies.solver_cases import EVALUATIONS, SOLVERS, Case, cases
 
@@ -52,6 +51,9 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
         FileNotFoundError: if there is no run.
         ValueError: for unknown solvers, a configuration that is not the run's, few real images.
     """
+    # Imported here because it imports jax, which reads the environment that run sets.
+    from sgm_jax.workdir import provenance
+
     chosen = cases(
         given.solvers.split(","),
         [int(count) for count in given.evaluations.split(",")],
@@ -114,7 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    # Imported here because it imports matplotlib.
+    # Imported here because they import matplotlib and jax.
+    from sgm_jax.workdir import write_json
     from studies.solver_report import draw, render
 
     start_jax()

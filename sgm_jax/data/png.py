@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import re
 import struct
 import zlib
@@ -19,6 +18,7 @@ from sgm_jax.data.images import size_message
 from sgm_jax.data.spool import spool
 
 _BLOCK_FILES = 4096
+_TASK_FILES = 64  # of one thread at a time: to hand over a file takes longer than to decode it
 _BLOCK_BYTES = 2**24
 # A bit that is packed stands for no more pixels of one bit than this; so much does deflation reach.
 _MOST_PIXELS_PER_BIT = 1040
@@ -82,13 +82,18 @@ def _decode_blocks(files: list[Path], first: _Header, each_bytes: int) -> Iterat
     count = max(1, min(_BLOCK_FILES, _BLOCK_BYTES // each_bytes))
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(files), count):
-            block = itertools.islice(files, start, start + count)
-            yield np.stack(list(pool.map(partial(_decode, first=first), block)))
+            block = files[start : start + count]
+            tasks = [block[k : k + _TASK_FILES] for k in range(0, len(block), _TASK_FILES)]
+            yield np.concatenate(list(pool.map(partial(_decode_all, first=first), tasks)))
 
 
 def _read_header(path: Path) -> _Header:
     with _open(path) as image:
         return _header_of(image, path)
+
+
+def _decode_all(paths: list[Path], *, first: _Header) -> np.ndarray:
+    return np.stack([_decode(path, first=first) for path in paths])
 
 
 def _decode(path: Path, *, first: _Header) -> np.ndarray:

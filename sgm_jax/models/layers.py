@@ -1,11 +1,12 @@
 """Normalisation, dropout and the initial weights shared by the blocks of the network."""
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.extend.random import threefry_2x32
+from jax.extend.random import threefry2x32_p, threefry_2x32
 
 _DRAWS = 1 << 16
 
@@ -18,6 +19,11 @@ def default_init(scale: float = 1.0) -> Callable:
     return nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform")
 
 
+def _apart(x: jax.Array) -> jax.Array:
+    """Keep what comes before ``x`` and what comes after it in separate loops, on CPUs."""
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+
+
 def spread(values: jax.Array, rows: int) -> jax.Array:
     """Repeat ``[B, C]`` as ``[B, rows, 1, C]``, to meet ``[B, rows, W, C]``.
 
@@ -26,12 +32,12 @@ def spread(values: jax.Array, rows: int) -> jax.Array:
     """
     b, c = values.shape
     repeated = jnp.broadcast_to(values[:, None, None, :], (b, rows, 1, c))
-    return jax.lax.optimization_barrier(repeated)
+    return _apart(repeated)
 
 
 def pixel_sum(x: jax.Array) -> jax.Array:
     """Sum ``[B, H, W, C]`` over pixels to ``[B, C]``, row by row (see ``spread``)."""
-    return jax.lax.optimization_barrier(x.sum(2)).sum(1)
+    return _apart(x.sum(2)).sum(1)
 
 
 def group_norm(
@@ -90,8 +96,11 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        y = group_norm(x, scale, bias, groups=group_count(channels))
-        return (y if self.activation is None else self.activation(y)).astype(self.dtype)
+        y = group_norm(x, scale, bias, groups=group_count(channels)).astype(self.dtype)
+        if self.activation is None:
+            return y
+        # Rounded in between too, where the gradient is stored: a tenth of a block's traffic.
+        return self.activation(y.astype(jnp.float32)).astype(self.dtype)
 
 
 def example_dropout(x: jax.Array, key: jax.Array, example: jax.Array, *, rate: float) -> jax.Array:
@@ -104,13 +113,42 @@ def example_dropout(x: jax.Array, key: jax.Array, example: jax.Array, *, rate: f
     kept = round((1.0 - rate) * _DRAWS)
     if kept == _DRAWS:
         return x
-    size = x[0].size
+
+    def own_key(number: jax.Array) -> jax.Array:
+        return jax.random.key_data(jax.random.fold_in(key, number))
 
     def draw(number: jax.Array) -> jax.Array:
-        # The generator behind jax.random.bits, which would throw half of its words away.
-        own = jax.random.key_data(jax.random.fold_in(key, number))
-        words = threefry_2x32(own, jnp.arange((size + 1) // 2, dtype=jnp.uint32))
-        return jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
+        return packed_draws(own_key(number), x.shape[1:]) < jnp.uint16(kept)
 
-    mask = jax.vmap(draw)(example).reshape(x.shape) < jnp.uint16(kept)
+    def draw_in_place(number: jax.Array) -> jax.Array:
+        return draws_in_place(own_key(number), x.shape[1:]) < jnp.uint32(kept)
+
+    # On a CPU work counts, and a word makes two draws. Put beside each other they cost a TPU, whose
+    # memory is laid out in tiles, a third of a block's traffic; work it has to spare.
+    halves = x.shape[1] % 2 == 0 and math.prod(x.shape[1:]) % 4 == 0
+    branches = {"cpu": jax.vmap(draw), "default": jax.vmap(draw_in_place if halves else draw)}
+    mask = jax.lax.platform_dependent(example, **branches)
     return jnp.where(mask, x * (_DRAWS / kept), jnp.zeros((), x.dtype))
+
+
+def packed_draws(own: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draw 16 bits for each value, from halves of words; ``own`` is the key's two words."""
+    # The generator behind jax.random.bits, which would throw half of its words away.
+    size = math.prod(shape)
+    words = threefry_2x32(own, jnp.arange((size + 1) // 2, dtype=jnp.uint32))
+    return jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size].reshape(shape)
+
+
+def draws_in_place(own: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return the same draws as 32-bit numbers, each computed where it belongs.
+
+    A value's word is found from the value's number, and so made twice. The generator makes two
+    words at a time: one for the upper half of the rows, one for the lower.
+    """
+    half = (shape[0] // 2, *shape[1:])
+    number = jax.lax.iota(jnp.uint32, math.prod(half)).reshape(half)
+    pair, odd = number >> jnp.uint32(1), number & jnp.uint32(1)
+    first, second = (jnp.broadcast_to(word, half) for word in own)
+    words = threefry2x32_p.bind(first, second, pair, pair + jnp.uint32(math.prod(half) // 2))
+    shifted = (word >> (odd * jnp.uint32(16)) for word in words)
+    return jnp.concatenate([word & jnp.uint32(_DRAWS - 1) for word in shifted])

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from evaluation import classifier_metrics, distort, observables
+from evaluation import chosen_figures, classifier_metrics, distort, observables
 from evaluation.auc import null_variance
 from evaluation.budget import Budget
 from evaluation.classifier import attribute, fit_trees, held_out_scores, transferred
 from evaluation.classifier_figures import draw, draw_attribution, draw_sizes
 from evaluation.classifier_metrics import CLASSIFIER_METRICS, DEFINITIONS, multi_rows
+from evaluation.rows import seed_of
 from evaluation.sets import ImageSet, TooFewImagesError, pair
 from evaluation.small_cnn import fit_cnn
 from tests.evaluation.drawn_images import drawn_images
@@ -200,3 +201,13 @@ def test_figures_hold_the_numbers_of_the_rows(real, fresh, blurred):
     assert shares["trees"]["fresh"]["mean"] > 0.8
     assert found["trees"]["fresh"].metric in DEFINITIONS
     assert draw_sizes([])[1] == {}
+
+
+def test_the_figure_of_a_report_shows_the_numbers_of_its_row(real, fresh, blurred):
+    both, metric = pair(real, blurred, fresh, seed=0), "classifier/trees"
+    row = CLASSIFIER_METRICS[metric](both, BUDGET, seed_of(metric, 3))[0]
+    listed = [{"metric": metric, "set": "blurred", "status": "ok"}]
+    drawing = chosen_figures.figures([both], listed, budget=BUDGET, seed=3)
+    roc = drawing["classifier_blurred"]()[1]["roc"]
+    assert roc["real and generated"]["auc"] == row.value
+    assert roc["real and real"]["auc"] == row.floor

@@ -4,7 +4,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import kstest, wasserstein_distance
 
-from evaluation import sinkhorn, wasserstein
+from evaluation import entropic, sinkhorn, wasserstein
 from evaluation.distances import squared_distances
 from evaluation.result import Result
 from tests.fixture_files import fixture_files
@@ -30,7 +30,7 @@ def test_sinkhorn_divergences_agree_with_float64(path):
     x, y = _images(arrays)
     for row in arrays["sinkhorn"]:
         p, eps, expected = (row[columns[name]] for name in ("p", "eps", "divergence"))
-        value, converged = sinkhorn.sinkhorn_divergence(x, y, p=float(p), eps=float(eps))
+        ((value, converged),) = sinkhorn.sinkhorn_divergence(x, y, p=float(p), eps=float(eps))
         assert converged and value == pytest.approx(expected, rel=1e-4), (p, eps)
 
 
@@ -78,8 +78,8 @@ def test_sets_against_themselves_are_at_distance_exactly_zero():
     assert wasserstein.w1_paper(images, images, seed=0).value == 0.0
     assert wasserstein.exact_w1(images, images[::-1])[0] == 0.0
     assert wasserstein.sliced_w1(images, images, seed=0, directions=8, permutations=0).value == 0.0
-    for eps in (1.0, 255.0):
-        assert sinkhorn.sinkhorn(images, images, seed=0, eps=eps).value == 0.0
+    for found in sinkhorn.sinkhorn(images, images, seed=0, eps=(255.0, 1.0)):
+        assert found.value == 0.0
 
 
 def test_a_shift_is_moved_by_its_length():
@@ -104,7 +104,7 @@ def test_sliced_w1_along_an_axis_is_that_of_scipy_for_unequal_sizes():
     [
         wasserstein.w1_paper,
         lambda x, y, seed: wasserstein.sliced_w1(x, y, seed=seed, directions=16, permutations=0),
-        lambda x, y, seed: sinkhorn.sinkhorn(x, y, seed=seed, eps=100.0),
+        lambda x, y, seed: sinkhorn.sinkhorn(x, y, seed=seed, eps=100.0)[0],
     ],
 )
 def test_symmetric_and_invariant_to_order(metric):
@@ -149,17 +149,42 @@ def test_annealing_encloses_exact_w1():
 def test_what_did_not_converge_is_never_a_number():
     rng = np.random.default_rng(8)
     x, y = _whole(rng, 40), _whole(rng, 40)
-    value, converged = sinkhorn.sinkhorn_divergence(x, y, p=1.0, eps=0.1, max_iterations=20)
+    found = sinkhorn.sinkhorn_divergence(x, y, p=1.0, eps=0.1, max_iterations=20)
+    value, converged = found[0]
     assert np.isnan(value) and not converged
 
 
 def test_batches_of_the_divergence():
     rng = np.random.default_rng(9)
     x, y = _whole(rng, 90), _whole(rng, 60)
-    found = sinkhorn.sinkhorn(x, y, seed=0, eps=100.0, batch=20)
+    (found,) = sinkhorn.sinkhorn(x, y, seed=0, eps=100.0, batch=20)
     assert (found.metric, found.n) == ("sinkhorn/p1/eps100/batch20", 60) and found.stderr > 0
     with pytest.raises(ValueError, match="5 batches of 20 images need 100"):
         sinkhorn.sinkhorn(x, y, seed=0, eps=100.0, batch=20, batches=5)
+
+
+def test_several_eps_in_one_pass_are_those_of_each_alone():
+    rng = np.random.default_rng(11)
+    x, y = _whole(rng, 120), _whole(rng, 120, 200)
+    epsilons = (1000.0, 255.0, 1.0)
+    together = sinkhorn.sinkhorn(x, y, seed=0, eps=epsilons)
+    alone = [sinkhorn.sinkhorn(x, y, seed=0, eps=eps, stderr=False)[0] for eps in epsilons]
+    for found, single in zip(together, alone, strict=True):
+        assert found.metric == single.metric and single.stderr is None
+        assert found.value == pytest.approx(single.value, rel=1e-4)
+        assert found.stderr > 0 and "error from 10 parts" in found.note
+
+
+def test_far_images_stay_where_they_are_at_the_cost_of_the_entropy():
+    images = _whole(np.random.default_rng(12), 50)
+    cost = np.sqrt(squared_distances(images, images))
+    still = entropic.entropic_transport(cost, 1.0)
+    assert (still.cost, still.primal, still.iterations) == (np.log(50), 0.0, 0)
+    solved = entropic.entropic_transport(cost[::-1], 1.0)  # the same problem, images renamed
+    assert solved.iterations > 0 and solved.cost == pytest.approx(still.cost, rel=1e-5)
+    images[1] = images[0]  # two that are alike may be exchanged
+    twins = np.sqrt(squared_distances(images, images))
+    assert entropic.entropic_transport(twins, 1.0).cost < still.cost - 0.01
 
 
 def test_p_of_sliced_w1_is_uniform_for_equal_distributions_and_small_for_others():

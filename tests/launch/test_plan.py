@@ -192,12 +192,6 @@ def test_other_numbers_of_images_lie_on_lines_through_two():
     assert roofline.between(costs | {8: Cost(refused="too much")}, 2).refused == "too much"
 
 
-def test_one_number_of_images_does_not_make_a_line(tmp_path):
-    options = {"compiled_for": V5E, "compiled_images": (32,)}
-    with pytest.raises(ValueError, match="compiled_images=32: .*two"):
-        Plan(tiny_config(tmp_path), "train", "default", **options)
-
-
 def test_a_sampler_that_chooses_its_steps_is_refused(tmp_path):
     config = tiny_config(tmp_path, **{"sampling.method": "ode"})
     with pytest.raises(ValueError, match="'ode' chooses its steps.*method=pc"):

@@ -4,7 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgm_jax.models.layers import GroupNorm, default_init, example_dropout, group_norm
+from sgm_jax.models.layers import (
+    GroupNorm,
+    default_init,
+    draws_in_place,
+    example_dropout,
+    group_norm,
+    packed_draws,
+)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(8, 2), (32, 8), (160, 32)])
@@ -68,6 +75,13 @@ def test_dropout_of_an_example_depends_on_its_number_only(key):
 def test_dropout_at_rate_zero_changes_nothing(key):
     x = jax.random.normal(key, (2, 3, 3, 4))
     np.testing.assert_array_equal(example_dropout(x, key, jnp.arange(2), rate=0.0), x)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 2), (4, 3, 4), (16, 16, 8), (2, 5, 6)])
+def test_draws_are_the_same_for_every_kind_of_device(key, shape):
+    words = jax.random.key_data(key)
+    in_place = draws_in_place(words, shape)
+    np.testing.assert_array_equal(in_place, packed_draws(words, shape).astype(jnp.uint32))
 
 
 @pytest.mark.parametrize(("scale", "variance"), [(1.0, 1.0), (0.1, 0.1), (0.0, 1e-10)])
