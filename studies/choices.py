@@ -18,9 +18,9 @@ import numpy as np
 
 from sgm_jax.command import run as run_command
 from sgm_jax.command import start_jax
-from sgm_jax.log import LOGGER
 from studies.judging import MEANING, NUMBERS, Judge, cells, open_judge
 from studies.solvers import read_config
+from studies.written import write_study
 
 _MIN_SNR = {"training.weighting": "min_snr"}
 # Fields that differ from the configuration, and the averages of weights to draw with.
@@ -161,14 +161,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    from sgm_jax.workdir import write_json
-
     start_jax()
     content = study(given)
-    given.out.mkdir(parents=True, exist_ok=True)
-    write_json(given.out / "choices.json", content)
-    (given.out / "choices.md").write_text(render(content))
-    LOGGER.info("look at %s", given.out / "choices.md")
+    write_study(given.out, "choices", content, render(content))
 
 
 if __name__ == "__main__":

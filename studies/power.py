@@ -19,7 +19,7 @@ from scipy.stats import norm
 from evaluation import distort
 from sgm_jax.command import run as run_command
 from sgm_jax.command import start_jax
-from sgm_jax.log import LOGGER
+from studies.written import write_study
 
 SIGNIFICANT = 0.001
 # What is done to training images, by the name that the rows carry.
@@ -168,14 +168,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    from sgm_jax.workdir import write_json
-
     start_jax()
     content = study(given)
-    given.out.mkdir(parents=True, exist_ok=True)
-    write_json(given.out / "power.json", content)
-    (given.out / "power.md").write_text(render(content))
-    LOGGER.info("look at %s", given.out / "power.md")
+    write_study(given.out, "power", content, render(content))
 
 
 def _claim(work: Path, settings: dict[str, Any]) -> None:

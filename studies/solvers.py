@@ -19,9 +19,9 @@ from ml_collections import config_flags
 
 from sgm_jax.command import run as run_command
 from sgm_jax.command import start_jax
-from sgm_jax.log import LOGGER
 from studies.judging import Judge, open_judge
 from studies.solver_cases import EVALUATIONS, SOLVERS, Case, cases
+from studies.written import write_study
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -116,17 +116,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(given: argparse.Namespace) -> None:
-    # Imported here because they import matplotlib and jax.
-    from sgm_jax.workdir import write_json
+    # Imported here because it imports matplotlib.
     from studies.solver_report import draw, render
 
     start_jax()
     content = study(given)
-    given.out.mkdir(parents=True, exist_ok=True)
-    write_json(given.out / "solvers.json", content)
-    (given.out / "solvers.md").write_text(render(content))
+    write_study(given.out, "solvers", content, render(content))
     draw(content).savefig(given.out / "solvers.png", dpi=110)
-    LOGGER.info("look at %s", given.out / "solvers.md")
 
 
 if __name__ == "__main__":
