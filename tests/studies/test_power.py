@@ -31,7 +31,8 @@ def test_the_table_tells_flaws_from_chance_and_a_killed_study_goes_on(line, tmp_
     with pytest.raises(KeyboardInterrupt):
         power.study(given)
     content = power.study(given)
-    assert ran == ["same", "charge_x_0.95", *list(power.CASES)[2:3], *list(power.CASES)[2:]]
+    # Two at a time, in any order: each once, and the one that was killed again.
+    assert sorted(ran) == sorted([*power.CASES, ran[2]])
     noticed = {
         case: [r["metric"] for r in content["rows"] if r["set"] == case and power.verdict(r)[1]]
         for case in power.CASES
