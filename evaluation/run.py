@@ -49,14 +49,16 @@ def compute(
     ]
 
     def work(place: int) -> tuple[int, list[Row]]:
-        kept = folder / f"{_title(*tasks[place], '@').replace('/', '-')}.json"
-        return place, _rows_of(*tasks[place], budget, seed, kept)
+        metric, group = tasks[place]
+        kept = folder / f"{metric.replace('/', '-')}@{_names(group)}.json"
+        return place, _rows_of(metric, group, budget, seed, kept)
 
     found: dict[int, list[Row]] = {}
     with tqdm.tqdm(total=len(tasks), unit="metric") as bar:
         for place, rows in _all_of(work, len(tasks), min(budget.at_once, _processors())):
             found[place] = rows
-            bar.set_description(_title(*tasks[place], " "))
+            metric, group = tasks[place]
+            bar.set_description(f"{metric} ({_names(group)})")
             bar.update()
     return [row for place in range(len(tasks)) for row in found[place]]
 
@@ -86,8 +88,8 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _title(metric: str, group: list[Pair], between: str) -> str:
-    return metric + between + "+".join(pair.generated.name for pair in group)
+def _names(group: list[Pair]) -> str:
+    return "+".join(pair.generated.name for pair in group)
 
 
 def _rows_of(metric: str, group: list[Pair], budget: Budget, seed: int, kept: Path) -> list[Row]:
