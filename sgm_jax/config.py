@@ -208,17 +208,11 @@ def _check_grid(fields: dict[str, Any]) -> None:
 def _check_steps(fields: dict[str, Any]) -> None:
     """Several steps in one dispatch must end where something is to happen."""
     steps = fields["training.n_jitted_steps"]
-    for name in (
-        "n_iters",
-        "log_freq",
-        "eval_freq",
-        "snapshot_freq",
-        "snapshot_freq_for_preemption",
-    ):
-        value = fields[f"training.{name}"]
+    for name in FREQUENCIES:
+        value = fields[name]
         if value % steps:
             raise ValueError(
-                f"config.training.{name} {value} is not a multiple of "
+                f"config.{name} {value} is not a multiple of "
                 f"config.training.n_jitted_steps {steps}; try {max(value // steps, 1) * steps}"
             )
 
