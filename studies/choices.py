@@ -19,7 +19,7 @@ import numpy as np
 from sgm_jax.command import run as run_command
 from sgm_jax.command import start_jax
 from studies.judging import MEANING, NUMBERS, Judge, cells, open_judge
-from studies.solvers import read_config
+from studies.solvers import configured
 from studies.written import write_study
 
 _MIN_SNR = {"training.weighting": "min_snr"}
@@ -84,15 +84,9 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
 
 def configuration(given: argparse.Namespace, name: str) -> Any:
     """Return the checked configuration of a choice."""
-    from sgm_jax.config import check
-
-    config = read_config(given.config)
     fields = {"training.n_iters": given.steps, "training.snapshot_sampling": False}
     fields |= {"data.train_path": given.train, "data.test_path": given.real}
-    config.update_from_flattened_dict(fields | CHOICES[name])
-    config.seed = given.seed
-    check(config)
-    return config
+    return configured(given.config, fields | CHOICES[name], seed=given.seed)
 
 
 def _judged(

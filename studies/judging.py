@@ -8,7 +8,6 @@ import numpy as np
 
 Quality = dict[str, dict[str, float]]
 
-_FAINT = 4  # arXiv:2307.13687 sets generated pixels up to this to zero
 # How each number is called and written, in the order of a table's columns.
 NUMBERS = {
     "physics": ("physics chi2 above floor", "{:.0f} ± {:.0f}"),
@@ -120,11 +119,13 @@ def cells(found: Quality) -> list[str]:
 
 
 def _background(stack: Path, images: np.ndarray, real: np.ndarray) -> Quality:
+    from evaluation.sets import FAINT
+
     shares = [(one > 0).mean(axis=(1, 2)) for one in (images, real)]
     error = sum(share.var(ddof=1) / len(share) for share in shares) ** 0.5
     with np.load(stack) as arrays:
         raw = arrays["raw"]
-    noise = np.sqrt(np.square(np.where(raw <= _FAINT, raw, 0.0)).mean(axis=(1, 2, 3)))
+    noise = np.sqrt(np.square(np.where(raw <= FAINT, raw, 0.0)).mean(axis=(1, 2, 3)))
     return {
         "lit_share": _number(shares[0].mean() - shares[1].mean(), error),
         "dark_rms": _number(noise.mean(), noise.std(ddof=1) / len(noise) ** 0.5),

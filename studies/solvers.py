@@ -84,21 +84,26 @@ def _judged(given: argparse.Namespace, case: Case, judge: Judge) -> dict[str, An
 
 def _draw(given: argparse.Namespace, case: Case) -> Path:
     """Return the folder of a case's images, drawn if they are not there."""
-    from sgm_jax.config import check
     from sgm_jax.sample import sample
 
-    config = read_config(given.config)
-    with config.unlocked():
-        config.update_from_flattened_dict(case.overrides)
-    config.seed = given.seed
-    check(config)
     return sample(
-        config,
+        configured(given.config, case.overrides, seed=given.seed),
         given.workdir,
         num_samples=case.images,
         checkpoint=given.checkpoint,
         out=given.work / "samples" / case.name,
     )
+
+
+def configured(path: str, fields: dict[str, Any], *, seed: int) -> Any:
+    """Return the configuration of a file with other ``fields``, checked."""
+    from sgm_jax.config import check
+
+    config = read_config(path)
+    config.update_from_flattened_dict(fields)
+    config.seed = seed
+    check(config)
+    return config
 
 
 def read_config(path: str) -> Any:

@@ -4,6 +4,7 @@ import pytest
 
 from sgm_jax.config import flatten
 from studies import choices
+from studies.solvers import read_config
 
 LINE = ["--config=configs/larcv_png64_cpu.py", "--real=a", "--train=b", "--out=c", "--steps=7"]
 
@@ -11,7 +12,7 @@ LINE = ["--config=configs/larcv_png64_cpu.py", "--real=a", "--train=b", "--out=c
 @pytest.mark.parametrize("name", choices.CHOICES)
 def test_every_choice_is_a_configuration_that_can_run_and_differs_by_its_fields_only(name):
     given = choices.parse(LINE)
-    plain = flatten(choices.read_config(given.config))
+    plain = flatten(read_config(given.config))
     found = flatten(choices.configuration(given, name))
     differing = {field for field in found if found[field] != plain[field]}
     own = {"training.n_iters", "training.snapshot_sampling", "data.train_path", "data.test_path"}
