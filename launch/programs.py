@@ -19,7 +19,7 @@ def lower_train(
     config: ml_collections.ConfigDict, devices: Sequence[jax.Device], *, images_per_device: int
 ) -> jax.stages.Lowered:
     """Lower one update of the network, optimiser and averages."""
-    config = _known_std(config)
+    config = known_std(config)
     goal = objective.build(config)
     step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
     state = jax.eval_shape(lambda: objective.initial_state(config, goal))
@@ -36,7 +36,7 @@ def lower_sample(
     config: ml_collections.ConfigDict, devices: Sequence[jax.Device], *, images_per_device: int
 ) -> jax.stages.Lowered:
     """Lower the loop over a sampler's steps, of which the compiler's analysis counts one."""
-    config = _known_std(config)
+    config = known_std(config)
     goal = objective.build(config)
     sampler = objective.sampler(config, goal.sde)
     nothing = Conditions((config.data.image_size,) * 2)
@@ -67,7 +67,8 @@ def sampler_steps(config: ml_collections.ConfigDict) -> int:
     return sampler.num_steps
 
 
-def _known_std(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def known_std(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Return a configuration that needs no images to say how far pixels scatter."""
     config = config.copy_and_resolve_references()
     if config.data.std < 0:
         config.data.std = _ANY_STD

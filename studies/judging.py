@@ -10,7 +10,7 @@ Quality = dict[str, dict[str, float]]
 
 # How each number is called and written, in the order of a table's columns.
 NUMBERS = {
-    "physics": ("physics chi2 above floor", "{:.0f} ± {:.0f}"),
+    "physics": ("physics chi2 above floor, per 1000 images", "{:.0f} ± {:.0f}"),
     "fid/full": ("FID above floor", "{:.1f} ± {:.1f}"),
     "mmd/unbiased": ("MMD² above floor (x 1000)", "{:.2f} ± {:.2f}"),
     "lit_share": ("lit pixels above real (%)", "{:.2f} ± {:.2f}"),
@@ -23,7 +23,8 @@ WITHIN = 2.0  # combined standard errors
 MEANING = (
     "Sets of drawn images against held-out real ones. Numbers are above the floor, what as many "
     "other real images get, so that 0 is as good as real: the sum of the two-sample chi2 of the "
-    "observables (its error as if they did not depend on one another), the FID of SSNet's "
+    "observables, for 1000 images of a set (what a difference adds to it grows with their number; "
+    "its error as if they did not depend on one another), the FID of SSNet's "
     "features, unbiased MMD² of pixels, and the share of lit pixels. Noise of dark pixels is the "
     "root mean square of what the paper's post-processing removes, on the scale 0..255."
 )
@@ -56,7 +57,7 @@ class Judge:
         laid = pair(real, one, train, seed=self.seed)
         metrics = [f"physics/{key}" for key in observables.EDGES] + ["mmd/unbiased", "fid/direct"]
         rows = compute([laid], metrics, BUDGETS["small"], seed=self.seed, folder=work / "rows")
-        return quality(rows) | _background(stack, one.images, real.images)
+        return quality(rows, len(one)) | _background(stack, one.images, real.images)
 
 
 def open_judge(real: str, train: str, *, count: int, work: Path, seed: int) -> Judge:
@@ -80,8 +81,8 @@ def open_judge(real: str, train: str, *, count: int, work: Path, seed: int) -> J
     return Judge(*sets, work, seed)
 
 
-def quality(rows: list[dict[str, Any]]) -> Quality:
-    """Return the numbers that rows of the evaluator hold; `MEANING` says what they are."""
+def quality(rows: list[dict[str, Any]], count: int) -> Quality:
+    """Return the numbers in the evaluator's rows of ``count`` images; see `MEANING`."""
     by_name = {row["metric"]: row for row in rows if row["status"] == "ok"}
     chi2 = [
         row
@@ -89,7 +90,8 @@ def quality(rows: list[dict[str, Any]]) -> Quality:
         if name.startswith("physics/all/") and name.endswith("chi2_two_sample")
     ]
     above = sum(row["value"] - row["floor"] for row in chi2)
-    found = {"physics": _number(above, sum(row["stderr"] ** 2 for row in chi2) ** 0.5)}
+    error = sum(row["stderr"] ** 2 for row in chi2) ** 0.5
+    found = {"physics": _number(1000.0 * above / count, 1000.0 * error / count)}
     for name in ("fid/full", "mmd/unbiased"):
         if name in by_name:
             row = by_name[name]

@@ -1,14 +1,16 @@
 """Double or halve the resolution of images ``[B, H, W, C]``, with or without a FIR filter.
 
 The filters are those of StyleGAN2 (arXiv:1912.04958) and NCSN++ (arXiv:2011.13456): a short kernel,
-normalised to sum one, applied along each axis, with zeros outside the image. Every filter is a sum
-of shifted images: the gradient of a depthwise convolution is tens of times slower on CPUs.
+normalised to sum one, applied along each axis, with zeros outside the image. On CPUs a filter is a
+sum of shifted images: the gradient of a depthwise convolution is tens of times slower there. On
+TPUs, which multiply matrices for nothing and move shifted images dearly, it is a matrix product.
 """
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -62,16 +64,47 @@ def _upsample_axis(x: jax.Array, axis: int, taps: Sequence[float]) -> jax.Array:
 
 def upsample_2d(x: jax.Array, kernel: Sequence[float], gain: float = 1.0) -> jax.Array:
     """Double the resolution, to ``[B, 2H, 2W, C]``; constants grow by ``gain``."""
-    x = _upsample_axis(x, 1, _taps(kernel, 2.0 * gain))
-    return _upsample_axis(x, 2, _taps(kernel, 2.0))
+    taps = _taps(kernel, 2.0 * gain), _taps(kernel, 2.0)
+
+    def shifted(x: jax.Array) -> jax.Array:
+        return _upsample_axis(_upsample_axis(x, 1, taps[0]), 2, taps[1])
+
+    return lax.platform_dependent(x, cpu=shifted, default=lambda x: _products(x, taps, up=True))
 
 
 def downsample_2d(x: jax.Array, kernel: Sequence[float], gain: float = 1.0) -> jax.Array:
     """Halve the resolution, to ``[B, H/2, W/2, C]``; constants grow by ``gain``."""
+    taps = _taps(kernel, gain), _taps(kernel, 1.0)
     padding = len(kernel) - 2
-    x = _pad(x, (padding + 1) // 2, padding // 2)
-    x = _filter(x, 1, taps=_taps(kernel, gain), stride=2)
-    return _filter(x, 2, taps=_taps(kernel, 1.0), stride=2)
+
+    def shifted(x: jax.Array) -> jax.Array:
+        x = _pad(x, (padding + 1) // 2, padding // 2)
+        return _filter(_filter(x, 1, taps=taps[0], stride=2), 2, taps=taps[1], stride=2)
+
+    return lax.platform_dependent(x, cpu=shifted, default=lambda x: _products(x, taps, up=False))
+
+
+def _products(x: jax.Array, taps: Sequence[Sequence[float]], *, up: bool) -> jax.Array:
+    """Resample rows and columns by a matrix each; in bfloat16 sums are rounded once."""
+    rows, columns = (
+        jnp.asarray(resampling_matrix(size, each, up=up), x.dtype)
+        for size, each in zip(x.shape[1:3], taps, strict=True)
+    )
+    # Products of float32 would be rounded to bfloat16 otherwise.
+    exact = lax.Precision.HIGHEST
+    x = jnp.einsum("oh,bhwc->bowc", rows, x, precision=exact)
+    return jnp.einsum("pw,bowc->bopc", columns, x, precision=exact)
+
+
+def resampling_matrix(size: int, taps: Sequence[float], *, up: bool) -> np.ndarray:
+    """Return what the filter makes of each pulse on an axis: ``[2 size or size / 2, size]``."""
+    pulses = np.eye(size)
+    if up:
+        pulses = np.kron(pulses, [1.0, 0.0])
+    padding = len(taps) - 2
+    widths = ((padding + 1) // 2 + up, padding // 2)
+    answers = [np.correlate(np.pad(pulse, widths), taps, "valid") for pulse in pulses]
+    return np.stack(answers, 1)[:: 1 if up else 2]
 
 
 def conv_downsample_2d(

@@ -73,7 +73,7 @@ def test_a_number_that_is_missing_makes_nothing_equal():
     assert not judging.is_equal(other["quality"], case(YARDSTICK)["quality"])
 
 
-def test_quality_sums_the_chi2_of_all_images_above_their_floors():
+def test_quality_sums_the_chi2_of_all_images_above_their_floors_per_1000():
     rows = [
         {"metric": f"physics/{kind}/chi2_two_sample", "value": v, "stderr": e, "floor": f}
         for kind, v, e, f in [
@@ -85,5 +85,5 @@ def test_quality_sums_the_chi2_of_all_images_above_their_floors():
     rows.append({"metric": "fid/full", "value": 9.0, "stderr": 1.0, "floor": 4.0})
     rows = [row | {"status": "ok"} for row in rows]
     rows.append({"metric": "mmd/unbiased", "status": "failed"})
-    found = judging.quality(rows)
-    assert found == {"physics": numbers(-2.0, 5.0), "fid/full": numbers(5.0, 1.0)}
+    found = judging.quality(rows, 500)
+    assert found == {"physics": numbers(-4.0, 10.0), "fid/full": numbers(5.0, 1.0)}

@@ -46,6 +46,34 @@ def test_group_norm_survives_a_large_mean(key):
     np.testing.assert_allclose(y.std(), 1.0, rtol=1e-2)
 
 
+@pytest.mark.parametrize("kind", ["noise", "large mean", "dead middle row", "bright middle row"])
+def test_group_norm_of_bfloat16_equals_that_of_the_same_numbers_in_float32(key, kind):
+    x = jax.random.normal(key, (2, 16, 16, 8)) * 0.5 + 10.0 * (kind == "large mean")
+    if "row" in kind:
+        x = x.at[:, 8].set(0.0 if "dead" in kind else 50.0)
+    x = x.astype(jnp.bfloat16)
+    scale, bias, weights = (
+        jax.random.normal(jax.random.fold_in(key, i), shape)
+        for i, shape in enumerate([(8,), (8,), x.shape])
+    )
+
+    def value_and_gradient(x):
+        def loss(x):
+            y = group_norm(x, scale, bias, groups=2)
+            return (weights * y).sum(), y
+
+        gradient, y = jax.grad(loss, has_aux=True)(x)
+        return y, gradient.astype(jnp.float32)
+
+    y, gradient = value_and_gradient(x)
+    expected, expected_gradient = value_and_gradient(x.astype(jnp.float32))
+    np.testing.assert_allclose(y, expected, atol=2e-5)
+    # Gradients of bfloat16 have its eight bits.
+    np.testing.assert_allclose(
+        gradient, expected_gradient, rtol=2**-8, atol=1e-5 * np.abs(expected_gradient).max()
+    )
+
+
 def test_channels_that_do_not_divide_into_groups_are_refused(key):
     with pytest.raises(ValueError, match="132 channels do not divide into 32 groups"):
         GroupNorm().init(key, jnp.ones((1, 2, 2, 132)))
@@ -80,7 +108,7 @@ def test_dropout_at_rate_zero_changes_nothing(key):
 @pytest.mark.parametrize("shape", [(2, 1, 2), (4, 3, 4), (16, 16, 8), (2, 5, 6)])
 def test_draws_are_the_same_for_every_kind_of_device(key, shape):
     words = jax.random.key_data(key)
-    in_place = draws_in_place(words, shape)
+    in_place = jnp.concatenate(draws_in_place(words, shape))
     np.testing.assert_array_equal(in_place, packed_draws(words, shape).astype(jnp.uint32))
 
 

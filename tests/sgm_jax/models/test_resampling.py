@@ -43,6 +43,22 @@ def test_filters_agree_with_the_original(path):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+@pytest.mark.parametrize(("height", "width"), [(8, 6), (7, 9)])
+def test_a_filter_is_the_same_as_matrices_and_as_shifted_images(key, kernel, up, height, width):
+    x = jax.random.normal(key, (2, height, width, 3))
+    ours = (resampling.upsample_2d if up else resampling.downsample_2d)(x, kernel, 1.5)
+    rows, columns = (
+        resampling.resampling_matrix(
+            size, gain * (4.0 if up else 1.0) ** 0.5 * np.array(kernel[::-1]) / sum(kernel), up=up
+        )
+        for size, gain in ((height, 1.5), (width, 1.0))
+    )
+    products = np.einsum("oh,pw,bhwc->bopc", rows, columns, x)
+    np.testing.assert_allclose(ours, products, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_filtered_constants_keep_their_value_away_from_the_edge(kernel):
     x = jnp.full((1, 8, 8, 2), 0.7)
     up = resampling.upsample_2d(x, kernel)
