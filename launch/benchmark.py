@@ -3,6 +3,7 @@
     python -m launch.benchmark                       # every line
     python -m launch.benchmark --only=tiny_training,import
     python -m launch.benchmark --only=w1,sinkhorn    # metrics, beside other libraries
+    python -m launch.benchmark --only=sampler_heun   # what it adds to its network evaluations
 
 What is measured is what users run: the train step, the sampler and the command line themselves.
 Processor seconds count all threads, so neighbours on the machine disturb them less than wall time.
@@ -26,7 +27,7 @@ import numpy as np
 from absl import app, flags
 
 from configs import larcv_png64
-from launch import evaluator_lines, ssnet_lines
+from launch import evaluator_lines, sampler_lines, ssnet_lines
 from launch.measurement import Line, processor_seconds
 from sgm_jax import objective, parallel
 from sgm_jax.sample import Drawer
@@ -185,7 +186,7 @@ def main(argv: list[str]) -> None:
         ValueError: if a line is unknown.
     """
     del argv
-    known = (*LINES, *evaluator_lines.COMPARISONS)
+    known = (*LINES, *sampler_lines.COMPARISONS, *evaluator_lines.COMPARISONS)
     unknown = set(_ONLY.value) - set(known)
     if unknown:
         raise ValueError(f"--only={','.join(sorted(unknown))}: unknown; known: {', '.join(known)}")
@@ -193,9 +194,15 @@ def main(argv: list[str]) -> None:
     lines = [LINES[name](_REPEATS.value) for name in names if name in LINES]
     if lines:
         print(table(lines))
-    compared = [evaluator_lines.measure(name) for name in names if name not in LINES]
+    compared = [_compare(name) for name in names if name not in LINES]
     if compared:
         print(evaluator_lines.table(compared))
+
+
+def _compare(name: str) -> evaluator_lines.Comparison:
+    if name in sampler_lines.COMPARISONS:
+        return sampler_lines.COMPARISONS[name](_REPEATS.value)
+    return evaluator_lines.measure(name)
 
 
 if __name__ == "__main__":
