@@ -4,16 +4,18 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from evaluation.ssnet import CLASSES
 from evaluation.ssnet_rules import SCORE_BINS, lit
+from sgm_jax.data.arrays import read_npy
+from sgm_jax.data.hdf5 import Dataset, read_tables
 
 Table = dict[str, np.ndarray]  # by name, one entry an image
 
 _READ_ROWS = 1024
 _COPIED = ("is_track", "is_track_lit", "num_track", "num_shower")
+_AXES = {"lit_pixels": 2, "certainty": 3}
 MISSING = (
     "no SSNet labels of all sets: leave out --nossnet, name weights with --ssnet if the package "
     "has none, or give --labels_real, --labels_generated, ... of evaluation.label"
@@ -55,21 +57,18 @@ def read_labels(path: Path, images: np.ndarray, rows: np.ndarray, count: int) ->
 
     Raises:
         FileNotFoundError: nothing at ``path``.
-        ValueError: no labels, or of another number of images.
+        ValueError: no labels, damaged ones, or those of another number of images.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no labels {path}: give labels.h5 of python -m evaluation.label")
-    try:
-        with h5py.File(path, "r") as tables:
-            table = _read_table(tables, path, rows, count)
-            if "certainty" in tables:
-                table["certainty"] = _read_certainty(tables["certainty"], path, images, rows)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error}); make it again") from error
+    tables = read_tables(path, (*_COPIED, "lit_pixels", "certainty"))
+    table = _read_table(tables, path, rows, count)
+    if "certainty" in tables:
+        table["certainty"] = _read_certainty(tables["certainty"], path, images, rows)
     stored = None
     if path.with_name("features.npy").is_file():
-        stored = np.load(path.with_name("features.npy"), mmap_mode="r")
+        stored = read_npy(path.with_name("features.npy"))
         _check_count(path.with_name("features.npy"), len(stored), count)
     return Segments(table, _origin(path), rows, stored)
 
@@ -95,25 +94,30 @@ def mean_certainty(certainty: np.ndarray, is_lit: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _read_table(tables: h5py.File, path: Path, rows: np.ndarray, count: int) -> Table:
+def _read_table(tables: dict[str, Dataset], path: Path, rows: np.ndarray, count: int) -> Table:
     if "is_track" not in tables:
         raise ValueError(f"{path} has no is_track; make it with python -m evaluation.label")
-    _check_count(path, len(tables["is_track"]), count)
+    for name, values in tables.items():
+        _check_count(f"{path}::{name}", len(values), count)
+        if len(values.shape) != _AXES.get(name, 1):
+            raise ValueError(f"{path}::{name} has the shape {values.shape}; make the file again")
     table = {name: tables[name][:][rows] for name in _COPIED if name in tables}
     table["is_track"] = table["is_track"].astype(bool)
     if "lit_pixels" in tables:
         pixels = tables["lit_pixels"][:][rows]
+        if pixels.shape[1] != len(CLASSES):
+            raise ValueError(f"{path}::lit_pixels counts {pixels.shape[1]} classes, not 3")
         table |= {"shower_pixels": pixels[:, 1], "track_pixels": pixels[:, 2]}
     return table
 
 
-def _check_count(path: Path, found: int, count: int) -> None:
+def _check_count(path: Path | str, found: int, count: int) -> None:
     if found != count:
         raise ValueError(f"{path} labels {found} images, but the set has {count}")
 
 
 def _read_certainty(
-    stored: h5py.Dataset, path: Path, images: np.ndarray, rows: np.ndarray
+    stored: Dataset, path: Path, images: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
     """Return the mean certainty of each image; the file is read once, in its order."""
     if stored.shape[1:] != images.shape[1:]:

@@ -1,8 +1,8 @@
-"""One dataset of an HDF5 file, read by rows. Links out of the file are never followed."""
+"""Datasets of an HDF5 file, read by rows. Links out of the file are never followed."""
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +27,15 @@ class _Storage(NamedTuple):
     complete: bool
 
 
-class _Dataset:
+class Dataset:
     """An HDF5 dataset that reads rows in any order, with repeats, as numpy does."""
 
     def __init__(self, dataset: Any, source: str):
         self._dataset, self._source = dataset, source
         self.shape, self.dtype = dataset.shape, dataset.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
         if isinstance(rows, slice):
@@ -56,7 +59,7 @@ class _Dataset:
             ) from error
 
 
-def read_hdf5(path: Path, *, member: str | None) -> _Dataset:
+def read_hdf5(path: Path, *, member: str | None) -> Dataset:
     """Open one dataset of an HDF5 file for reading by rows (see `choose_array`).
 
     Raises:
@@ -68,11 +71,31 @@ def read_hdf5(path: Path, *, member: str | None) -> _Dataset:
     with _undamaged(path):
         found = _datasets(h5py.File(path, "r"))
     name = choose_array(found, path=path, member=member and member.strip("/"))
+    return _checked(found[name], path, name)
+
+
+def read_tables(path: Path, names: Sequence[str]) -> dict[str, Dataset]:
+    """Open those of the named datasets that an HDF5 file has, each of numbers by rows.
+
+    Raises:
+        ValueError: a damaged file, or a dataset that is no such, or not all in this file.
+    """
+    import h5py
+
+    with _undamaged(path):
+        found = _datasets(h5py.File(path, "r"))
+    for name in names:
+        if name in found and (found[name].dtype.kind not in "biuf" or not found[name].shape):
+            raise ValueError(f"{path}::{name} is no table of numbers; make the file again")
+    return {name: _checked(found[name], path, name) for name in names if name in found}
+
+
+def _checked(dataset: Any, path: Path, name: str) -> Dataset:
     source = f"{path}::{name}"
     with _undamaged(path):
-        storage = _storage(found[name])
-    _check(storage, found[name].shape, path.stat().st_size, source)
-    return _Dataset(found[name], source)
+        storage = _storage(dataset)
+    _check(storage, dataset.shape, path.stat().st_size, source)
+    return Dataset(dataset, source)
 
 
 def _datasets(file: Any) -> dict[str, Any]:

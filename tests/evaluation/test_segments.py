@@ -15,6 +15,7 @@ from evaluation.ssnet_scores import score_function
 from evaluation.ssnet_weights import Weights
 from sgm_jax.data import from_array
 from tests.evaluation.small_ssnet import sparse_images, trained_variables
+from tests.hostile_files import HDF5
 
 SMALL = {"filters": 2, "num_strides": 3}
 COUNT = 40
@@ -142,5 +143,33 @@ def test_labels_of_another_set_are_refused_with_both_numbers(one, labelled, tmp_
     with pytest.raises(FileNotFoundError, match="no labels"):
         read_labels(tmp_path / "none.h5", one.images, np.arange(COUNT), COUNT)
     (tmp_path / "bad.h5").write_bytes(b"no file of ours")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="damaged or no HDF5 file"):
         read_labels(tmp_path / "bad.h5", one.images, np.arange(COUNT), COUNT)
+
+
+@pytest.mark.parametrize("name", HDF5)
+def test_labels_that_are_made_to_do_harm_are_refused(one, tmp_path, name):
+    path = tmp_path / "labels.h5"
+    HDF5[name](path)
+    with h5py.File(path, "r+") as file:
+        if "images" in file:
+            file.move("images", "is_track")
+    with pytest.raises(ValueError, match=r"labels\.h5"):
+        read_labels(path, one.images, np.arange(COUNT), COUNT)
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ({"is_track": np.zeros((COUNT, 2))}, "is_track has the shape"),
+        ({"lit_pixels": np.zeros((COUNT, 2))}, "counts 2 classes, not 3"),
+        ({"num_track": np.zeros(COUNT - 1)}, "num_track labels 39 images"),
+        ({"is_track": np.float32(1.0)}, "is no table of numbers"),
+    ],
+)
+def test_labels_of_another_shape_are_refused(one, tmp_path, table, what):
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        for name, values in ({"is_track": np.zeros(COUNT, bool)} | table).items():
+            file[name] = values
+    with pytest.raises(ValueError, match=what):
+        read_labels(tmp_path / "labels.h5", one.images, np.arange(COUNT), COUNT)
