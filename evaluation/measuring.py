@@ -36,13 +36,20 @@ def segmented(
         folder: keeps what is done, and gives what it has already; features stay there, on disk.
         features: whether to keep those, 33 kB for an image of 64 x 64 pixels.
     """
+    segment = segmenter(weights, features=features)
+    return {role: segment(one, folder / role) for role, one in sets.items()}
+
+
+def segmenter(weights: Weights, *, features: bool) -> Callable[[ImageSet, Path], ImageSet]:
+    """Return a function of a set and its folder that does the same, compiled once for all sets."""
     score = score_function(weights.net, weights.variables)
-    return {
-        role: one
-        if one.segments is not None
-        else one.labelled(_segments(one, weights, score, folder / role, features=features))
-        for role, one in sets.items()
-    }
+
+    def segment(one: ImageSet, folder: Path) -> ImageSet:
+        if one.segments is not None:
+            return one
+        return one.labelled(_segments(one, weights, score, folder, features=features))
+
+    return segment
 
 
 def _segments(

@@ -1,5 +1,6 @@
 """A few numbers by which a set of drawn images is judged, each above the floor of real ones."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Judge:
 
     real: Any
     train: Any
+    segment: Callable[[Any, Path], Any]
     work: Path
     seed: int
 
@@ -51,7 +53,7 @@ class Judge:
         one = load(f"{stack}::samples", name, limit=None, seed=self.seed)
         work = self.work / "compared" / f"{name}_{one.facts['hash_of_used']}"
         one = measured(one, observables.measure, work / "observables.npz")
-        one = _with_features(one, work)
+        one = self.segment(one, work)
         # As many of each: a distance of few images has another bias than one of many.
         real, train = (other.take(np.arange(len(one))) for other in (self.real, self.train))
         laid = pair(real, one, train, seed=self.seed)
@@ -68,17 +70,21 @@ def open_judge(real: str, train: str, *, count: int, work: Path, seed: int) -> J
         ValueError: if there are fewer.
     """
     from evaluation import observables
-    from evaluation.measuring import measured
+    from evaluation.measuring import measured, segmenter
     from evaluation.sets import load
+    from evaluation.ssnet_weights import open_weights
 
-    sets = []
+    weights, sets = open_weights(None), []
+    segment = segmenter(weights, features=True)
+    # What was kept with other weights does not stand in for these.
+    work = work / f"ssnet_{weights.sha256[:12]}"
     for role, path in (("real", real), ("train", train)):
         one = load(path, role, limit=count, seed=seed)
         if len(one) < count:
             raise ValueError(f"--{role} {path}: {len(one)} images, and sets of {count} are judged")
         folder = work / "real" / f"{role}_{one.facts['hash_of_used']}"
-        sets.append(_with_features(measured(one, observables.measure, folder / "o.npz"), folder))
-    return Judge(*sets, work, seed)
+        sets.append(segment(measured(one, observables.measure, folder / "o.npz"), folder))
+    return Judge(*sets, segment, work, seed)
 
 
 def quality(rows: list[dict[str, Any]], count: int) -> Quality:
@@ -136,12 +142,3 @@ def _background(stack: Path, images: np.ndarray, real: np.ndarray) -> Quality:
 
 def _number(value: float, stderr: float) -> dict[str, float]:
     return {"value": float(value), "stderr": float(stderr)}
-
-
-def _with_features(one: Any, folder: Path) -> Any:
-    from evaluation.measuring import segmented
-    from evaluation.ssnet_weights import open_weights
-
-    weights = open_weights(None)
-    work = folder / f"ssnet_{weights.sha256[:12]}"
-    return segmented({"set": one}, weights, work, features=True)["set"]
