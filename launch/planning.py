@@ -36,6 +36,7 @@ class Plan:
     effort: float = 0.0
     compiled_for: chips.Topology | None = None
     compiled_images: tuple[int, ...] = ()
+    _known: dict[tuple, Cost] = dataclasses.field(default_factory=dict, compare=False)
 
     def runs(self, steps: Sequence[int], num_samples: int | None = None) -> dict[str, int]:
         """Return how many images go through a step in whole runs, by what to call them.
@@ -92,6 +93,13 @@ class Plan:
         )
 
     def _cost(self, where: chips.Topology, dtype: str, images_per_chip: int) -> Cost:
+        # Lowering alone takes a quarter of a minute, and one program stands for many slices.
+        key = where.name, dtype, images_per_chip
+        if key not in self._known:
+            self._known[key] = self._compiled(where, dtype, images_per_chip)
+        return self._known[key]
+
+    def _compiled(self, where: chips.Topology, dtype: str, images_per_chip: int) -> Cost:
         config = self.config.copy_and_resolve_references().unlock()
         config.training.dtype = dtype
         with jax.default_matmul_precision(self.precision):

@@ -149,9 +149,8 @@ def _work() -> None:
 def _compare() -> None:
     for text in _LAYOUTS.value:
         layout(text)
-    name = config_flags.get_config_filename(flags.FLAGS["config"])
-    arguments = ["--worker", f"--config={name}", f"--images_per_device={_IMAGES.value}"]
-    arguments.append(f"--steps={_STEPS.value}")
+    # What was said of the configuration is said to the workers again.
+    arguments = ["--worker", *sys.argv[1:]]
     print(table([measured(text, arguments, _IMAGES.value) for text in _LAYOUTS.value]))
 
 
