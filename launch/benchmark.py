@@ -61,6 +61,7 @@ def case_config(name: str) -> ml_collections.ConfigDict:
     config.update_from_flattened_dict(overrides)
     config.training.batch_size = config.eval.batch_size = batch
     config.model.num_scales = SAMPLER_STEPS
+    config.sampling.method = "pc"
     return config
 
 

@@ -15,6 +15,7 @@ TINY = {
     "training.batch_size": 8,
     "training.n_iters": 3,
     "training.log_freq": 1,
+    "sampling.method": "pc",
     "eval.batch_size": 8,
     "eval.num_images": 8,
 }

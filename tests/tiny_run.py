@@ -17,6 +17,7 @@ def tiny_config(folder, **overrides):
     config.model.num_res_blocks = 1
     config.model.attn_resolutions = ()
     config.model.num_scales = 10
+    config.sampling.method = "pc"
     config.training.batch_size = 8
     config.training.n_iters = 4
     config.training.log_freq = 1
@@ -40,4 +41,5 @@ def write_images(folder, count=20, seed=0):
         np.save(folder / f"{name}.npy", images.astype(np.uint8))
 
 
-EDM = {"training.objective": "edm", "data.centered": False, "sampling.method": "heun"}
+EDM = {"training.objective": "edm", "data.centered": False}
+EDM |= {"sampling.method": "heun", "sampling.num_steps": 18}

@@ -7,8 +7,9 @@ from ml_collections import config_dict
 
 from sgm_jax import likelihood
 from sgm_jax.config import PROBES, check, flatten, simulated_folder
-from sgm_jax.objective import build, sampler
+from sgm_jax.objective import build, sampler, sde_from_config
 from sgm_jax.same_run import differences
+from sgm_jax.samplers.predictors import euler_maruyama
 from sgm_jax.sde import SDES
 from tests.tiny_run import EDM, tiny_config
 
@@ -47,6 +48,22 @@ def test_the_papers_configuration_has_the_values_of_its_run():
     assert config.eval.num_samples == 391 * 128
 
 
+def test_the_papers_sampler_is_one_flag_away():
+    config = _load("larcv_png64")
+    config.sampling.method = "pc"
+    drawn_by = sampler(config, sde_from_config(config))
+    assert drawn_by.predictor is euler_maruyama and drawn_by.corrector is None
+    assert (drawn_by.nfe, drawn_by.eps, drawn_by.noise_removal) == (1000, 1e-3, True)
+
+
+@pytest.mark.parametrize("sde", ["vpsde", "subvpsde", "vesde"])
+def test_the_sampler_of_the_configuration_goes_with_every_sde(sde):
+    config = _load("larcv_png64")
+    config.training.sde = sde
+    check(config)
+    assert sampler(config, sde_from_config(config)).nfe == 20
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -62,7 +79,7 @@ def test_the_papers_configuration_has_the_values_of_its_run():
         ("training.sde", "ddpm", "vpsde"),
         ("sampling.snr", 0.0, "above 0"),
         ("sampling.n_steps_each", 0, "at least 1"),
-        ("sampling.sigma_min", 100.0, "below config.sampling.sigma_max, 80.0"),
+        ("sampling.sigma_min", 100.0, "below config.sampling.sigma_max, 50.0"),
         ("data.num_channels", 2, "1, 3"),
         ("data.scaling", "log", "per_image"),
         ("model.beta_min", 20.0, "below config.model.beta_max, 20.0"),
