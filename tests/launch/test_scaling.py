@@ -36,7 +36,7 @@ def test_processes_are_measured_together():
 
 @pytest.mark.slow
 def test_a_layout_that_fails_says_why():
-    with pytest.raises(RuntimeError, match="layout 1x1 failed.*image_size"):
+    with pytest.raises(RuntimeError, match=r"(?s)layout 1x1 failed.*image_size"):
         scaling.measured(
             "1x1", ["--worker", "--config=configs/demo.py", "--config.data.image_size=-1"], 1
         )
