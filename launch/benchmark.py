@@ -29,9 +29,9 @@ from absl import app, flags
 from configs import larcv_png64
 from launch import evaluator_lines, sampler_lines, ssnet_lines
 from launch.measurement import Line, processor_seconds
+from launch.programs import training_call
 from sgm_jax import objective, parallel
 from sgm_jax.sample import Drawer
-from sgm_jax.step import train_step
 
 _ONLY = flags.DEFINE_list("only", [], "lines to measure; every line if empty")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each line, after one that is not counted")
@@ -68,19 +68,8 @@ def case_config(name: str) -> ml_collections.ConfigDict:
 def time_training(name: str, repeats: int) -> Line:
     """Measure one update of the network called ``name``."""
     config = case_config(name)
-    goal, size, batch = objective.build(config), config.data.image_size, config.training.batch_size
-    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
-    update = parallel.train_function(step)
-    state = parallel.replicate(objective.initial_state(config, goal))
-    images = np.random.default_rng(0).random((1, batch, size, size, config.data.num_channels))
-    stack = {"image": np.float32(images), "index": np.arange(batch, dtype=np.int32)[None]}
-
-    def call() -> None:
-        nonlocal state
-        state, metrics = update(state, jax.random.key(0), stack)
-        jax.block_until_ready((state, metrics))
-
-    seconds = processor_seconds(call, repeats)
+    batch = config.training.batch_size
+    seconds = processor_seconds(training_call(config, batch), repeats)
     what = f"{name}: training step, {batch} images"
     return Line(what, seconds, PYTORCH_TRAINING.get(name), batch)
 

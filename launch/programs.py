@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from sgm_jax import objective, parallel
 from sgm_jax.conditions import Conditions
@@ -47,6 +48,25 @@ def lower_sample(
     number = jax.ShapeDtypeStruct((), jnp.int32)
     mapped = parallel.batch_function(advance, in_axes=ADVANCE_AXES, devices=devices)
     return mapped.lower(params, state, index, {}, number, number)
+
+
+def training_call(config: ml_collections.ConfigDict, count: int) -> Callable[[], None]:
+    """Return a call that makes an update with ``count`` images of noise in this process."""
+    config = known_std(config)
+    goal = objective.build(config)
+    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
+    update = parallel.train_function(step)
+    state = parallel.replicate(objective.initial_state(config, goal))
+    size, channels = config.data.image_size, config.data.num_channels
+    images = np.random.default_rng(0).random((1, count, size, size, channels), np.float32)
+    batch = {"image": images, "index": np.arange(count, dtype=np.int32)[None]}
+
+    def call() -> None:
+        nonlocal state
+        state, metrics = update(state, jax.random.key(0), batch)
+        jax.block_until_ready((state, metrics))
+
+    return call
 
 
 LOWER: dict[str, Callable[..., jax.stages.Lowered]] = {"train": lower_train, "sample": lower_sample}

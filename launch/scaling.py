@@ -16,7 +16,6 @@ import sys
 import time
 
 import ml_collections
-import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -68,27 +67,16 @@ def measure(
     # Imported here because they import jax, which reads the environment that run sets.
     import jax
 
-    from launch.programs import known_std
-    from sgm_jax import objective, parallel
-    from sgm_jax.step import train_step
+    from launch.programs import training_call
+    from sgm_jax import parallel
 
-    config = known_std(config)
-    count = images_per_device * jax.local_device_count()
-    size, channels = config.data.image_size, config.data.num_channels
-    goal = objective.build(config)
-    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
-    update = parallel.train_function(step)
-    state = parallel.replicate(objective.initial_state(config, goal))
-    images = np.random.default_rng(0).random((1, count, size, size, channels), np.float32)
-    batch = {"image": images, "index": np.arange(count, dtype=np.int32)[None]}
+    call = training_call(config, images_per_device * jax.local_device_count())
     parallel.meet()
-    for number in range(steps + 1):
-        if number == 1:
-            # The first one compiles.
-            parallel.wait_for_all()
-            wall, processor = time.perf_counter(), time.process_time()
-        state, metrics = update(state, jax.random.key(0), batch)
-        jax.block_until_ready((state, metrics))
+    call()  # compiles
+    parallel.wait_for_all()
+    wall, processor = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+        call()
     return {
         "wall_seconds": (time.perf_counter() - wall) / steps,
         "processor_seconds": (time.process_time() - processor) / steps,

@@ -66,10 +66,7 @@ def read_hdf5(path: Path, *, member: str | None) -> Dataset:
         ValueError: a damaged file, no clear choice of dataset, or one whose numbers are not all in
             this file.
     """
-    import h5py
-
-    with _undamaged(path):
-        found = _datasets(h5py.File(path, "r"))
+    found = _opened(path)
     name = choose_array(found, path=path, member=member and member.strip("/"))
     return _checked(found[name], path, name)
 
@@ -80,14 +77,18 @@ def read_tables(path: Path, names: Sequence[str]) -> dict[str, Dataset]:
     Raises:
         ValueError: a damaged file, or a dataset that is no such, or not all in this file.
     """
-    import h5py
-
-    with _undamaged(path):
-        found = _datasets(h5py.File(path, "r"))
+    found = _opened(path)
     for name in names:
         if name in found and (found[name].dtype.kind not in "biuf" or not found[name].shape):
             raise ValueError(f"{path}::{name} is no table of numbers; make the file again")
     return {name: _checked(found[name], path, name) for name in names if name in found}
+
+
+def _opened(path: Path) -> dict[str, Any]:
+    import h5py
+
+    with _undamaged(path):
+        return _datasets(h5py.File(path, "r"))
 
 
 def _checked(dataset: Any, path: Path, name: str) -> Dataset:
