@@ -5,12 +5,12 @@
         --out=docs/choices
 
 trains one network for each choice, for equally many steps, draws images of it with the sampler of
-the configuration and compares them with real ones. OUT gets choices.md and choices.json. A run that
-was killed continues, when it is repeated, where it stopped, in the middle of a training too.
+the configuration and compares them with real ones. OUT gets choices.md, choices.json and
+choices.png. A run that was killed continues, when it is repeated, where it stopped, in the middle
+of a training too.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from studies.judging import MEANING, NUMBERS, Judge, cells, open_judge
 from studies.solvers import configured
 from studies.written import write_study
 
+COLUMNS = 10  # of the picture
 _MIN_SNR = {"training.weighting": "min_snr"}
 # Fields that differ from the configuration, and the averages of weights to draw with.
 CHOICES: dict[str, dict[str, Any]] = {
@@ -78,7 +79,8 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
         given.real, given.train, count=given.images, work=given.work, seed=given.seed
     )
     found = [row for name in names for row in _judged(given, name, configs[name], judge)]
-    settings = {"seed": given.seed, "config": given.config, "steps": given.steps}
+    _picture(given, found, judge.real.images)
+    settings = {key: vars(given)[key] for key in ("seed", "config", "steps", "images")}
     return {"settings": settings, "choices": found, "provenance": provenance()}
 
 
@@ -96,52 +98,59 @@ def _judged(
     from sgm_jax.sample import sample
     from sgm_jax.train import train
 
-    short = name.replace(", ", "_").replace(" ", "_")
-    run = given.work / "trained" / short
+    run = given.work / "trained" / _short(name)
     train(config, run)
     rows = []
     for rate in (config.model.ema_rate, *config.model.ema_rates):
-        label = f"{short}_{rate}"
-        out = given.work / "samples" / label
+        out = _samples(given, name, rate)
         folder = sample(config, run, num_samples=given.images, ema_rate=rate, out=out)
-        rows.append(
-            {
-                "choice": name,
-                "ema_rate": rate,
-                "steps_per_second": _rate(run),
-                "quality": judge(label, folder),
-            }
-        )
+        rows.append({"choice": name, "ema_rate": rate, "quality": judge(out.name, folder)})
     return rows
 
 
-def _rate(run: Path) -> float:
-    """Return the median rate of a run, which other work on the machine moves least."""
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return float(
-        np.median([line["steps_per_second"] for line in lines if "steps_per_second" in line])
-    )
+def _samples(given: argparse.Namespace, name: str, rate: float) -> Path:
+    return given.work / "samples" / f"{_short(name)}_{rate}"
+
+
+def _short(name: str) -> str:
+    return name.replace(", ", "_").replace(" ", "_")
+
+
+def _picture(given: argparse.Namespace, rows: list[dict[str, Any]], real: np.ndarray) -> None:
+    """Draw a row of real images and one of every set; those of one channel start alike."""
+    from sgm_jax.grid import save_grid
+
+    shown = [real[:COLUMNS, :, :, None]]
+    for row in rows:
+        with np.load(_samples(given, row["choice"], row["ema_rate"]) / "samples.npz") as arrays:
+            shown.append(arrays["samples"][:COLUMNS].mean(axis=-1, keepdims=True))
+    given.out.mkdir(parents=True, exist_ok=True)
+    save_grid(given.out / "choices.png", np.concatenate(shown), columns=COLUMNS)
 
 
 def render(content: dict[str, Any]) -> str:
     """Return choices.md."""
     settings = content["settings"]
-    head = ["choice", "average", "steps/s", *(title for title, _ in NUMBERS.values())]
+    head = ["choice", "average", *(title for title, _ in NUMBERS.values())]
     lines = [
         "# Choices of training at equal compute",
         "",
         f"`{settings['config']}`, each choice trained for {settings['steps']} steps from the same "
-        f"seed, {settings['seed']}, and drawn with the sampler of the configuration. One training "
-        "each: differences of the size of the errors may be those of another seed.",
+        f"seed, {settings['seed']}, and {settings['images']} images drawn with the sampler of the "
+        "configuration. A step costs the same in all of them, but for the first and last layer of "
+        "3 channels. One training each: differences of the size of the errors may be those of "
+        "another seed. *Average*: the rate of the moving average of the weights.",
         "",
         MEANING,
+        "",
+        "![The first row are real images, the others those of the table, in its order]"
+        "(choices.png)",
         "",
         "| " + " | ".join(head) + " |",
         "|---" * len(head) + "|",
     ]
     for row in content["choices"]:
-        rate = f"{row['steps_per_second']:.2f}"
-        texts = [row["choice"], str(row["ema_rate"]), rate, *cells(row["quality"])]
+        texts = [row["choice"], str(row["ema_rate"]), *cells(row["quality"])]
         lines.append("| " + " | ".join(texts) + " |")
     made = content["provenance"]
     lines += ["", f"`python -m studies.choices`, {made['time']}, commit {made['git_commit']}.", ""]

@@ -55,7 +55,9 @@ def ddim(
     denoised = denoise(y, here)
     noise = eta * there / here * jnp.sqrt(here**2 - there**2)
     kept = jnp.sqrt(there**2 - noise**2) / here
-    return denoised + kept * (y - denoised) + noise * z, memory
+    y = denoised + kept * (y - denoised)
+    # Without fresh noise nothing asks for z, and it is not drawn.
+    return (y if eta == 0 else y + noise * z), memory
 
 
 def dpm_solver(
