@@ -147,6 +147,13 @@ def test_what_was_compiled_once_draws_any_number_of_images(tmp_path, caplog):
         assert "Compiling" in caplog.text
 
 
+@pytest.mark.parametrize(("steps", "told"), [(3, [3]), (12, [5, 5, 2]), (110, 18 * [6] + [2])])
+def test_progress_is_told_twenty_times_but_after_five_steps_at_least(tmp_path, steps, told):
+    drawer, heard = white_noise(tmp_path, {"sampling.num_steps": steps}), []
+    drawer.draw({}, 0, 10, progress=heard.append)
+    assert heard == [10 * one for one in told]
+
+
 def test_a_canvas_is_drawn_whole_and_costs_its_tiles(tmp_path):
     drawer = white_noise(tmp_path, size=(24, 32), tile=16, stride=8)
     images = draw(drawer, 0, 3)
