@@ -26,6 +26,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.eval_freq = 250
     config.training.snapshot_freq = 500
     config.training.snapshot_freq_for_preemption = 250
+    config.data.transform = "linear"
+    config.training.p_mean = -1.5
+    config.training.p_std = 1.5
+    config.optim.optimizer = "Adam"
     config.optim.lr = 2e-3
     config.optim.warmup = 100
     config.model.nf = 16

@@ -106,6 +106,9 @@ def get_config() -> ml_collections.ConfigDict:
     data.random_flip = True
     data.centered = True
     data.uniform_dequantization = False
+    # How the network sees charge: "linear" (the paper), "sqrt", "log" or "asinh". The last three
+    # spread faint pixels, which are most of a track.
+    data.transform = "linear"
     # "none": pixels are 0..255; "per_image": stretch each image to that, for charge or energy.
     data.scaling = "none"
     # Standard deviation of the pixels, for "edm"; -1 measures it on the training images.
@@ -148,16 +151,21 @@ def get_config() -> ml_collections.ConfigDict:
     model.space_to_depth = 1
 
     config.optim = optim = ml_collections.ConfigDict()
+    # "Adam" (the original's), or "Muon" (arXiv:2502.16982) for matrices and convolutions, with Adam
+    # at optim.adam_lr for the other parameters. Muon's lr is near 0.02.
     optim.optimizer = "Adam"
     optim.lr = 2e-4
+    optim.adam_lr = 1e-3
     optim.beta1 = 0.9
     optim.beta2 = 0.999
     optim.eps = 1e-8
     optim.weight_decay = 0.0
     optim.warmup = 5000
-    # "constant" after the warm-up, or "cosine": falling to 0 at training.n_iters, which then
-    # belongs to what a restart must not change.
+    # "constant" after the warm-up; "cosine": falling to 0 at training.n_iters; or "linear":
+    # falling to 0 over the last optim.decay_fraction of training.n_iters. With the last two,
+    # training.n_iters belongs to what a restart must not change.
     optim.schedule = "constant"
+    optim.decay_fraction = 0.4
     optim.grad_clip = 1.0
 
     config.simulation = default_simulation_config()

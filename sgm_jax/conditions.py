@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sgm_jax.data import Images, from_model, open_images, to_model
+from sgm_jax.data import Images, PixelScale, open_images
 from sgm_jax.guidance import known_pixels, observable_guidance, tile_corners, tiled, total_charge
 from sgm_jax.masks import read_mask
 from sgm_jax.samplers.base import Sampler
@@ -66,7 +66,7 @@ class Conditions:
     observable: str | None = None
     target: float = 0.0
     spread: float = 0.0
-    centered: bool = True
+    scale: PixelScale = PixelScale(centered=True)  # noqa: RUF009 - it is frozen
 
     @property
     def tiles(self) -> int:
@@ -105,7 +105,7 @@ class Conditions:
             return {}
         images = self.known[index % len(self.known)]
         mask = self.mask[index % len(self.mask)]
-        return {"known": to_model(images, centered=self.centered), "mask": mask}
+        return {"known": self.scale.to_model(images), "mask": mask}
 
     def score(self, score_fn: ScoreFn, sde: SDE, given: dict[str, Array]) -> ScoreFn:
         """Return the score of images under the conditions from the network's."""
@@ -126,7 +126,7 @@ class Conditions:
         return jnp.where(given["mask"], given["known"], images)
 
     def _measure(self, images: Array) -> Array:
-        grey = from_model(images, centered=self.centered).mean(axis=-1, keepdims=True)
+        grey = self.scale.from_model(images).mean(axis=-1, keepdims=True)
         return OBSERVABLES[self.observable](grey)
 
 
@@ -141,7 +141,7 @@ def conditions(request: Request, config: ml_collections.ConfigDict) -> Condition
         **_canvas(request, config.data.image_size),
         **_known(request, config),
         **_observable(request),
-        centered=config.data.centered,
+        scale=PixelScale.from_config(config.data),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import ml_collections
 
+from sgm_jax.data.normalise import TRANSFORMS
 from sgm_jax.losses import WEIGHTS
 from sgm_jax.models.from_config import DTYPES, ncsnpp_from_config
 from sgm_jax.samplers.correctors import CORRECTORS
@@ -29,16 +30,17 @@ CHOICES: dict[str, tuple] = {
     "training.time_sampling": tuple(TIMES),
     "training.low_discrepancy": (True, False),
     "training.dtype": tuple(DTYPES),
-    "optim.schedule": ("constant", "cosine"),
+    "optim.schedule": ("constant", "cosine", "linear"),
     "sampling.method": ("pc", *SOLVERS, "ode"),
     "sampling.grid": tuple(GRIDS),
     "sampling.predictor": tuple(PREDICTORS),
     "sampling.corrector": ("none", *CORRECTORS),
     "data.num_channels": (1, 3),
+    "data.transform": tuple(TRANSFORMS),
     "data.scaling": ("none", "per_image"),
     "data.uniform_dequantization": (False,),
     "eval.probe": PROBES,
-    "optim.optimizer": ("Adam",),
+    "optim.optimizer": ("Adam", "Muon"),
 }
 FREQUENCIES = (
     "training.n_iters",
@@ -68,9 +70,16 @@ POSITIVE = (
     "sampling.ode_atol",
     "model.beta_min",
     "optim.lr",
+    "optim.adam_lr",
     "optim.eps",
 )
-FRACTIONS = ("model.dropout", "model.ema_rate", "optim.beta1", "optim.beta2")
+FRACTIONS = (
+    "optim.decay_fraction",
+    "model.dropout",
+    "model.ema_rate",
+    "optim.beta1",
+    "optim.beta2",
+)
 ASCENDING = (
     ("model.beta_min", "model.beta_max"),
     ("model.sigma_min", "model.sigma_max"),

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgm_jax.data import to_model
+from sgm_jax.data import PixelScale
 from sgm_jax.samplers.ode import solve
 from sgm_jax.sde import SDE, Array, ScoreFn
 
@@ -56,7 +56,7 @@ def likelihood(
     images: Array,
     *,
     keys: Array,
-    centered: bool,
+    scale: PixelScale,
     num_probes: int = 4,
     probe: str = "rademacher",
     eps: float = 1e-5,
@@ -73,7 +73,7 @@ def likelihood(
         score_fn: its score.
         images: whole numbers 0..255, ``[B, H, W, C]``.
         keys: one for each image, ``[B]``.
-        centered: whether model space is -1..1, and not 0..1.
+        scale: how the network sees pixels.
         num_probes: with 1, the error is NaN.
         probe: "rademacher" or "gaussian".
         eps: the time at which the images are put in; the score diverges at 0.
@@ -84,11 +84,13 @@ def likelihood(
         ValueError: for unknown or no probes.
     """
     check_probes(probe, num_probes)
-    x = dequantise(images, keys, centered=centered)
+    filled = dequantise(images, keys)
+    x = scale.to_model(filled)
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _PROBES)
     probes = jax.vmap(lambda key: PROBES[probe](key, (num_probes, *images.shape[1:])))(keys)
     density = log_density(sde, score_fn, x, probes=probes, eps=eps, rtol=rtol, atol=atol)
-    bits = bits_per_dim(density.log_density, images[0].size, centered=centered)
+    log_slope = scale.log_slope(filled).sum(axis=(1, 2, 3))
+    bits = bits_per_dim(density.log_density + log_slope[:, None], images[0].size)
     ddof = min(num_probes - 1, 1)
     stderr = bits.std(1, ddof=ddof) / num_probes**0.5 if ddof else jnp.full(len(images), jnp.nan)
     return Likelihood(bits.mean(1), stderr, density.latents, density.nfe)
@@ -106,14 +108,13 @@ def check_probes(probe: str, num_probes: int) -> None:
         raise ValueError(f"num_probes is {num_probes}; it must be at least 1")
 
 
-def dequantise(images: Array, keys: Array, *, centered: bool) -> Array:
-    """Spread each level k of 0..255 evenly over ``[k, k + 1) / 256``, and map to model space."""
+def dequantise(images: Array, keys: Array) -> Array:
+    """Spread each level k of 0..255 evenly over ``[k, k + 1) 255 / 256``."""
 
     def uniform(key: Array) -> Array:
         return jax.random.uniform(jax.random.fold_in(key, _DEQUANTISATION), images.shape[1:])
 
-    filled = (images.astype(jnp.float32) + jax.vmap(uniform)(keys)) * (255 / LEVELS)
-    return to_model(filled, centered=centered)
+    return (images.astype(jnp.float32) + jax.vmap(uniform)(keys)) * (255 / LEVELS)
 
 
 def log_density(
@@ -154,7 +155,7 @@ def log_density(
     return Density(sde.prior_logp(latents)[:, None] + gained, latents, nfe)
 
 
-def bits_per_dim(log_density: Array, dimensions: int, *, centered: bool) -> Array:
-    """Convert nats of a density in model space to bits per dimension of 256 levels."""
-    width = (2 if centered else 1) / LEVELS
+def bits_per_dim(log_density: Array, dimensions: int) -> Array:
+    """Convert nats of a density of charges on 0..255 to bits per dimension of 256 levels."""
+    width = 255 / LEVELS
     return -log_density / (dimensions * np.log(2)) - np.log2(width)

@@ -16,7 +16,7 @@ import tqdm
 
 from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.config import flatten
-from sgm_jax.data import Images
+from sgm_jax.data import Images, PixelScale
 from sgm_jax.json_file import read_object
 from sgm_jax.likelihood import likelihood
 from sgm_jax.log import LOGGER
@@ -168,6 +168,7 @@ def _compiled(
 ) -> Callable[[Any, Images, np.ndarray], Columns]:
     """Return a function of parameters, images and their numbers, over all devices."""
     root = jax.random.fold_in(jax.random.key(config.seed), objective.EVALUATION)
+    scale = PixelScale.from_config(config.data)
 
     def batch(params: Any, levels: jax.Array, index: jax.Array) -> dict[str, jax.Array]:
         result = likelihood(
@@ -175,7 +176,7 @@ def _compiled(
             goal.score(params),
             levels,
             keys=image_keys(root, index),
-            centered=config.data.centered,
+            scale=scale,
             num_probes=config.eval.num_probes,
             probe=config.eval.probe,
             rtol=config.sampling.ode_rtol,

@@ -160,14 +160,16 @@ def optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation
     """Return the optimiser that ``config.optim`` describes."""
     optim = config.optim
     return step.optimizer(
+        name=optim.optimizer,
         lr=optim.lr,
+        adam_lr=optim.adam_lr,
         beta1=optim.beta1,
         beta2=optim.beta2,
         eps=optim.eps,
         weight_decay=optim.weight_decay,
         warmup=optim.warmup,
         grad_clip=optim.grad_clip,
-        decay_steps=config.training.n_iters if optim.schedule == "cosine" else None,
+        decay=step.decay(optim.schedule, config.training.n_iters, optim.decay_fraction),
         ema_rates=tuple(config.model.ema_rates),
     )
 

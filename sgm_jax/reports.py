@@ -9,7 +9,7 @@ import numpy as np
 import tqdm
 
 from sgm_jax import objective, parallel
-from sgm_jax.data import Images, from_model, to_model, to_uint8
+from sgm_jax.data import Images, PixelScale, to_uint8
 from sgm_jax.drawer import Drawer
 from sgm_jax.grid import save_grid
 from sgm_jax.log import LOGGER
@@ -35,6 +35,7 @@ class Reports:
         self._epoch_images = epoch_images
         self._metrics = Metrics(run, tensorboard=config.training.tensorboard)
         self._test = test_images
+        self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: goal.eval_loss(*args)[0])
         sampler = objective.sampler(config, goal.sde)
         self._drawer = Drawer(goal, sampler, batch_size=config.eval.batch_size, seed=config.seed)
@@ -88,7 +89,7 @@ class Reports:
         for begin in range(0, total, batch_size):
             index = np.arange(begin, begin + batch_size, dtype=np.int32)
             index = index[parallel.local_rows(batch_size)]
-            image = to_model(self._test[index % total], centered=self._config.data.centered)
+            image = self._scale.to_model(self._test[index % total])
             losses.append(float(self._loss(params, key, {"image": image, "index": index})))
         self._metrics.write(step, {"eval_loss": float(np.mean(losses))})
 
@@ -100,7 +101,7 @@ class Reports:
             folder = self._run / "samples"
             folder.mkdir(exist_ok=True)
             path = folder / f"step_{step:06d}.png"
-            save_grid(path, to_uint8(from_model(images, centered=self._config.data.centered)))
+            save_grid(path, to_uint8(self._scale.from_model(images)))
             LOGGER.info("samples of step %d: %s", step, path)
 
     def close(self) -> None:

@@ -22,6 +22,9 @@ ADDED = {
     "training.dtype": "float32",
     "optim.schedule": "constant",
     "model.ema_rates": [],
+    "data.transform": "linear",
+    "optim.adam_lr": 1e-3,
+    "optim.decay_fraction": 0.4,
     "sampling.ode_rtol": 1e-5,
     "sampling.ode_atol": 1e-5,
 }
@@ -39,7 +42,7 @@ def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
     for name in sorted(ours.keys() | stored.keys()):
         measured = name == "data.std" and ours.get(name) == -1
         # A falling learning rate depends on where it ends.
-        schedule = name == "training.n_iters" and ours.get("optim.schedule") == "cosine"
+        schedule = name == "training.n_iters" and ours.get("optim.schedule") != "constant"
         steps = name == "model.num_scales" and _only_counts_steps(ours)
         free = measured or steps or (is_free(name) and not schedule)
         if not free and ours.get(name) != stored.get(name):

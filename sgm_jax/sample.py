@@ -16,7 +16,7 @@ import tqdm
 from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.conditions import Conditions, Request, conditions
 from sgm_jax.config import flatten
-from sgm_jax.data import from_model, to_uint8
+from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.drawer import Drawer
 from sgm_jax.grid import save_grid
 from sgm_jax.json_file import read_object
@@ -84,7 +84,7 @@ def sample(
     distributed.decided(lambda: _claim(parts, recipe))
     seconds = _draw_missing(drawer, params, parts, count)
     if parallel.is_main():
-        _assemble(folder, parts, count, config.data.centered)
+        _assemble(folder, parts, count, PixelScale.from_config(config.data))
         timing = {"seconds_per_image": seconds, **workdir.provenance()}
         workdir.write_json(folder / "recipe.json", recipe | timing)
         shutil.rmtree(parts)
@@ -201,16 +201,16 @@ def _part(parts: Path, first: int) -> Path:
     return parts / f"{first:09d}.npy"
 
 
-def _assemble(folder: Path, parts: Path, count: int, centered: bool) -> None:
+def _assemble(folder: Path, parts: Path, count: int, scale: PixelScale) -> None:
     """Join the batches, one at a time, into ``samples.npz`` and a grid."""
     files = sorted(parts.glob("*.npy"))
     shape = np.load(files[0], mmap_mode="r").shape[1:]
     with NpzWriter(folder / "samples.npz") as writer:
         with writer.array("samples", (count, *shape[:2], 1), np.uint8) as append:
             for file in files:
-                append(to_uint8(from_model(np.load(file), centered=centered)))
+                append(to_uint8(scale.from_model(np.load(file))))
         with writer.array("raw", (count, *shape), np.float32) as append:
             for file in files:
-                append(from_model(np.load(file), centered=centered))
+                append(scale.from_model(np.load(file)))
     with np.load(folder / "samples.npz") as stack:
         save_grid(folder / "grid.png", stack["samples"][:GRID_IMAGES])

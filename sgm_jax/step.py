@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from sgm_jax import parallel
 from sgm_jax.losses import Batch, LossFn
@@ -33,45 +34,101 @@ class TrainState:
     opt_state: optax.OptState
 
 
+# Kernels with fewer channels than this in or out are vectors more than matrices: Adam takes them.
+_MUON_CHANNELS = 8
+
+
 def optimizer(
     *,
+    name: str = "Adam",
     lr: float,
+    adam_lr: float = 1e-3,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
     warmup: int,
     grad_clip: float,
-    decay_steps: int | None = None,
+    decay: optax.Schedule | None = None,
     ema_rates: tuple[float, ...] = (),
 ) -> optax.GradientTransformation:
-    """Return the original's Adam: clip by global norm, L2 in the gradient, linear warm-up.
+    """Return the original's Adam, or Muon: clip by global norm, L2 in the gradient, linear warm-up.
+
+    Muon (Jordan et al. 2024; arXiv:2502.16982) makes the update of a matrix orthogonal. A
+    convolution's kernel ``[height, width, in, out]`` is the matrix ``[height * width * in, out]``.
+    All other parameters are moved by Adam with Nesterov's momentum.
 
     Args:
+        name: "Adam" or "Muon".
         lr: learning rate after the warm-up.
+        adam_lr: that of the parameters which Muon leaves to Adam.
         beta1: decay of the first moment.
         beta2: decay of the second moment.
         eps: added to the root of the second moment.
         weight_decay: times the parameters, added to the clipped gradient (not decoupled).
         warmup: updates over which the rate grows from 0, which the first update has; 0 for none.
         grad_clip: largest global norm; negative for none.
-        decay_steps: updates after which the rate has fallen to 0, as half a cosine; None keeps it.
+        decay: factor on the rate after so many updates, see :func:`decay`; None keeps it.
         ema_rates: of averages that are kept beside ``TrainState.ema_params``.
     """
 
-    def rate(count: Array) -> Array:
-        risen = lr * jnp.minimum(count / max(warmup, 1), 1.0) if warmup > 0 else jnp.asarray(lr)
-        if decay_steps is None:
-            return risen
-        return risen * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count / decay_steps, 1.0)))
+    def rate(peak: float) -> optax.Schedule:
+        def schedule(count: Array) -> Array:
+            risen = jnp.minimum(count / max(warmup, 1), 1.0) if warmup > 0 else 1.0
+            return jnp.asarray(peak * risen) * (1.0 if decay is None else decay(count))
 
+        return schedule
+
+    if name == "Adam":
+        core = [
+            optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
+            optax.scale_by_learning_rate(rate(lr)),
+        ]
+    else:
+        core = [
+            optax.contrib.muon(
+                rate(lr),
+                adam_learning_rate=rate(adam_lr),
+                adam_b1=beta1,
+                adam_b2=beta2,
+                eps=eps,
+                muon_weight_dimension_numbers=_matrices,
+            )
+        ]
     return optax.chain(
         optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity(),
         optax.add_decayed_weights(weight_decay, mask=_learnt) if weight_decay else optax.identity(),
-        optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
-        optax.scale_by_learning_rate(rate),
+        *core,
         *([keep_averages(ema_rates)] if ema_rates else []),
     )
+
+
+def decay(schedule: str, steps: int, fraction: float) -> optax.Schedule | None:
+    """Return the factor on the learning rate by the number of updates made.
+
+    Args:
+        schedule: "constant", "cosine" (over all steps), or "linear" over the last of them.
+        steps: updates after which the rate is 0.
+        fraction: the part of them over which it falls, for "linear".
+    """
+    if schedule == "cosine":
+        return optax.cosine_decay_schedule(1.0, steps)
+    if schedule == "linear":
+        falling = max(round(fraction * steps), 1)
+        return optax.linear_schedule(1.0, 0.0, falling, transition_begin=steps - falling)
+    return None
+
+
+def _matrices(params: Params) -> Params:
+    """Say which parameters are matrices to Muon, and which of their axes are summed over."""
+
+    def axes(leaf: Array) -> optax.contrib.MuonDimensionNumbers | None:
+        if leaf.ndim < 2 or min(leaf.shape[-2:]) < _MUON_CHANNELS:
+            return None
+        inputs = tuple(range(leaf.ndim - 1))
+        return optax.contrib.MuonDimensionNumbers(reduction_axis=inputs, output_axis=leaf.ndim - 1)
+
+    return jax.tree.map(axes, params)
 
 
 def _learnt(params: Params) -> Params:

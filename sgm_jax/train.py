@@ -16,7 +16,7 @@ import numpy as np
 
 from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.checkpoints import Checkpoints, steps
-from sgm_jax.data import Batches, Images, data_std, open_images, prefetch
+from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
 from sgm_jax.interruption import Interrupted, Stop
 from sgm_jax.log import LOGGER
 from sgm_jax.reports import Reports
@@ -109,7 +109,7 @@ def with_measured_std(
         config.data.std = (
             workdir.stored_std(run, begun)
             if begun
-            else data_std(images, centered=config.data.centered)
+            else data_std(images, PixelScale.from_config(config.data))
         )
     return config
 
@@ -121,7 +121,7 @@ def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batch
         batch_size=config.training.batch_size,
         seed=config.seed,
         random_flip=config.data.random_flip,
-        centered=config.data.centered,
+        scale=PixelScale.from_config(config.data),
         process_index=parallel.process_index(),
         process_count=parallel.process_count(),
     )

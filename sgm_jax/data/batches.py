@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from sgm_jax.data.images import Images
-from sgm_jax.data.normalise import to_model
+from sgm_jax.data.normalise import PixelScale
 
 Batch = dict[str, np.ndarray]
 _ORDER, _FLIP = 0, 1
@@ -41,7 +41,7 @@ class Batches:
         batch_size: global batch size, over all processes; may exceed the number of images.
         seed: non-negative; fixes the order and the flips of all epochs.
         random_flip: mirror left-right with probability one half, drawn per image and epoch.
-        centered: deliver -1..1 instead of 0..1.
+        scale: how the network sees the pixels.
         process_index: which share of the global batch to deliver.
         process_count: number of equal shares.
 
@@ -56,7 +56,7 @@ class Batches:
         batch_size: int,
         seed: int,
         random_flip: bool,
-        centered: bool,
+        scale: PixelScale,
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -69,7 +69,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.random_flip = random_flip
-        self.centered = centered
+        self.scale = scale
         self.process_index = process_index
         self.process_count = process_count
         # Neighbouring batches need the current epoch and, when they straddle, the next one.
@@ -90,7 +90,7 @@ class Batches:
         images = self.images[rows]
         images[flips] = images[flips][:, :, ::-1]
         return {
-            "image": to_model(images, centered=self.centered),
+            "image": self.scale.to_model(images),
             "index": index.astype(np.int32),
         }
 
@@ -128,7 +128,7 @@ def prefetch(batches: Batches, start: int, stop: int, *, depth: int = 2) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def in_order(images: Images, *, batch_size: int, centered: bool) -> Iterator[Batch]:
+def in_order(images: Images, *, batch_size: int, scale: PixelScale) -> Iterator[Batch]:
     """Yield every image once, in file order; the last batch holds what is left.
 
     ``image`` is float32 ``[b, H, W, C]`` in network space; ``index`` is int32 ``[b]``, the position
@@ -139,7 +139,7 @@ def in_order(images: Images, *, batch_size: int, centered: bool) -> Iterator[Bat
     for start in range(0, len(images), batch_size):
         block = images[start : start + batch_size]
         index = np.arange(start, start + len(block), dtype=np.int32)
-        yield {"image": to_model(block, centered=centered), "index": index}
+        yield {"image": scale.to_model(block), "index": index}
 
 
 def _random_bits(seed: int, epoch: int, purpose: int, count: int) -> np.ndarray:

@@ -3,36 +3,115 @@
 Paper: arXiv:2307.13687 (images scaled to -1..1; generated values below 5 set to 0).
 """
 
-from typing import Any
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from sgm_jax.data.images import Images, evenly_spaced
 
 _GREY_WEIGHTS = np.array([19595, 38470, 7471], np.uint32)
 _GREY_HALF = np.uint32(32768)
-# Eight float32 steps at 255, four times the worst rounding of from_model(to_model(k)).
-_TRUNCATION_SLACK = 2.0**-13
+# Sixteen float32 steps at 255, twice the worst rounding of a transform and its inverse.
+_TRUNCATION_SLACK = 2.0**-12
 _STD_ROWS = 512
 
+# The gain k of the transforms "log" and "asinh". With 50, an eighth of the largest charge is in the
+# middle of the logarithmic scale; half of the lit pixels of our images are below a tenth of it.
+GAIN = 50.0
 
-def to_model(images: Any, *, centered: bool) -> Any:
-    """Map images on 0..255 to float32 in 0..1, or in -1..1 when `centered`.
 
-    Takes numpy and JAX arrays of any shape and returns the same kind.
+class Transform(NamedTuple):
+    """A monotone map of the charge ``q`` in 0..1 to 0..1, its inverse, and the log of its slope."""
+
+    forward: Callable[[Any], Any]
+    inverse: Callable[[Any], Any]
+    log_slope: Callable[[Any], Any]
+
+
+def _module(array: Any) -> Any:
+    """Return numpy for arrays of numpy, and jax.numpy for others."""
+    return np if isinstance(array, np.ndarray | np.generic) else jnp
+
+
+def _odd(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Continue a function of non-negative numbers to all: what a network draws may be negative."""
+
+    def continued(values: Any) -> Any:
+        module = _module(values)
+        return module.sign(values) * function(module.abs(values))
+
+    return continued
+
+
+TRANSFORMS = {
+    "linear": Transform(lambda q: q, lambda x: x, lambda q: 0 * q),
+    "sqrt": Transform(
+        _odd(lambda q: _module(q).sqrt(q)),
+        _odd(lambda x: x * x),
+        # Infinite at 0, which a random charge between two levels may be.
+        lambda q: -0.5 * _module(q).log(4 * _module(q).maximum(q, 1e-9)),
+    ),
+    "log": Transform(
+        _odd(lambda q: _module(q).log1p(GAIN * q) / math.log1p(GAIN)),
+        _odd(lambda x: _module(x).expm1(x * math.log1p(GAIN)) / GAIN),
+        lambda q: math.log(GAIN / math.log1p(GAIN)) - _module(q).log1p(GAIN * q),
+    ),
+    "asinh": Transform(
+        lambda q: _module(q).arcsinh(GAIN * q) / math.asinh(GAIN),
+        lambda x: _module(x).sinh(x * math.asinh(GAIN)) / GAIN,
+        lambda q: math.log(GAIN / math.asinh(GAIN)) - 0.5 * _module(q).log1p((GAIN * q) ** 2),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelScale:
+    """How pixels on 0..255 are shown to a network, and how its images are read.
+
+    Detector images are faint: half of the lit pixels are below a tenth of the largest, and a
+    network that sees charge linearly hardly sees them. All transforms but "linear" (the paper's)
+    spread them.
+
+    Attributes:
+        centered: network space is -1..1, and not 0..1.
+        transform: a name in :data:`TRANSFORMS`.
     """
-    unit = images.astype(np.float32) / 255
-    return 2 * unit - 1 if centered else unit
 
+    centered: bool
+    transform: str = "linear"
 
-def from_model(x: Any, *, centered: bool) -> Any:
-    """Map network space back to float32 on 0..255, the inverse of `to_model`; nothing is clipped.
+    @classmethod
+    def from_config(cls, data: Any) -> "PixelScale":
+        """Return the scale that ``config.data`` describes."""
+        return cls(data.centered, data.transform)
 
-    Takes numpy and JAX arrays of any shape and returns the same kind.
-    """
-    x = x.astype(np.float32)
-    unit = (x + 1) / 2 if centered else x
-    return unit * 255
+    def to_model(self, images: Any) -> Any:
+        """Map images on 0..255 to float32 in network space.
+
+        Takes numpy and JAX arrays of any shape and returns the same kind.
+        """
+        unit = TRANSFORMS[self.transform].forward(images.astype(np.float32) / 255)
+        return 2 * unit - 1 if self.centered else unit
+
+    def from_model(self, x: Any) -> Any:
+        """Map network space back to float32 on 0..255, the inverse of :meth:`to_model`.
+
+        Nothing is clipped: values outside of network space go on as an odd function.
+        """
+        x = x.astype(np.float32)
+        return TRANSFORMS[self.transform].inverse((x + 1) / 2 if self.centered else x) * 255
+
+    def log_slope(self, images: Any) -> Any:
+        """Return the logarithm of how fast :meth:`to_model` rises per level, for each pixel.
+
+        A density of images is that of network space times the exponential of its sum.
+        """
+        slope = TRANSFORMS[self.transform].log_slope(images.astype(np.float32) / 255)
+        return slope + math.log((2 if self.centered else 1) / 255)
 
 
 def to_uint8(images: Any, threshold: int = 4) -> np.ndarray:
@@ -42,8 +121,8 @@ def to_uint8(images: Any, threshold: int = 4) -> np.ndarray:
     to grey with the integer weights of ITU-R 601. The threshold comes before the conversion, so
     grey values up to `threshold` survive where only some of the channels passed.
 
-    The original truncates; here a value within 1.2e-4 below an integer counts as that integer, so
-    that ``to_uint8(from_model(to_model(k)))`` gives back every integer above the threshold.
+    The original truncates; here a value within 2.4e-4 below an integer counts as that integer, so
+    that every integer above the threshold comes back from network space, whatever the transform.
 
     Args:
         images: ``[N, H, W, 1 or 3]`` on the scale 0..255, not clipped; numpy or JAX.
@@ -73,7 +152,7 @@ def to_uint8(images: Any, threshold: int = 4) -> np.ndarray:
     return grey.astype(np.uint8)[..., None]
 
 
-def data_std(images: Images, *, centered: bool, max_images: int = 10_000) -> float:
+def data_std(images: Images, scale: PixelScale, *, max_images: int = 10_000) -> float:
     """Measure the standard deviation of all pixel values in network space.
 
     This is sigma_data of the EDM preconditioning (arXiv:2206.00364). Sets larger than `max_images`
@@ -83,9 +162,10 @@ def data_std(images: Images, *, centered: bool, max_images: int = 10_000) -> flo
         ValueError: all pixels are equal.
     """
     rows = evenly_spaced(len(images), max_images)
+    unit = dataclasses.replace(scale, centered=False)
     total, squares, count = 0.0, 0.0, 0
     for start in range(0, len(rows), _STD_ROWS):
-        block = images[rows[start : start + _STD_ROWS]].astype(np.float64) / 255
+        block = unit.to_model(images[rows[start : start + _STD_ROWS]]).astype(np.float64)
         total += block.sum()
         squares += np.square(block).sum()
         count += block.size
@@ -93,4 +173,4 @@ def data_std(images: Images, *, centered: bool, max_images: int = 10_000) -> flo
     # Sums of up to 1e10 equal terms leave this much of a zero variance.
     if variance < 1e-12:
         raise ValueError(f"{images.source}: all pixels of {len(rows)} images are equal; no data")
-    return float(np.sqrt(variance)) * (2 if centered else 1)
+    return float(np.sqrt(variance)) * (2 if scale.centered else 1)

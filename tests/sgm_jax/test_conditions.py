@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sgm_jax.conditions import Conditions, Request, conditions
-from sgm_jax.data import from_array, from_model
+from sgm_jax.data import PixelScale, from_array
 from sgm_jax.drawer import Drawer
 from sgm_jax.models.from_config import ncsnpp_from_config
 from sgm_jax.objective import Objective, sampler
@@ -100,7 +100,7 @@ def test_image_i_gets_the_known_pixels_of_image_i_modulo_their_number(images):
     known = asked(images, inpaint="test.npy", mask="mask.npy").given(np.array([1, 4, 5]))["known"]
     np.testing.assert_array_equal(known[0], known[1])
     want = np.load(images / "test.npy")[2][..., None]
-    np.testing.assert_allclose(from_model(known[2], centered=True), want, atol=1e-4)
+    np.testing.assert_allclose(PixelScale(True).from_model(known[2]), want, atol=1e-4)
 
 
 def white_noise(folder, changes=None, **fields):
@@ -126,7 +126,7 @@ def test_the_charge_of_every_image_is_the_one_asked_for(tmp_path):
     fields = {"observable": "total_charge", "target": 34_000.0, "spread": 100.0}
     drawer = white_noise(tmp_path, **fields)
     images = draw(drawer, 0, 64)
-    grey = from_model(images, centered=True).sum(axis=(1, 2, 3))
+    grey = PixelScale(True).from_model(images).sum(axis=(1, 2, 3))
     # Unasked: 256 pixels of 127.5 +- 25.5, so 32640 +- 408. Bayes' rule for a spread of 100:
     prior, spread = 256 * 25.5**2, 100.0**2
     mean = (32_640 * spread + 34_000 * prior) / (prior + spread)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sgm_jax.data import from_model
+from sgm_jax.data import PixelScale
+from sgm_jax.data.normalise import TRANSFORMS
 from sgm_jax.likelihood import bits_per_dim, dequantise, likelihood, log_density
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.samplers.ode import decode
@@ -55,7 +56,9 @@ def test_bits_per_dimension_agree_with_the_original(path):
     score = noise_score(toy_network(data["abc"]), sde)
     probes = data["bpd_eps"][:, None]
     got = jax.jit(lambda x: log_density(sde, score, x, probes=probes))(data["bpd_data"])
-    bits = bits_per_dim(got.log_density[:, 0], data["bpd_data"][0].size, centered=True)
+    images = data["bpd_data"]
+    log_slope = PixelScale(True).log_slope(images).sum(axis=(1, 2, 3))
+    bits = bits_per_dim(got.log_density[:, 0] + log_slope, images[0].size)
     np.testing.assert_allclose(bits, data["bpd"], atol=1e-3)
     np.testing.assert_allclose(got.latents, data["bpd_z"], atol=1e-3)
     # The original's two images share their steps, which the harder one decides.
@@ -117,18 +120,28 @@ def test_gaussian_probes_have_the_spread_that_theory_says_and_no_bias(key):
 def test_levels_fill_their_gaps_and_nothing_else(key):
     levels = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     levels = jnp.repeat(levels, 50, axis=0)
-    for centered in (True, False):
-        x = dequantise(levels, image_keys(key, jnp.arange(50)), centered=centered)
-        filled = from_model(x, centered=centered) * 256 / 255 - levels.astype(jnp.float32)
-        assert -1e-3 < filled.min() < 0.01 and 0.99 < filled.max() < 1.001
-        np.testing.assert_allclose(filled.mean(), 0.5, atol=0.01)
+    levels_and_noise = dequantise(levels, image_keys(key, jnp.arange(50)))
+    filled = levels_and_noise * 256 / 255 - levels.astype(jnp.float32)
+    assert -1e-3 < filled.min() < 0.01 and 0.99 < filled.max() < 1.001
+    np.testing.assert_allclose(filled.mean(), 0.5, atol=0.01)
+
+
+def test_a_density_that_is_flat_over_all_levels_has_eight_bits():
+    np.testing.assert_allclose(bits_per_dim(-12 * np.log(255.0), 12), 8.0)
 
 
 @pytest.mark.parametrize("centered", [True, False])
-def test_a_density_that_is_flat_over_all_levels_has_eight_bits(centered):
-    pixels = 12
-    log_density = -pixels * np.log(2.0 if centered else 1.0)
-    np.testing.assert_allclose(bits_per_dim(log_density, pixels, centered=centered), 8.0)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_bits_do_not_depend_on_the_scale_that_a_network_sees(transform, centered):
+    """A density of charges has the same bits, whatever monotone scale it is measured on."""
+    scale = PixelScale(centered, transform)
+    charge = jnp.linspace(0.5, 254.5, 255)
+    x = scale.to_model(charge)
+    # Of charges that are uniform on 0..255, in the space of the network.
+    log_density = -np.log(255.0) - jnp.log(jax.vmap(jax.grad(scale.to_model))(charge))
+    assert (jnp.diff(x) > 0).all()
+    bits = bits_per_dim((log_density + scale.log_slope(charge)).sum(), 255)
+    np.testing.assert_allclose(bits, 8.0, rtol=1e-4)
 
 
 def test_bits_come_with_an_error_and_depend_on_the_images_key_only(key):
@@ -138,7 +151,7 @@ def test_bits_come_with_an_error_and_depend_on_the_images_key_only(key):
 
     def run(images, keys, **options):
         score = correlated_score(sde)
-        return likelihood(sde, score, images, keys=keys, centered=True, eps=EPS, **options)
+        return likelihood(sde, score, images, keys=keys, scale=PixelScale(True), eps=EPS, **options)
 
     whole, last = jax.jit(run)(images, keys), jax.jit(run)(images[2:], keys[2:])
     np.testing.assert_allclose(whole.bits_per_dim[2], last.bits_per_dim[0], rtol=1e-5)
@@ -158,4 +171,4 @@ def test_probes_that_there_are_not_are_refused(options, message, key):
     images, keys = jnp.zeros((1, SIDE, SIDE, 1)), image_keys(key, jnp.arange(1))
     score = correlated_score(VPSDE())
     with pytest.raises(ValueError, match=message):
-        likelihood(VPSDE(), score, images, keys=keys, centered=True, **options)
+        likelihood(VPSDE(), score, images, keys=keys, scale=PixelScale(True), **options)

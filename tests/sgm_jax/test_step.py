@@ -65,13 +65,21 @@ def test_weights_decay_and_frozen_frequencies_do_not():
 
 
 @pytest.mark.usefixtures("optax_promotion")
-def test_a_cosine_falls_from_the_full_rate_to_zero():
+@pytest.mark.parametrize(
+    ("schedule", "want"),
+    [
+        ("constant", [1, 1, 1, 1, 1]),
+        ("cosine", [(1 + np.cos(np.pi * k / 4)) / 2 for k in range(5)]),
+        ("linear", [1, 1, 1, 0.5, 0]),
+    ],
+)
+def test_a_schedule_falls_from_the_full_rate_to_zero(schedule, want):
     transform = step.optimizer(
         **ADAM | {"lr": 0.1, "beta1": 0.0, "beta2": 0.0},
         warmup=0,
         grad_clip=-1.0,
         weight_decay=0.0,
-        decay_steps=4,
+        decay=step.decay(schedule, 4, 0.5),
     )
     state = transform.init(jnp.zeros(()))
     moves = []
@@ -79,8 +87,29 @@ def test_a_cosine_falls_from_the_full_rate_to_zero():
         move, state = transform.update(jnp.ones(()), state, jnp.zeros(()))
         moves.append(float(move))
     # Adam without memory moves by its rate.
-    want = [-0.05 * (1 + np.cos(np.pi * k / 4)) for k in range(5)]
-    np.testing.assert_allclose(moves, want, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(moves, -0.1 * np.array(want), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.usefixtures("optax_promotion")
+def test_muon_makes_the_update_of_a_kernel_orthogonal_and_leaves_the_rest_to_adam(key):
+    shapes = {"conv": (3, 3, 8, 16), "dense": (16, 8), "first": (3, 3, 1, 16), "bias": (16,)}
+    params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    grads = {
+        name: jax.random.normal(jax.random.fold_in(key, i), shape)
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+    options = ADAM | {"warmup": 0, "grad_clip": -1.0, "weight_decay": 0.0}
+    muon = step.optimizer(name="Muon", **options | {"lr": 0.5}, adam_lr=0.25)
+    updates, _ = muon.update(grads, muon.init(params), params)
+    for name, (inputs, outputs) in {"conv": (72, 16), "dense": (16, 8)}.items():
+        # Five Newton-Schulz steps bring singular values near 1; the factor is that of the shape.
+        singular = np.linalg.svd(updates[name].reshape(inputs, outputs), compute_uv=False)
+        assert singular.min() > 0.25 and singular.max() < 0.65
+    # Adam's first step has the size of its rate, and Nesterov's momentum goes on beyond it.
+    first = 0.25 * (1 + 0.9 * 0.1 / (1 - 0.9**2))
+    for name in ("first", "bias"):
+        np.testing.assert_allclose(np.abs(updates[name]), first, rtol=1e-3)
+        assert (jnp.sign(updates[name]) == -jnp.sign(grads[name])).all()
 
 
 @pytest.mark.usefixtures("optax_promotion")

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from sgm_jax.data import Batches, from_array, in_order, open_images, prefetch, to_model
+from sgm_jax.data import Batches, PixelScale, from_array, in_order, open_images, prefetch
 from sgm_jax.data.batches import epoch_flips, epoch_order
 
 TOTAL = 23
@@ -19,7 +19,7 @@ IMAGES = from_array(ARRAY, num_channels=1, image_size=4)
 
 
 def make(images=IMAGES, **changes):
-    options = {"batch_size": 8, "seed": 3, "random_flip": False, "centered": False}
+    options = {"batch_size": 8, "seed": 3, "random_flip": False, "scale": PixelScale(False)}
     return Batches(images, **{**options, **changes})
 
 
@@ -78,12 +78,12 @@ def test_a_fresh_object_resumes_at_any_step(step):
 
 @pytest.mark.parametrize("centered", [False, True])
 def test_batches_are_float32_in_model_space(centered):
-    batch = make(centered=centered).at(0)
+    batch = make(scale=PixelScale(centered)).at(0)
     assert batch["image"].dtype == np.float32
     assert batch["index"].dtype == np.int32
     assert batch["image"].shape == (8, 4, 4, 1)
     rows = epoch_order(3, 0, TOTAL)[:8]
-    np.testing.assert_array_equal(batch["image"], to_model(IMAGES[rows], centered=centered))
+    np.testing.assert_array_equal(batch["image"], PixelScale(centered).to_model(IMAGES[rows]))
 
 
 def test_a_flip_is_a_left_right_mirror_drawn_per_image_and_epoch():
@@ -229,9 +229,9 @@ def test_prefetching_nothing_ahead_is_refused():
 
 @pytest.mark.parametrize("batch_size", [1, 8, 23, 100])
 def test_in_order_gives_each_image_once_and_a_partial_last_batch(batch_size):
-    batches = list(in_order(IMAGES, batch_size=batch_size, centered=True))
+    batches = list(in_order(IMAGES, batch_size=batch_size, scale=PixelScale(True)))
     whole = np.concatenate([batch["image"] for batch in batches])
-    np.testing.assert_array_equal(whole, to_model(ARRAY[..., None], centered=True))
+    np.testing.assert_array_equal(whole, PixelScale(True).to_model(ARRAY[..., None]))
     index = np.concatenate([batch["index"] for batch in batches])
     np.testing.assert_array_equal(index, np.arange(TOTAL))
     assert index.dtype == np.int32
@@ -240,4 +240,4 @@ def test_in_order_gives_each_image_once_and_a_partial_last_batch(batch_size):
 
 def test_in_order_refuses_empty_batches():
     with pytest.raises(ValueError, match="batch_size is 0"):
-        next(in_order(IMAGES, batch_size=0, centered=True))
+        next(in_order(IMAGES, batch_size=0, scale=PixelScale(True)))

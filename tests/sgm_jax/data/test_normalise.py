@@ -6,30 +6,40 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgm_jax.data import data_std, from_array, from_model, to_model, to_uint8
+from sgm_jax.data import PixelScale, data_std, from_array, to_uint8
+from sgm_jax.data.normalise import TRANSFORMS
 
 LEVELS = np.arange(256, dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("centered", "low"), [(False, 0), (True, -1)])
-def test_0_and_255_map_to_the_ends_of_the_model_range(centered, low):
-    ends = to_model(np.array([0, 255], np.uint8), centered=centered)
-    np.testing.assert_array_equal(ends, np.array([low, 1], np.float32))
+SCALES = [PixelScale(centered, name) for centered in (False, True) for name in TRANSFORMS]
+every_scale = pytest.mark.parametrize("scale", SCALES, ids=str)
+
+
+@every_scale
+def test_0_and_255_map_to_the_ends_of_the_model_range(scale):
+    ends = scale.to_model(np.array([0, 255], np.uint8))
+    np.testing.assert_allclose(ends, [-1 if scale.centered else 0, 1], atol=2e-7)
     assert ends.dtype == np.float32
 
 
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_background_of_the_uncentred_scale_is_exactly_0(name):
+    assert PixelScale(False, name).to_model(np.uint8([0])) == 0
+
+
+@every_scale
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
-def test_every_level_survives_the_round_trip(centered, kind):
-    back = from_model(to_model(kind(LEVELS), centered=centered), centered=centered)
+def test_every_level_survives_the_round_trip(scale, kind):
+    back = scale.from_model(scale.to_model(kind(LEVELS)))
     assert back.dtype == np.float32
-    np.testing.assert_allclose(np.asarray(back), LEVELS, atol=3e-5)
+    np.testing.assert_allclose(np.asarray(back), LEVELS, atol=2e-4)
 
 
-@pytest.mark.parametrize("centered", [False, True])
-def test_every_level_above_the_threshold_survives_truncation(centered):
+@every_scale
+def test_every_level_above_the_threshold_survives_truncation(scale):
     def round_trip(x):
-        return from_model(to_model(x, centered=centered), centered=centered)
+        return scale.from_model(scale.to_model(x))
 
     expected = np.where(LEVELS > 4, LEVELS, 0)
     for function in (round_trip, jax.jit(round_trip)):
@@ -38,8 +48,38 @@ def test_every_level_above_the_threshold_survives_truncation(centered):
         np.testing.assert_array_equal(to_uint8(levels, threshold=0).ravel(), LEVELS)
 
 
+def test_transforms_are_those_that_they_are_called():
+    charge = np.float64([0.0, 0.02, 0.5, 1.0])
+    want = {
+        "linear": charge,
+        "sqrt": np.sqrt(charge),
+        "log": np.log(1 + 50 * charge) / np.log(51),
+        "asinh": np.arcsinh(50 * charge) / np.arcsinh(50),
+    }
+    assert want.keys() == TRANSFORMS.keys()
+    for name, values in want.items():
+        np.testing.assert_allclose(
+            PixelScale(False, name).to_model(255 * charge), values, rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_what_lies_below_0_goes_on_as_an_odd_function(name):
+    scale, x = PixelScale(False, name), np.float32([0.1, 0.7, 1.2])
+    np.testing.assert_array_equal(scale.from_model(-x), -scale.from_model(x))
+    np.testing.assert_allclose(scale.to_model(scale.from_model(-x)), -x, rtol=1e-5)
+
+
+@every_scale
+def test_the_slope_is_that_of_the_map(scale):
+    charge = jnp.linspace(1.0, 255.0, 20)
+    slope = jax.vmap(jax.grad(scale.to_model))(charge)
+    np.testing.assert_allclose(scale.log_slope(charge), jnp.log(slope), rtol=1e-4)
+    assert np.isfinite(scale.log_slope(jnp.zeros(1))).all()
+
+
 def test_from_model_does_not_clip():
-    outside = from_model(np.array([-1.2, 1.2]), centered=True)
+    outside = PixelScale(True).from_model(np.array([-1.2, 1.2]))
     np.testing.assert_allclose(outside, [-25.5, 280.5], rtol=1e-6)
 
 
@@ -85,13 +125,13 @@ def test_images_without_a_last_channel_axis_are_refused(shape):
         to_uint8(np.zeros(shape))
 
 
-@pytest.mark.parametrize("centered", [False, True])
+@every_scale
 @pytest.mark.parametrize("channels", [1, 3])
-def test_data_std_is_the_pixel_standard_deviation_in_model_space(centered, channels):
+def test_data_std_is_the_pixel_standard_deviation_in_model_space(scale, channels):
     array = np.random.default_rng(0).integers(0, 256, (1100, 4, 4), np.uint8)
     images = from_array(array, num_channels=channels, image_size=4)
-    expected = to_model(array, centered=centered).astype(np.float64).std()
-    np.testing.assert_allclose(data_std(images, centered=centered), expected, rtol=1e-6)
+    expected = scale.to_model(array).astype(np.float64).std()
+    np.testing.assert_allclose(data_std(images, scale), expected, rtol=1e-6)
 
 
 def test_data_std_of_a_subset_uses_evenly_spaced_images():
@@ -99,11 +139,11 @@ def test_data_std_of_a_subset_uses_evenly_spaced_images():
     array[50] = 255
     images = from_array(array, num_channels=1, image_size=4)
     np.testing.assert_allclose(
-        data_std(images, centered=False, max_images=3), np.sqrt(2) / 3, rtol=1e-6
+        data_std(images, PixelScale(False), max_images=3), np.sqrt(2) / 3, rtol=1e-6
     )
 
 
 def test_data_without_any_contrast_is_refused():
     images = from_array(np.full((9, 4, 4), 77, np.uint8), num_channels=1, image_size=4)
     with pytest.raises(ValueError, match="all pixels of 9 images are equal"):
-        data_std(images, centered=True)
+        data_std(images, PixelScale(True))
