@@ -12,9 +12,9 @@ it is repeated, with what is missing.
 import argparse
 from pathlib import Path
 
-from evaluation.budget import BUDGETS
-from sgm_jax.command import run, start_jax
-from sgm_jax.log import LOGGER
+from evaluation.metrics.budget import BUDGETS
+from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.log import LOGGER
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -54,11 +54,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(given: argparse.Namespace) -> None:
     # Imported here because it imports jax, which reads the environment that run sets.
-    from evaluation import evaluate, report_text
+    from evaluation import evaluate
+    from evaluation.report import report
 
     start_jax(alone="python -m evaluation")
     content = evaluate.evaluate(given)
-    for text in (*content["warnings"], *report_text.headline(content["rows"])):
+    for text in (*content["warnings"], *report.headline(content["rows"])):
         LOGGER.info("%s", text)
     LOGGER.info("look at %s", given.out / "report.html")
 

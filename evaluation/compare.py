@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation import report
+from evaluation.report import report
 
 _KEPT = ("value", "stderr", "floor", "p", "n", "status")
 

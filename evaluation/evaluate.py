@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import distort, figures, observables, report, report_text, rows, run
-from evaluation.budget import BUDGETS
-from evaluation.measuring import measured, segmented
-from evaluation.sets import ImageSet, Pair, check_alike, load, pair
-from evaluation.ssnet import CLASSES
-from evaluation.ssnet_weights import PACKAGED, Weights, open_weights
-from sgm_jax.log import LOGGER
-from sgm_jax.workdir import provenance, write_json
+from evaluation.figures import pages
+from evaluation.images import distort
+from evaluation.images.sets import ImageSet, Pair, check_alike, load, pair
+from evaluation.metrics import observables, rows, run
+from evaluation.metrics.budget import BUDGETS
+from evaluation.metrics.measuring import measured, segmented
+from evaluation.report import report
+from evaluation.ssnet.network import CLASSES
+from evaluation.ssnet.weights import PACKAGED, Weights, open_weights
+from sgm_jax.run.log import LOGGER
+from sgm_jax.run.workdir import provenance, write_json
 
 
 def evaluate(given: argparse.Namespace) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def evaluate(given: argparse.Namespace) -> dict[str, Any]:
     names, failures = [], []
     if not given.nofigures:
         folder, options = given.out / "figures", {"budget": budget, "seed": given.seed}
-        names, failures = figures.draw_all(pairs, found, folder, **options)
+        names, failures = pages.draw_all(pairs, found, folder, **options)
     _keep_tables(sets, given.out)
     content = _content(given, sets, found) | {"floor": _floor(pairs[0])}
     content["warnings"] += failures
@@ -186,7 +189,7 @@ def _content(
         "seed": given.seed,
         "roles": {role: one.name for role, one in sets.items()},
         "sets": facts,
-        "warnings": report_text.warnings_of(facts),
+        "warnings": report.warnings_of(facts),
         "definitions": definitions,
         "rows": found,
         "provenance": made,

@@ -9,8 +9,8 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.command import run, start_jax
-from sgm_jax.log import LOGGER
+from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.log import LOGGER
 
 
 def define_flags() -> None:
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
 
 def _run() -> None:
     # This imports JAX; --help has answered before.
-    from evaluation.ssnet_training import export, train
+    from evaluation.ssnet.training import export, train
 
     start_jax()
     given = flags.FLAGS

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sgm_jax import objective, parallel
 from sgm_jax.conditions import Conditions
 from sgm_jax.drawer import ADVANCE_AXES, device_functions
+from sgm_jax.generators import score
+from sgm_jax.run import parallel
 from sgm_jax.step import train_step
 
 # Measured on the training images otherwise; the program does not depend on it.
@@ -21,9 +22,9 @@ def lower_train(
 ) -> jax.stages.Lowered:
     """Lower one update of the network, optimiser and averages."""
     config = known_std(config)
-    goal = objective.build(config)
-    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
-    state = jax.eval_shape(lambda: objective.initial_state(config, goal))
+    goal = score.build(config)
+    step = train_step(goal.train_loss, score.optimizer(config), config.model.ema_rate)
+    state = jax.eval_shape(lambda: score.initial_state(config, goal))
     shape = (len(devices), 1, images_per_device)
     size, channels = config.data.image_size, config.data.num_channels
     batch = {
@@ -38,13 +39,13 @@ def lower_sample(
 ) -> jax.stages.Lowered:
     """Lower the loop over a sampler's steps, of which the compiler's analysis counts one."""
     config = known_std(config)
-    goal = objective.build(config)
-    sampler = objective.sampler(config, goal.sde)
+    goal = score.build(config)
+    sampler = score.sampler(config, goal.sde)
     nothing = Conditions((config.data.image_size,) * 2)
     start, advance, _ = device_functions(goal, sampler, nothing, seed=config.seed)
     index = jax.ShapeDtypeStruct((len(devices), images_per_device), jnp.int32)
     state = jax.eval_shape(jax.vmap(start), index)
-    params = jax.eval_shape(lambda: objective.initial_state(config, goal).ema_params)
+    params = jax.eval_shape(lambda: score.initial_state(config, goal).ema_params)
     number = jax.ShapeDtypeStruct((), jnp.int32)
     mapped = parallel.batch_function(advance, in_axes=ADVANCE_AXES, devices=devices)
     return mapped.lower(params, state, index, {}, number, number)
@@ -53,10 +54,10 @@ def lower_sample(
 def training_call(config: ml_collections.ConfigDict, count: int) -> Callable[[], None]:
     """Return a call that makes an update with ``count`` images of noise in this process."""
     config = known_std(config)
-    goal = objective.build(config)
-    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
+    goal = score.build(config)
+    step = train_step(goal.train_loss, score.optimizer(config), config.model.ema_rate)
     update = parallel.train_function(step)
-    state = parallel.replicate(objective.initial_state(config, goal))
+    state = parallel.replicate(score.initial_state(config, goal))
     size, channels = config.data.image_size, config.data.num_channels
     images = np.random.default_rng(0).random((1, count, size, size, channels), np.float32)
     batch = {"image": images, "index": np.arange(count, dtype=np.int32)[None]}
@@ -78,7 +79,7 @@ def sampler_steps(config: ml_collections.ConfigDict) -> int:
     Raises:
         ValueError: if every image chooses its own.
     """
-    sampler = objective.sampler(config, objective.sde_from_config(config))
+    sampler = score.sampler(config, score.sde_from_config(config))
     if sampler.nfe is None:
         raise ValueError(
             f"config.sampling.method {config.sampling.method!r} chooses its steps for each image; "

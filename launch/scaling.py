@@ -19,7 +19,7 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.command import run, start_jax
+from sgm_jax.run.command import run, start_jax
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 _LAYOUTS = flags.DEFINE_list(
@@ -68,7 +68,7 @@ def measure(
     import jax
 
     from launch.programs import training_call
-    from sgm_jax import parallel
+    from sgm_jax.run import parallel
 
     call = training_call(config, images_per_device * jax.local_device_count())
     parallel.meet()

@@ -11,16 +11,15 @@ from typing import Any
 import ml_collections
 
 from sgm_jax.data.normalise import TRANSFORMS
-from sgm_jax.losses import WEIGHTS
-from sgm_jax.models.from_config import DTYPES, ncsnpp_from_config
+from sgm_jax.generators.score import DTYPES, ncsnpp_from_config
+from sgm_jax.losses import TIMES, WEIGHTS
 from sgm_jax.samplers.correctors import CORRECTORS
 from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictors import PREDICTORS, check_predictor
 from sgm_jax.samplers.solvers import SOLVERS
 from sgm_jax.sde import SDES
-from sgm_jax.times import TIMES
 
-# Those of sgm_jax.likelihood, which takes half a second to import.
+# Those of sgm_jax.samplers.density, which takes half a second to import.
 PROBES = ("rademacher", "gaussian")
 CHOICES: dict[str, tuple] = {
     "training.sde": tuple(SDES),

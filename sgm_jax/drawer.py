@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgm_jax import objective, parallel
 from sgm_jax.conditions import Conditions
+from sgm_jax.generators import score
+from sgm_jax.run import parallel
 from sgm_jax.samplers.base import Sampler, image_keys
 
 # Steps are made by a few compiled calls, between which progress is shown: so many of them, but no
@@ -19,7 +20,7 @@ Progress = Callable[[int], Any]
 
 
 def device_functions(
-    goal: objective.Objective, sampler: Sampler, conditions: Conditions, *, seed: int
+    goal: score.Objective, sampler: Sampler, conditions: Conditions, *, seed: int
 ) -> tuple[Callable, Callable, Callable]:
     """Return what a device does with its images: ``start``, ``advance`` by steps, ``finish``.
 
@@ -27,7 +28,7 @@ def device_functions(
     given, first, stop)`` that after the steps from ``first`` to before ``stop``; ``finish(state,
     given)`` the images. ``given`` is that of :meth:`Conditions.given`.
     """
-    root = jax.random.fold_in(jax.random.key(seed), objective.SAMPLING)
+    root = jax.random.fold_in(jax.random.key(seed), score.SAMPLING)
 
     def start(index: jax.Array) -> Any:
         shape = (len(index), *conditions.size, goal.net.num_channels)
@@ -58,7 +59,7 @@ class Drawer:
 
     def __init__(
         self,
-        goal: objective.Objective,
+        goal: score.Objective,
         sampler: Sampler,
         *,
         batch_size: int,

@@ -1,161 +1,216 @@
-"""Exact log-likelihood through the probability-flow ODE (Song et al., arXiv:2011.13456, sec. 4.3).
+"""From a checkpoint to the bits per dimension of the test images.
 
-The log density of an image is that of its latent plus the integral of the drift's divergence along
-the way. The divergence is estimated without bias with random probes ``e`` as ``e . (J e)``
-(Hutchinson; arXiv:1810.01367), each kept for the whole way; several probes give the error. ``J e``
-comes from forward differentiation, ``e J`` of the original from backward: the number is the same,
-but the gradient of a convolution inside a loop is an order of magnitude slower on CPU.
+Every finished batch is on disk at once, so a run that was interrupted goes on where it stopped.
 """
 
+import json
+import shutil
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import tqdm
 
-from sgm_jax.data import PixelScale
-from sgm_jax.samplers.ode import solve
-from sgm_jax.sde import SDE, Array, ScoreFn
+from sgm_jax.config import flatten
+from sgm_jax.data import Images, PixelScale
+from sgm_jax.generators import score
+from sgm_jax.run import distributed, parallel, workdir
+from sgm_jax.run.files import read_object
+from sgm_jax.run.log import LOGGER
+from sgm_jax.run.npz import NpzWriter
+from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
+from sgm_jax.run.workdir import added, is_free
+from sgm_jax.samplers.base import image_keys
+from sgm_jax.samplers.density import likelihood
+from sgm_jax.train import open_sets
 
-Probe = Callable[[Array, tuple[int, ...]], Array]
+COLUMNS = ("bits_per_dim", "stderr", "nfe")
 
-LEVELS = 256
-# Numbers that the keys of an image are folded with.
-_DEQUANTISATION, _PROBES = range(2)
-
-
-class Density(NamedTuple):
-    """Log densities in nats ``[B, P]``, one for each probe; latents; evaluations ``[B]``."""
-
-    log_density: Array
-    latents: Array
-    nfe: Array
-
-
-class Likelihood(NamedTuple):
-    """Bits per dimension ``[B]``, their errors from the probes ``[B]``, latents, evaluations."""
-
-    bits_per_dim: Array
-    stderr: Array
-    latents: Array
-    nfe: Array
+Columns = dict[str, np.ndarray]
 
 
-def rademacher(key: Array, shape: tuple[int, ...]) -> Array:
-    """Draw signs: the probe of least variance."""
-    return jax.random.rademacher(key, shape, jnp.float32)
-
-
-PROBES: dict[str, Probe] = {"rademacher": rademacher, "gaussian": jax.random.normal}
-
-
-def likelihood(
-    sde: SDE,
-    score_fn: ScoreFn,
-    images: Array,
+def measure(
+    config: ml_collections.ConfigDict,
+    run: Path,
     *,
-    keys: Array,
-    scale: PixelScale,
-    num_probes: int = 4,
-    probe: str = "rademacher",
-    eps: float = 1e-5,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-) -> Likelihood:
-    """Return the bits per dimension of images of 256 levels.
-
-    Uniform noise fills the gaps between the levels, so that the model's density bounds the
-    probability of the levels (arXiv:1511.01844). It and the probes depend on an image's key only.
+    checkpoint: int | None = None,
+    ema_rate: float | None = None,
+) -> dict[str, Any]:
+    """Measure the first ``config.eval.num_images`` test images with the averaged weights.
 
     Args:
-        sde: the forward process.
-        score_fn: its score.
-        images: whole numbers 0..255, ``[B, H, W, C]``.
-        keys: one for each image, ``[B]``.
-        scale: how the network sees pixels.
-        num_probes: with 1, the error is NaN.
-        probe: "rademacher" or "gaussian".
-        eps: the time at which the images are put in; the score diverges at 0.
-        rtol: relative tolerance of a step of the solver.
-        atol: absolute tolerance.
+        config: checked; its ``eval``, ``sampling`` and ``seed`` may differ from the run's.
+        run: the workdir of the training run.
+        checkpoint: its step; the newest if not given.
+        ema_rate: of the average to measure; ``config.model.ema_rate`` if not given.
+
+    Returns:
+        What ``<run>/likelihood/step_<step>/summary.json`` holds: the mean ``bits_per_dim``, its
+        ``stderr`` from image to image, the part of it that is the probes' (``probe_stderr``), and
+        how it was measured. Each image's own are beside it in ``likelihood.npz``.
 
     Raises:
-        ValueError: for unknown or no probes.
+        FileNotFoundError: if there are no images, or no such checkpoint.
+        ValueError: if the configuration is not the run's, the images do not have 256 levels, or
+            the folder holds the likelihood of others.
     """
-    check_probes(probe, num_probes)
-    filled = dequantise(images, keys)
-    x = scale.to_model(filled)
-    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _PROBES)
-    probes = jax.vmap(lambda key: PROBES[probe](key, (num_probes, *images.shape[1:])))(keys)
-    density = log_density(sde, score_fn, x, probes=probes, eps=eps, rtol=rtol, atol=atol)
-    log_slope = scale.log_slope(filled).sum(axis=(1, 2, 3))
-    bits = bits_per_dim(density.log_density + log_slope[:, None], images[0].size)
-    ddof = min(num_probes - 1, 1)
-    stderr = bits.std(1, ddof=ddof) / num_probes**0.5 if ddof else jnp.full(len(images), jnp.nan)
-    return Likelihood(bits.mean(1), stderr, density.latents, density.nfe)
+    distributed.check_shared(run)
+    config = matching_config(config, run)
+    parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
+    _, images = open_sets(config)
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"{images.source}: bits per dimension are those of whole levels 0..255, and the images "
+            f"are {images.dtype}; write them as uint8 and set config.data.scaling='none'"
+        )
+    step = newest_step(run) if checkpoint is None else checkpoint
+    count = min(len(images), config.eval.num_images)
+    recipe = {
+        "checkpoint_step": step,
+        "ema_rate": check_ema_rate(config, ema_rate),
+        "num_images": count,
+        "num_probes": config.eval.num_probes,
+        "probe": config.eval.probe,
+        "ode_rtol": config.sampling.ode_rtol,
+        "ode_atol": config.sampling.ode_atol,
+        "seed": config.seed,
+        "images": images.fingerprint,
+        "config": {name: v for name, v in flatten(config).items() if not is_free(name)},
+    }
+    special = "" if ema_rate is None else f"_ema_{ema_rate}"
+    folder = Path(run) / "likelihood" / f"step_{step:06d}{special}"
+    if (folder / "summary.json").exists():
+        _check_recipe(folder / "summary.json", recipe)
+        LOGGER.info("these %d images were measured already: %s", count, folder)
+        return json.loads((folder / "summary.json").read_text())
+    columns = _measure_all(config, run, images, recipe=recipe, folder=folder)
+    summary = recipe | _summary(columns) | workdir.provenance()
+    if parallel.is_main():
+        _write(folder, columns, summary)
+    mean, error = summary["bits_per_dim"], summary["stderr"]
+    LOGGER.info("%.4f +- %.4f bits per dimension of %d images", mean, error, count)
+    return summary
 
 
-def check_probes(probe: str, num_probes: int) -> None:
-    """Refuse probes that there are not.
+def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
+    """Write what was measured; the summary, which says that it is whole, comes last."""
+    with NpzWriter(folder / "likelihood.npz") as writer:
+        for name, values in columns.items():
+            with writer.array(name, values.shape, values.dtype) as append:
+                append(values)
+    workdir.write_json(folder / "summary.json", summary)
+    shutil.rmtree(folder / "parts")
+
+
+def _check_recipe(path: Path, recipe: dict[str, Any]) -> None:
+    """Refuse to mix the images of one recipe with those of another.
 
     Raises:
-        ValueError: with those that there are.
+        ValueError: with what differs.
     """
-    if probe not in PROBES:
-        raise ValueError(f"probe is {probe!r}; it can be: {', '.join(map(repr, PROBES))}")
-    if num_probes < 1:
-        raise ValueError(f"num_probes is {num_probes}; it must be at least 1")
+    there = read_object(path, fix="move the folder away to measure again")
+    stored = there.get("config")
+    stored = stored if isinstance(stored, dict) else {}
+    then = added(recipe["config"], stored) | stored
+    # What the first version measured with, and did not write down.
+    was = {"probe": "rademacher", "ode_rtol": 1e-5, "ode_atol": 1e-5}
+    there = was | {"ema_rate": recipe["config"]["model.ema_rate"]} | there | {"config": then}
+    other = sorted(name for name in recipe if recipe[name] != there.get(name))
+    if other:
+        raise ValueError(
+            f"{path} is of another {', '.join(other)}; move the folder away to measure again"
+        )
 
 
-def dequantise(images: Array, keys: Array) -> Array:
-    """Spread each level k of 0..255 evenly over ``[k, k + 1) 255 / 256``."""
-
-    def uniform(key: Array) -> Array:
-        return jax.random.uniform(jax.random.fold_in(key, _DEQUANTISATION), images.shape[1:])
-
-    return (images.astype(jnp.float32) + jax.vmap(uniform)(keys)) * (255 / LEVELS)
-
-
-def log_density(
-    sde: SDE,
-    score_fn: ScoreFn,
-    x: Array,
+def _measure_all(
+    config: ml_collections.ConfigDict,
+    run: Path,
+    images: Images,
     *,
-    probes: Array,
-    eps: float = 1e-5,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-) -> Density:
-    """Return the log density of images at time ``eps`` (eq. 39), once for each probe.
+    recipe: dict[str, Any],
+    folder: Path,
+) -> Columns:
+    """Measure the batches that are not on disk; return all of them, joined."""
+    parts, count, size = folder / "parts", recipe["num_images"], config.eval.batch_size
+    if (parts / "recipe.json").exists():
+        _check_recipe(parts / "recipe.json", recipe)
+    if parallel.is_main():
+        parts.mkdir(parents=True, exist_ok=True)
+        workdir.write_json(parts / "recipe.json", recipe)
+    goal = score.build(config)
+    step, rate = recipe["checkpoint_step"], recipe["ema_rate"]
+    params = parallel.replicate(load_ema(config, goal, run, step, ema_rate=rate))
+    compiled = _compiled(config, goal)
+    paths = {first: parts / f"{first:09d}.npz" for first in range(0, count, size)}
+    there = dict(zip(paths, distributed.existing(list(paths.values())), strict=True))
+    done = []
+    for first, path in tqdm.tqdm(paths.items(), desc="likelihood", unit="batch"):
+        # The devices always work on a whole batch: the last image fills it up.
+        rows = np.minimum(np.arange(first, first + size), count - 1)
+        if not there[first]:
+            columns = compiled(params, images, rows)
+            if parallel.is_main():
+                draft = path.with_suffix(".part")
+                with draft.open("wb") as stream:
+                    np.savez(stream, **columns)
+                draft.replace(path)
+        else:
+            with np.load(path) as stored:
+                columns = dict(stored)
+        done.append({name: values[: count - first] for name, values in columns.items()})
+    return {name: np.concatenate([part[name] for part in done]) for name in COLUMNS}
 
-    Args:
-        sde: the forward process.
-        score_fn: its score.
-        x: images in model space, ``[B, H, W, C]``.
-        probes: of mean 0 and variance 1, independent, ``[B, P, H, W, C]``.
-        eps: the time of the images.
-        rtol: relative tolerance of a step of the solver.
-        atol: absolute tolerance.
+
+def _compiled(
+    config: ml_collections.ConfigDict, goal: score.Objective
+) -> Callable[[Any, Images, np.ndarray], Columns]:
+    """Return a function of parameters, images and their numbers, over all devices."""
+    root = jax.random.fold_in(jax.random.key(config.seed), score.EVALUATION)
+    scale = PixelScale.from_config(config.data)
+
+    def batch(params: Any, levels: jax.Array, index: jax.Array) -> dict[str, jax.Array]:
+        result = likelihood(
+            goal.sde,
+            goal.score(params),
+            levels,
+            keys=image_keys(root, index),
+            scale=scale,
+            num_probes=config.eval.num_probes,
+            probe=config.eval.probe,
+            rtol=config.sampling.ode_rtol,
+            atol=config.sampling.ode_atol,
+        )
+        return {name: getattr(result, name) for name in COLUMNS}
+
+    mapped = parallel.batch_function(batch, in_axes=(None, 0, 0))
+
+    def call(params: Any, images: Images, rows: np.ndarray) -> Columns:
+        rows = rows[parallel.local_rows(len(rows))]
+        levels = parallel.shard(images[rows])
+        return parallel.gather(mapped(params, levels, parallel.shard(rows.astype(np.int32))))
+
+    return call
+
+
+def _summary(columns: Columns) -> dict[str, float]:
+    """Return means with their errors.
+
+    Raises:
+        ArithmeticError: if the solver did not arrive for some images.
     """
-    reverse = sde.reverse(score_fn, probability_flow=True)
-
-    def field(state: tuple[Array, Array], t: Array) -> tuple[Array, Array]:
-        x, _ = state
-
-        def along(probe: Array) -> tuple[Array, Array]:
-            return jax.jvp(lambda x: reverse.sde(x, t)[0], (x,), (probe,))
-
-        # The drift itself is the same for all probes and computed once.
-        drift, changes = jax.vmap(along, in_axes=1, out_axes=(None, 1))(probes)
-        return drift, jnp.sum(probes * changes, axis=tuple(range(2, probes.ndim)))
-
-    start = x, jnp.zeros(probes.shape[:2])
-    (latents, gained), nfe = solve(field, start, first=eps, last=1.0, rtol=rtol, atol=atol)
-    return Density(sde.prior_logp(latents)[:, None] + gained, latents, nfe)
-
-
-def bits_per_dim(log_density: Array, dimensions: int) -> Array:
-    """Convert nats of a density of charges on 0..255 to bits per dimension of 256 levels."""
-    width = 255 / LEVELS
-    return -log_density / (dimensions * np.log(2)) - np.log2(width)
+    bits = columns["bits_per_dim"].astype(np.float64)
+    lost = np.flatnonzero(~np.isfinite(bits))
+    if lost.size:
+        raise ArithmeticError(
+            f"the likelihood of {lost.size} of {len(bits)} images is not finite, the first is "
+            f"image {lost[0]}: the network's flow diverges there; take another checkpoint"
+        )
+    return {
+        "bits_per_dim": float(bits.mean()),
+        "stderr": float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else float("nan"),
+        "probe_stderr": float(np.sqrt((columns["stderr"] ** 2).sum()) / len(bits)),
+        "network_evaluations": float(columns["nfe"].mean()),
+    }

@@ -26,8 +26,8 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.command import run, start_jax
-from sgm_jax.log import LOGGER
+from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.log import LOGGER
 
 MODES = ("simulate", "train", "sample", "likelihood", "convert")
 
@@ -88,7 +88,7 @@ def _run(config: ml_collections.ConfigDict) -> None:
 
     check(config)
     if _MODE.value == "simulate":
-        from sgm_jax.distributed import refuse_several
+        from sgm_jax.run.distributed import refuse_several
         from sgm_jax.simulation.generate import simulate
 
         refuse_several("--mode=simulate", "start it once; simulation.num_workers are its own")
@@ -104,7 +104,7 @@ def _run(config: ml_collections.ConfigDict) -> None:
 
         train(config, workdir)
     elif _MODE.value == "likelihood":
-        from sgm_jax.likelihood_run import measure
+        from sgm_jax.likelihood import measure
 
         measure(config, workdir, checkpoint=_value("checkpoint"), ema_rate=_value("ema"))
     elif _MODE.value == "convert":
@@ -130,7 +130,7 @@ def _sample(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
 
 def _convert(config: ml_collections.ConfigDict, workdir: Path) -> None:
-    from sgm_jax.convert_run import export_checkpoint, import_checkpoint
+    from sgm_jax.torch.convert import export_checkpoint, import_checkpoint
 
     source, target = _value("torch_checkpoint"), _value("to_torch")
     if (source is None) == (target is None):

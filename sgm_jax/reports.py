@@ -8,12 +8,13 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax import objective, parallel
 from sgm_jax.data import Images, PixelScale, to_uint8
+from sgm_jax.data.grid import save_grid
 from sgm_jax.drawer import Drawer
-from sgm_jax.grid import save_grid
-from sgm_jax.log import LOGGER
-from sgm_jax.metrics import Metrics
+from sgm_jax.generators import score
+from sgm_jax.run import parallel
+from sgm_jax.run.log import LOGGER
+from sgm_jax.run.metrics import Metrics
 
 GRID_IMAGES = 36
 
@@ -24,7 +25,7 @@ class Reports:
     def __init__(
         self,
         config: ml_collections.ConfigDict,
-        goal: objective.Objective,
+        goal: score.Objective,
         run: Path,
         test_images: Images,
         epoch_images: int,
@@ -37,7 +38,7 @@ class Reports:
         self._test = test_images
         self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: goal.eval_loss(*args)[0])
-        sampler = objective.sampler(config, goal.sde)
+        sampler = score.sampler(config, goal.sde)
         self._drawer = Drawer(goal, sampler, batch_size=config.eval.batch_size, seed=config.seed)
         self._bar: tqdm.tqdm | None = None
         self._seconds = 0.0
@@ -83,7 +84,7 @@ class Reports:
         """Write the loss on the first test images, always the same with the same noise."""
         batch_size = self._config.eval.batch_size
         total = min(self._config.eval.num_images, len(self._test))
-        key = jax.random.fold_in(jax.random.key(self._config.seed), objective.EVALUATION)
+        key = jax.random.fold_in(jax.random.key(self._config.seed), score.EVALUATION)
         losses = []
         # Whole batches on every device: the last one starts again at the first image.
         for begin in range(0, total, batch_size):

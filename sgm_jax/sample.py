@@ -13,17 +13,18 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax import distributed, objective, parallel, workdir
 from sgm_jax.conditions import Conditions, Request, conditions
 from sgm_jax.config import flatten
 from sgm_jax.data import PixelScale, to_uint8
+from sgm_jax.data.grid import save_grid
 from sgm_jax.drawer import Drawer
-from sgm_jax.grid import save_grid
-from sgm_jax.json_file import read_object
-from sgm_jax.log import LOGGER
-from sgm_jax.restore import check_ema_rate, load_ema, matching_config, newest_step
-from sgm_jax.same_run import added, is_free
-from sgm_jax.stacks import NpzWriter
+from sgm_jax.generators import score
+from sgm_jax.run import distributed, parallel, workdir
+from sgm_jax.run.files import read_object
+from sgm_jax.run.log import LOGGER
+from sgm_jax.run.npz import NpzWriter
+from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
+from sgm_jax.run.workdir import added, is_free
 
 GRID_IMAGES = 64
 
@@ -64,10 +65,10 @@ def sample(
     config = matching_config(config, run)
     asked = conditions(request or Request(), config)
     rate = check_ema_rate(config, ema_rate)
-    goal = objective.build(config)
+    goal = score.build(config)
     drawer = Drawer(
         goal,
-        objective.sampler(config, goal.sde),
+        score.sampler(config, goal.sde),
         batch_size=config.eval.batch_size,
         seed=config.seed,
         conditions=asked,

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from sgm_jax import parallel
 from sgm_jax.losses import Batch, LossFn
+from sgm_jax.run import parallel
 from sgm_jax.sde import Array
 
 Params = Any

@@ -14,12 +14,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from sgm_jax import distributed, objective, parallel, workdir
-from sgm_jax.checkpoints import Checkpoints, steps
 from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
-from sgm_jax.interruption import Interrupted, Stop
-from sgm_jax.log import LOGGER
+from sgm_jax.generators import score
 from sgm_jax.reports import Reports
+from sgm_jax.run import distributed, parallel, workdir
+from sgm_jax.run.checkpoints import Checkpoints, steps
+from sgm_jax.run.interruption import Interrupted, Stop
+from sgm_jax.run.log import LOGGER
 from sgm_jax.step import TrainState, train_step
 
 
@@ -55,7 +56,7 @@ def _train(
     config: ml_collections.ConfigDict, run: Path, images: Images, test_images: Images
 ) -> TrainState:
     # 3. Network, optimiser, state: from the newest checkpoint if there is one.
-    goal = objective.build(config)
+    goal = score.build(config)
     store = Checkpoints(run, keep_every=config.training.snapshot_freq)
     state = parallel.replicate(_first_state(config, goal, store))
     first = int(state.step)
@@ -128,12 +129,12 @@ def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batch
 
 
 def _first_state(
-    config: ml_collections.ConfigDict, goal: objective.Objective, store: Checkpoints
+    config: ml_collections.ConfigDict, goal: score.Objective, store: Checkpoints
 ) -> TrainState:
-    like = jax.eval_shape(lambda: objective.initial_state(config, goal))
+    like = jax.eval_shape(lambda: score.initial_state(config, goal))
     state = store.restore_newest(like)
     if state is None:
-        state = objective.initial_state(config, goal)
+        state = score.initial_state(config, goal)
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         LOGGER.info("a new network of %s parameters", f"{size:,}")
         return state
@@ -141,8 +142,8 @@ def _first_state(
     return state
 
 
-def _update_function(config: ml_collections.ConfigDict, goal: objective.Objective) -> Any:
-    step = train_step(goal.train_loss, objective.optimizer(config), config.model.ema_rate)
+def _update_function(config: ml_collections.ConfigDict, goal: score.Objective) -> Any:
+    step = train_step(goal.train_loss, score.optimizer(config), config.model.ema_rate)
     return parallel.train_function(step, steps_per_call=config.training.n_jitted_steps)
 
 
@@ -169,7 +170,7 @@ def _loop(
             f"from step {first} to {last} config.training.n_jitted_steps {each} does not fit; "
             "set it to 1"
         )
-    key = jax.random.fold_in(jax.random.key(config.seed), objective.TRAINING)
+    key = jax.random.fold_in(jax.random.key(config.seed), score.TRAINING)
     step = first
 
     def due(every: int) -> bool:

@@ -18,16 +18,7 @@ from absl import app, flags
 
 from sgm_jax.simulation.config import KIND_NAMES
 from studies.calibration_report import write_report
-from studies.fit import (
-    STAND_IN,
-    TRUTH,
-    Detector,
-    Trial,
-    best,
-    label_images,
-    refine,
-    try_momenta,
-)
+from studies.fit import STAND_IN, TRUTH, Detector, Trial, best, label_images, refine, try_momenta
 from studies.published import (
     CONVENTIONS,
     TARGETS,

@@ -5,13 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from studies.calibration_figures import (
-    NAMES,
-    at_maximum,
-    draw_sample,
-    draw_trade_offs,
-    short_name,
-)
+from studies.calibration_figures import NAMES, at_maximum, draw_sample, draw_trade_offs, short_name
 from studies.fit import STAND_IN, TRUTH
 from studies.published import TARGETS, TRACK_LENGTH_PEAK_PX, Measured
 

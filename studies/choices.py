@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from sgm_jax.command import run as run_command
-from sgm_jax.command import start_jax
+from sgm_jax.run.command import run as run_command
+from sgm_jax.run.command import start_jax
 from studies.judging import MEANING, NUMBERS, Judge, cells, open_judge
 from studies.solvers import configured
 from studies.written import write_study
@@ -67,7 +67,7 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
         ValueError: for an unknown choice, too few images, a folder of other settings.
     """
     # Imported here because it imports jax, which reads the environment that run sets.
-    from sgm_jax.workdir import provenance
+    from sgm_jax.run.workdir import provenance
 
     names = [name.strip() for name in given.only.split(";")] if given.only else list(CHOICES)
     unknown = sorted(set(names) - set(CHOICES))
@@ -118,7 +118,7 @@ def _short(name: str) -> str:
 
 def _picture(given: argparse.Namespace, rows: list[dict[str, Any]], real: np.ndarray) -> None:
     """Draw a row of real images and one of every set; those of one channel start alike."""
-    from sgm_jax.grid import save_grid
+    from sgm_jax.data.grid import save_grid
 
     shown = [real[:COLUMNS, :, :, None]]
     for row in rows:

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from absl import app, flags
 
-from evaluation.physics import (
+from evaluation.metrics.physics import (
     axis_angle_deg,
     charge_per_lit_pixel,
     lit_pixels,

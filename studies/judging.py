@@ -43,11 +43,11 @@ class Judge:
 
     def __call__(self, name: str, samples: Path) -> Quality:
         """Return the quality of the images in ``samples``, a folder that ``sample`` returned."""
-        from evaluation import observables
-        from evaluation.budget import BUDGETS
-        from evaluation.measuring import measured
-        from evaluation.run import compute
-        from evaluation.sets import load, pair
+        from evaluation.images.sets import load, pair
+        from evaluation.metrics import observables
+        from evaluation.metrics.budget import BUDGETS
+        from evaluation.metrics.measuring import measured
+        from evaluation.metrics.run import compute
 
         stack = samples / "samples.npz"
         one = load(f"{stack}::samples", name, limit=None, seed=self.seed)
@@ -69,10 +69,10 @@ def open_judge(real: str, train: str, *, count: int, work: Path, seed: int) -> J
         FileNotFoundError: if there are no such images.
         ValueError: if there are fewer.
     """
-    from evaluation import observables
-    from evaluation.measuring import measured, segmenter
-    from evaluation.sets import load
-    from evaluation.ssnet_weights import open_weights
+    from evaluation.images.sets import load
+    from evaluation.metrics import observables
+    from evaluation.metrics.measuring import measured, segmenter
+    from evaluation.ssnet.weights import open_weights
 
     weights, sets = open_weights(None), []
     segment = segmenter(weights, features=True)
@@ -127,7 +127,7 @@ def cells(found: Quality) -> list[str]:
 
 
 def _background(stack: Path, images: np.ndarray, real: np.ndarray) -> Quality:
-    from evaluation.sets import FAINT
+    from evaluation.images.sets import FAINT
 
     shares = [(one > 0).mean(axis=(1, 2)) for one in (images, real)]
     error = sum(share.var(ddof=1) / len(share) for share in shares) ** 0.5

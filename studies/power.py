@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from evaluation import distort
-from sgm_jax.command import run as run_command
-from sgm_jax.command import start_jax
+from evaluation.images import distort
+from sgm_jax.run.command import run as run_command
+from sgm_jax.run.command import start_jax
 from studies.written import write_study
 
 SIGNIFICANT = 0.001
@@ -56,13 +56,13 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
         ValueError: too few training images, or a folder of other settings.
     """
     # Imported here because they import jax, which reads the environment that run sets.
-    from evaluation import observables, rows
-    from evaluation.budget import BUDGETS
-    from evaluation.measuring import measured, segmented
-    from evaluation.run import compute
-    from evaluation.sets import pair
-    from evaluation.ssnet_weights import open_weights
-    from sgm_jax.workdir import provenance
+    from evaluation.images.sets import pair
+    from evaluation.metrics import observables, rows
+    from evaluation.metrics.budget import BUDGETS
+    from evaluation.metrics.measuring import measured, segmented
+    from evaluation.metrics.run import compute
+    from evaluation.ssnet.weights import open_weights
+    from sgm_jax.run.workdir import provenance
 
     chosen = [metric for metric in rows.choose(given.metrics) if metric in rows.METRICS]
     asking = [metric for metric in chosen if rows.needs_labels([metric])]
@@ -93,7 +93,7 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
 
 def load_cases(given: argparse.Namespace) -> dict[str, Any]:
     """Return real images, training images for the floor, and the spoiled ones, by role."""
-    from evaluation.sets import ImageSet, check_alike, load
+    from evaluation.images.sets import ImageSet, check_alike, load
 
     options = {"seed": given.seed}
     real = load(given.real, "real", limit=given.n, **options)
@@ -175,7 +175,7 @@ def _run(given: argparse.Namespace) -> None:
 
 def _claim(work: Path, settings: dict[str, Any]) -> None:
     """Take the folder for these settings, or go on in it."""
-    from sgm_jax.workdir import write_json
+    from sgm_jax.run.workdir import write_json
 
     note = work / "settings.json"
     if note.is_file() and json.loads(note.read_text()) != settings:

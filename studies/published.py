@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from evaluation.histograms import PAPER_EDGES
-from evaluation.physics import nearest_neighbours, occupancy
+from evaluation.metrics.histograms import PAPER_EDGES
+from evaluation.metrics.physics import nearest_neighbours, occupancy
 from sgm_jax.simulation.particles import ParticleKind
 from sgm_jax.simulation.truth import PixelClass
 

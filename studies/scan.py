@@ -17,7 +17,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from evaluation.physics import total_charge, track_shapes
+from evaluation.metrics.physics import total_charge, track_shapes
 from sgm_jax.simulation.argon_data import find_or_write_data
 from sgm_jax.simulation.chunk import ChunkSimulator
 from sgm_jax.simulation.config import KIND_NAMES, check, default_simulation_config

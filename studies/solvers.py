@@ -17,8 +17,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from sgm_jax.command import run as run_command
-from sgm_jax.command import start_jax
+from sgm_jax.run.command import run as run_command
+from sgm_jax.run.command import start_jax
 from studies.judging import Judge, open_judge
 from studies.solver_cases import EVALUATIONS, SOLVERS, Case, cases
 from studies.written import write_study
@@ -52,7 +52,7 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
         ValueError: for unknown solvers, a configuration that is not the run's, few real images.
     """
     # Imported here because it imports jax, which reads the environment that run sets.
-    from sgm_jax.workdir import provenance
+    from sgm_jax.run.workdir import provenance
 
     chosen = cases(
         given.solvers.split(","),

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.fid import frechet_distance
-from evaluation.ssnet_rules import LIT_ABOVE
-from evaluation.ssnet_scores import PUBLISHED_BATCH, ScoreFn, score_function
-from evaluation.ssnet_weights import Weights
+from evaluation.metrics.fid import frechet_distance
+from evaluation.ssnet.rules import LIT_ABOVE
+from evaluation.ssnet.scores import PUBLISHED_BATCH, ScoreFn, score_function
+from evaluation.ssnet.weights import Weights
 from sgm_jax.data import Images
 from studies.ssnet_tally import RULES, scored, votes_of
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from sgm_jax.command import run, start_jax
-from sgm_jax.log import LOGGER
+from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.log import LOGGER
 
 
 def define_flags() -> None:
@@ -107,9 +107,9 @@ def _spread(values: list[float], floor: float) -> str:
 
 def _run() -> None:
     # These import JAX; --help has answered before.
-    from evaluation.ssnet_weights import open_weights
+    from evaluation.ssnet.weights import open_weights
     from sgm_jax.data import open_images
-    from sgm_jax.workdir import write_json
+    from sgm_jax.run.workdir import write_json
     from studies.ssnet_batch_order import measure, modes, split
 
     start_jax()

@@ -6,7 +6,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from evaluation.ssnet import CLASSES
+from evaluation.ssnet.network import CLASSES
 from sgm_jax.simulation.config import KIND_NAMES
 from sgm_jax.simulation.truth import PixelClass
 from studies.ssnet_causes import first_cause

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from evaluation.physics import track_shapes
-from evaluation.ssnet_scores import ScoreFn
+from evaluation.metrics.physics import track_shapes
+from evaluation.ssnet.scores import ScoreFn
 from sgm_jax.data.images import stretch_per_image
 from studies.ssnet_numbers import LEAST_LIT, Split, agreement, bins, quality, ratio
 from studies.ssnet_tally import RULES, Found, Labelled, Tally, scored, tally, votes_of

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from evaluation.ssnet import CLASSES, SHOWER, TRACK
+from evaluation.ssnet.network import CLASSES, SHOWER, TRACK
 from sgm_jax.simulation.config import KIND_NAMES
 from sgm_jax.simulation.truth import PixelClass
 from studies.published import weighted_mean

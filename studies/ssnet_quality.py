@@ -14,8 +14,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from sgm_jax.command import run, start_jax
-from sgm_jax.log import LOGGER
+from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.log import LOGGER
 
 
 def define_flags() -> None:
@@ -53,7 +53,7 @@ def image_folder(folder: Path, split: str) -> Path:
 
 def _run() -> None:
     # These import JAX; --help has answered before.
-    from evaluation.ssnet_weights import open_weights
+    from evaluation.ssnet.weights import open_weights
     from studies.ssnet_foreign import read_foreign
     from studies.ssnet_study import study
     from studies.ssnet_tally import read_labelled

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.ssnet_scores import score_function
-from evaluation.ssnet_weights import Weights
+from evaluation.ssnet.scores import score_function
+from evaluation.ssnet.weights import Weights
+from sgm_jax.run.workdir import write_json
 from sgm_jax.simulation.truth import fold_to_ssnet
-from sgm_jax.workdir import write_json
 from studies import ssnet_figures as figures
 from studies.ssnet_causes import explain, worst, wrong_pixels
 from studies.ssnet_foreign import Foreign, foreign_images, larger_images, majority_share

@@ -7,9 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from evaluation.ssnet_data import open_labelled
-from evaluation.ssnet_rules import count_votes
-from evaluation.ssnet_scores import ScoreFn, Scores, blocks
+from evaluation.ssnet.data import open_labelled
+from evaluation.ssnet.rules import count_votes
+from evaluation.ssnet.scores import ScoreFn, Scores, blocks
 from sgm_jax.data import from_array
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.simulation.truth import PixelClass, fold_to_ssnet

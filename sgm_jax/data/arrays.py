@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from sgm_jax.data.spool import spool
+from sgm_jax.data.images import spool
 
 _STREAM_BYTES = 2**24
 # Magic, version and length, and the longest header that numpy accepts.

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sgm_jax.data.images import size_message
-from sgm_jax.data.spool import spool
+from sgm_jax.data.images import size_message, spool
 
 _BLOCK_FILES = 4096
 _TASK_FILES = 64  # of one thread at a time: to hand over a file takes longer than to decode it

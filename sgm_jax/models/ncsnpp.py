@@ -7,16 +7,234 @@ place.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sgm_jax.models.blocks import Combine, Conv, Dense, merge_gain
+from sgm_jax.models.blocks import (
+    AttentionBlock,
+    Combine,
+    Conv,
+    Dense,
+    Resample,
+    ResidualBlock,
+    merge_gain,
+    resample,
+)
 from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
-from sgm_jax.models.ncsnpp_layers import Context, NCSNppLayers, layer_name
+from sgm_jax.models.layers import GroupNorm, group_count
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
+
+# The options of NCSN++, and which of them cannot work together.
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "swish": nn.swish,
+    "relu": nn.relu,
+    "elu": nn.elu,
+    "lrelu": lambda x: nn.leaky_relu(x, 0.2),
+}
+OPTIONS = {
+    "embedding_type": ("positional", "fourier"),
+    "nonlinearity": tuple(ACTIVATIONS),
+    "progressive": ("none", "output_skip", "residual"),
+    "progressive_combine": ("sum", "cat"),
+    "progressive_input": ("none", "input_skip", "residual"),
+    "resblock_type": ("biggan", "ddpm"),
+}
+
+
+def check_fields(net: Any) -> None:
+    """Refuse the fields of an ``NCSNpp`` that cannot work together.
+
+    Done with numbers alone: tracing the network to find out would take a second of every start.
+
+    Raises:
+        ValueError: naming both numbers and the fix.
+    """
+    for field, known in OPTIONS.items():
+        if getattr(net, field) not in known:
+            raise ValueError(
+                f"model.{field}={getattr(net, field)!r} is unknown; known: {', '.join(known)}"
+            )
+    if net.nf < 8 or net.nf % 4:
+        raise ValueError(f"model.nf={net.nf} must be a multiple of 4, at least 8 (GroupNorm)")
+    if not net.ch_mult or min(net.ch_mult) < 1 or net.num_res_blocks < 1:
+        raise ValueError(
+            f"model.ch_mult={tuple(net.ch_mult)}, model.num_res_blocks={net.num_res_blocks}:"
+            " a network needs levels with at least one block and nf channels each"
+        )
+    if not 0.0 <= net.dropout < 1.0:
+        raise ValueError(f"model.dropout={net.dropout} must lie in [0, 1)")
+    if net.fir and len(net.fir_kernel) < 2:
+        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} needs two taps or more")
+    if net.fir and not sum(net.fir_kernel):
+        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} sums to 0; no filter does")
+    if net.space_to_depth < 1:
+        raise ValueError(f"model.space_to_depth={net.space_to_depth} must be 1 (off) or more")
+    halvings = len(net.ch_mult) - 1
+    divisor = net.space_to_depth * 2**halvings
+    if net.image_size < divisor or net.image_size % divisor:
+        raise ValueError(
+            f"data.image_size={net.image_size} must be a multiple of {divisor}"
+            f" (space_to_depth {net.space_to_depth}, halved {halvings} times by"
+            f" {len(net.ch_mult)} levels); crop or pad the images, or take fewer levels"
+        )
+    for channels in normalised_widths(net):
+        group_count(channels)
+
+
+def normalised_widths(net: Any) -> Iterator[int]:
+    """Yield the channels of every ``GroupNorm`` input on the way down, through and up again."""
+    appended = net.progressive_input == "input_skip" and net.progressive_combine == "cat"
+    width = net.nf
+    skips = [width]
+    for level, mult in enumerate(net.ch_mult):
+        for _ in range(net.num_res_blocks):
+            yield width
+            width = net.nf * mult
+            skips.append(width)
+        yield width
+        if level < len(net.ch_mult) - 1:
+            width *= 2 if appended else 1
+            skips.append(width)
+    yield width
+    for mult in reversed(net.ch_mult):
+        for _ in range(net.num_res_blocks + 1):
+            yield width + skips.pop()
+            width = net.nf * mult
+            yield width
+
+
+# The layers that NCSN++ is put together from, made by the network's options.
+
+Context = tuple[jax.Array | None, bool, jax.Array]
+
+
+class NCSNppLayers(nn.Module):
+    """The options of NCSN++, see the paper's appendix H, and a layer for each of its places.
+
+    Attributes:
+        image_size: height and width of the images in pixels.
+        num_channels: channels of the images.
+        nf: channels of the first level; a multiple of 4.
+        ch_mult: channels of each level over ``nf``; the resolution halves between levels.
+        num_res_blocks: residual blocks a level (one more on the way up).
+        attn_resolutions: resolutions (after ``space_to_depth``) with attention; the middle of the
+            network always has it, and a resolution that no level has changes nothing.
+        dropout: probability of zeroing a feature in training.
+        centered: whether images span [-1, 1]; if not, the network maps its input x to 2x - 1.
+        space_to_depth: fold squares of this many pixels into channels first, unfold them last.
+        scale_by_sigma: divide the output by the noise level.
+        dtype: of the features, and so of nearly all the work. In float32 always: parameters, what
+            reads or makes an image, statistics of features, the embedding of the time.
+    """
+
+    image_size: int
+    num_channels: int
+    nf: int
+    ch_mult: Sequence[int]
+    num_res_blocks: int
+    attn_resolutions: Sequence[int]
+    dropout: float = 0.1
+    resblock_type: str = "biggan"
+    fir: bool = True
+    fir_kernel: Sequence[float] = (1, 3, 3, 1)
+    resamp_with_conv: bool = True
+    skip_rescale: bool = True
+    progressive: str = "none"
+    progressive_input: str = "residual"
+    progressive_combine: str = "sum"
+    embedding_type: str = "positional"
+    fourier_scale: float = 16.0
+    conditional: bool = True
+    nonlinearity: str = "swish"
+    init_scale: float = 0.0
+    centered: bool = True
+    scale_by_sigma: bool = False
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+    num_scales: int = 1000
+    space_to_depth: int = 1
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self):
+        check_fields(self)
+        super().__post_init__()
+
+    def _head(
+        self,
+        h: jax.Array,
+        place: Iterator[int],
+        features: int | None = None,
+        *,
+        init_scale: float | None = None,
+    ) -> jax.Array:
+        """Normalise, activate and convolve, by default to the channels of the (folded) image."""
+        dtype = self.dtype if features else jnp.float32
+        features = features or self.num_channels * self.space_to_depth**2
+        init_scale = self.init_scale if init_scale is None else init_scale
+        h = GroupNorm(self._activation, dtype, name=layer_name(place, "norm"))(h)
+        name = layer_name(place, "conv")
+        return Conv(features, init_scale=init_scale, dtype=dtype, name=name)(h)
+
+    def _block(
+        self, place: Iterator[int], features: int | None = None, resample: str = "none"
+    ) -> ResidualBlock:
+        return ResidualBlock(
+            self._activation,
+            self.dropout,
+            self.skip_rescale,
+            self.init_scale,
+            features=features,
+            resample=resample,
+            dense_shortcut=self.resblock_type == "ddpm",
+            fir_kernel=self._fir_kernel,
+            dtype=self.dtype,
+            name=layer_name(place, "block"),
+        )
+
+    def _change_resolution(
+        self, h: jax.Array, context: Context, place: Iterator[int], *, up: bool
+    ) -> jax.Array:
+        if self.resblock_type == "biggan":
+            return self._block(place, resample="up" if up else "down")(h, *context)
+        layer = Resample(
+            up,
+            self.resamp_with_conv,
+            self._fir_kernel,
+            dtype=self.dtype,
+            name=layer_name(place, "resample"),
+        )
+        return layer(h)
+
+    def _resample_pyramid(self, pyramid: jax.Array, *, up: bool) -> jax.Array:
+        return resample(pyramid, up=up, fir_kernel=self._fir_kernel)
+
+    def _pyramid_conv(
+        self, place: Iterator[int], features: int, *, up: bool, dtype: jnp.dtype
+    ) -> Resample:
+        name = layer_name(place, "resample")
+        return Resample(up, True, self._fir_kernel, features, dtype=dtype, name=name)
+
+    def _attention(self, place: Iterator[int]) -> AttentionBlock:
+        name = layer_name(place, "attention")
+        return AttentionBlock(self.skip_rescale, self.init_scale, dtype=self.dtype, name=name)
+
+    @property
+    def _activation(self) -> Callable[[jax.Array], jax.Array]:
+        return ACTIVATIONS[self.nonlinearity]
+
+    @property
+    def _fir_kernel(self) -> Sequence[float] | None:
+        return self.fir_kernel if self.fir else None
+
+
+def layer_name(place: Iterator[int], kind: str) -> str:
+    """Return the name of the layer in the next place."""
+    return f"{next(place):03d}_{kind}"
 
 
 class NCSNpp(NCSNppLayers):

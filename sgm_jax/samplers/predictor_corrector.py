@@ -9,12 +9,7 @@ import jax.numpy as jnp
 
 from sgm_jax.samplers.base import START, Sampler, State, StepNoise, step_noise
 from sgm_jax.samplers.correctors import Corrector
-from sgm_jax.samplers.predictors import (
-    Predictor,
-    check_predictor,
-    euler_maruyama,
-    no_prediction,
-)
+from sgm_jax.samplers.predictors import Predictor, check_predictor, euler_maruyama, no_prediction
 from sgm_jax.sde import Array, ScoreFn
 
 

@@ -11,10 +11,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgm_jax.simulation.argon_bremsstrahlung import write_bremsstrahlung
-from sgm_jax.simulation.argon_neutrons import write_neutrons
-from sgm_jax.simulation.argon_photons import write_photoelectric, write_rayleigh
-from sgm_jax.simulation.argon_photonuclear import write_photonuclear
+from sgm_jax.simulation.argon_electromagnetic import (
+    write_bremsstrahlung,
+    write_photoelectric,
+    write_rayleigh,
+)
+from sgm_jax.simulation.argon_nuclear import write_neutrons, write_photonuclear
 
 GEANT4_VERSION = "11.4.0"
 DATA_REVISION = 1  # raise it with any change of the numbers written

@@ -16,10 +16,9 @@ import h5py
 import ml_collections
 import numpy as np
 
-from sgm_jax.json_file import read_object
+from sgm_jax.run.files import read_object
 from sgm_jax.simulation.argon_data import GEANT4_VERSION, Geant4Data
-from sgm_jax.simulation.chunk import SPLITS
-from sgm_jax.simulation.chunk_files import Chunk
+from sgm_jax.simulation.chunk import SPLITS, Chunk
 from sgm_jax.simulation.geant4 import PHYSICS_LIST
 from sgm_jax.simulation.labels import MEANINGS
 

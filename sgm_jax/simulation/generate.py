@@ -18,8 +18,14 @@ import ml_collections
 from tqdm import tqdm
 
 from sgm_jax.simulation.argon_data import Geant4Data, find_or_write_data
-from sgm_jax.simulation.chunk import SPLIT_EVENTS, SPLITS, make_chunk_file, start_worker
-from sgm_jax.simulation.chunk_files import Chunk, load_chunk
+from sgm_jax.simulation.chunk import (
+    SPLIT_EVENTS,
+    SPLITS,
+    Chunk,
+    load_chunk,
+    make_chunk_file,
+    start_worker,
+)
 from sgm_jax.simulation.config import check
 from sgm_jax.simulation.dataset import (
     LABELS,

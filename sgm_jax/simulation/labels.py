@@ -4,7 +4,7 @@ import ml_collections
 import numpy as np
 
 from sgm_jax.simulation.crops import Crop
-from sgm_jax.simulation.events import Events
+from sgm_jax.simulation.particles import Events
 
 MEANINGS = {
     "event_id": "equal for the projections of one event; no id is in both splits",

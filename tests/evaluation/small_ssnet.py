@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evaluation.ssnet_weights import to_torch, variable_shapes
+from evaluation.ssnet.weights import to_torch, variable_shapes
 
 
 def sparse_images(count, side, seed=0):

@@ -5,12 +5,12 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluation import ssnet_scores
-from evaluation.labelling import label
-from evaluation.ssnet import SSNet
-from evaluation.ssnet_rules import count_votes, lit
-from evaluation.ssnet_scores import score_function
-from evaluation.ssnet_weights import Weights
+from evaluation.label import label
+from evaluation.ssnet import scores as ssnet_scores
+from evaluation.ssnet.network import SSNet
+from evaluation.ssnet.rules import count_votes, lit
+from evaluation.ssnet.scores import score_function
+from evaluation.ssnet.weights import Weights
 from sgm_jax.data import from_array, open_images
 from tests.evaluation.small_ssnet import sparse_images, trained_variables
 

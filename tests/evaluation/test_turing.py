@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.stats import binom
 
 from evaluation import turing
-from evaluation.turing_page import page
+from evaluation.turing import page
 from tests.evaluation.browser import browser, programs
 from tests.evaluation.drawn_images import drawn_images
 

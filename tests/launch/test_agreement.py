@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from launch import local
-from sgm_jax.checkpoints import Checkpoints
+from sgm_jax.run.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 SEEN = """
 import os, sys
 from pathlib import Path
-from sgm_jax.command import run
+from sgm_jax.run.command import run
 def work():
     from sgm_jax import distributed
     distributed.initialize()
     import numpy as np
     from sgm_jax import checkpoints, parallel, restore, workdir
-    from sgm_jax.lock import only_run
+    from sgm_jax.run.lock import only_run
     me = int(os.environ["JAX_PROCESS_ID"])
     folder = Path(sys.argv[1]) / str(me)
     print("steps", checkpoints.steps(folder), flush=True)

@@ -1,8 +1,8 @@
 import pytest
 from absl.testing import flagsaver
 
-from launch import benchmark
-from launch.measurement import Line, processor_seconds
+from launch.benchmark import __main__ as benchmark
+from launch.benchmark.measurement import Line, processor_seconds
 
 
 @pytest.fixture

@@ -148,14 +148,15 @@ def test_two_processes_eight_devices_and_one_give_the_same_network_and_images(
 ):
     import jax
 
-    from sgm_jax import checkpoints, objective
+    from sgm_jax.generators import score
+    from sgm_jax.run import checkpoints
     from tests.tiny_run import tiny_config
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     write_images(tmp_path)
     config = tiny_config(tmp_path)
-    goal = objective.build(config)
-    like = jax.eval_shape(lambda: objective.initial_state(config, goal))
+    goal = score.build(config)
+    like = jax.eval_shape(lambda: score.initial_state(config, goal))
     states, images = [], []
     for processes, devices in ((1, 1), (1, 8), (2, 4)):
         workdir = tmp_path / f"{processes}x{devices}"
@@ -178,7 +179,7 @@ def test_two_processes_eight_devices_and_one_give_the_same_network_and_images(
 
 KILLED = """
 import os, signal, time
-from sgm_jax.command import run
+from sgm_jax.run.command import run
 def work():
     from sgm_jax import distributed, parallel
     distributed.initialize()
@@ -205,10 +206,10 @@ def test_where_one_is_killed_the_other_says_so_within_a_minute(monkeypatch, capf
 
 STOPPED = """
 import os, signal, time
-from sgm_jax.command import run
+from sgm_jax.run.command import run
 def work():
     from sgm_jax import distributed, parallel
-    from sgm_jax.interruption import Interrupted
+    from sgm_jax.run.interruption import Interrupted
     distributed.initialize()
     for step in range(10_000):
         if step == 5 and os.environ["JAX_PROCESS_ID"] == "1":
@@ -236,7 +237,7 @@ def test_a_sigterm_to_one_process_stops_all_at_the_same_step(monkeypatch, capfd)
 
 TOKEN = """
 import os
-from sgm_jax.command import run
+from sgm_jax.run.command import run
 def check():
     from sgm_jax import distributed
     distributed.initialize()

@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from launch import chips, compiled, programs, roofline
-from launch.compiled import Cost
-from launch.planning import Plan
-from sgm_jax import objective, parallel
+from launch import programs
+from launch.plan import chips, compiled, roofline
+from launch.plan.compiled import Cost
+from launch.plan.planning import Plan
+from sgm_jax.generators import score
+from sgm_jax.run import parallel
 from tests.tiny_run import EDM, tiny_config
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +130,7 @@ def train_cost():
 
 def test_a_training_step_exchanges_its_gradients_once(train_cost):
     config = tiny_config(Path())
-    params = jax.eval_shape(objective.build(config).init, jax.random.key(0))
+    params = jax.eval_shape(score.build(config).init, jax.random.key(0))
     gradients = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
     assert set(train_cost.exchanges) == {"all-reduce"}
     # Biases that are added to one another have the same gradient, which is sent once.
@@ -136,7 +138,7 @@ def test_a_training_step_exchanges_its_gradients_once(train_cost):
 
 
 def test_a_training_step_holds_parameters_averages_and_moments(train_cost):
-    params = jax.eval_shape(objective.build(tiny_config(Path())).init, jax.random.key(0))
+    params = jax.eval_shape(score.build(tiny_config(Path())).init, jax.random.key(0))
     size = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
     images = 4 * 16 * 16
     assert 4 * size + images <= train_cost.argument_bytes < 4 * size + images + 1000

@@ -1,7 +1,8 @@
 import pytest
 
 from configs import ssnet
-from launch import benchmark, ssnet_lines
+from launch.benchmark import __main__ as benchmark
+from launch.benchmark import ssnet as ssnet_lines
 
 
 @pytest.fixture

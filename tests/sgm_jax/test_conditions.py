@@ -11,8 +11,7 @@ from PIL import Image
 from sgm_jax.conditions import Conditions, Request, conditions
 from sgm_jax.data import PixelScale, from_array
 from sgm_jax.drawer import Drawer
-from sgm_jax.models.from_config import ncsnpp_from_config
-from sgm_jax.objective import Objective, sampler
+from sgm_jax.generators.score import Objective, ncsnpp_from_config, sampler
 from sgm_jax.sample import sample
 from sgm_jax.sde import VPSDE, per_image
 from sgm_jax.train import train

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from ml_collections import config_dict
 
-from sgm_jax import likelihood
 from sgm_jax.config import PROBES, check, flatten, simulated_folder
-from sgm_jax.objective import build, sampler, sde_from_config
-from sgm_jax.same_run import differences
+from sgm_jax.generators.score import build, sampler, sde_from_config
+from sgm_jax.run.workdir import differences
+from sgm_jax.samplers import density
 from sgm_jax.samplers.predictors import euler_maruyama
 from sgm_jax.sde import SDES
 from tests.tiny_run import EDM, tiny_config
@@ -131,7 +131,7 @@ def test_probes_and_tolerances_are_those_of_the_configuration(tmp_path):
     config = tiny_config(tmp_path, **changes)
     flow = sampler(config, build(config).sde)
     assert (flow.rtol, flow.atol) == (1e-3, 1e-2)
-    assert tuple(likelihood.PROBES) == PROBES
+    assert tuple(density.PROBES) == PROBES
 
 
 def test_steps_in_one_dispatch_must_end_where_something_happens(tmp_path):

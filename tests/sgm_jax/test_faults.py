@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from sgm_jax import checkpoints, digests
+from sgm_jax.run import checkpoints
 from tests.tiny_command import environment, run_command, tiny_command
 from tests.tiny_run import write_images
 
@@ -63,7 +63,7 @@ def test_training_killed_at_twenty_random_steps_ends_bit_for_bit_the_same(tmp_pa
         killed += kill_after(start(command), number, reached=reached) != 0
     assert killed == KILLS
     assert run_command(command).returncode == 0
-    hashes = [digests.expected(run / "checkpoints")[STEPS] for run in (whole, parts)]
+    hashes = [checkpoints.expected(run / "checkpoints")[STEPS] for run in (whole, parts)]
     assert hashes[0] == hashes[1]
 
 
@@ -95,7 +95,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tmp_path):
     write_images(tmp_path)
     run = tmp_path / "run"
     assert run_command(tiny_command(tmp_path, f"--workdir={run}")).returncode == 0
-    hashes = digests.expected(run / "checkpoints")
+    hashes = checkpoints.expected(run / "checkpoints")
 
     def no_room():
         # A file larger than this cannot be written: what a full disk says comes as an OSError.
@@ -166,7 +166,7 @@ def test_a_run_killed_while_it_writes_goes_on_from_the_checkpoint_before(tmp_pat
     assert ended.returncode == 0, ended.stderr
     assert f"the checkpoint of step {unfinished} was not written to its end" in ended.stdout
     assert f"going on from the checkpoint of step {newest}" in ended.stdout
-    hashes = [digests.expected(run / "checkpoints")[STEPS] for run in (whole, parts)]
+    hashes = [checkpoints.expected(run / "checkpoints")[STEPS] for run in (whole, parts)]
     assert hashes[0] == hashes[1]
 
 
@@ -200,5 +200,5 @@ def test_nothing_depends_on_the_clock_or_on_the_dates_of_files(tmp_path):
             os.utime(path, (4e9 - 1e6 * step, 4e9 - 1e6 * step))
     assert "going on from the checkpoint of step 3" in (parts / "log.txt").read_text()
     assert checkpoints.steps(parts) == checkpoints.steps(whole) == [5, 6]
-    hashes = [digests.expected(run / "checkpoints")[6] for run in (whole, parts)]
+    hashes = [checkpoints.expected(run / "checkpoints")[6] for run in (whole, parts)]
     assert hashes[0] == hashes[1]

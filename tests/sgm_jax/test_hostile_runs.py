@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgm_jax import checkpoints, digests, likelihood_run, lock, sample, workdir
-from sgm_jax.checkpoints import Checkpoints, DamagedError
-from sgm_jax.json_file import LARGEST_BYTES, read_object
-from sgm_jax.simulation.chunk_files import Chunk, load_chunk, save_chunk
+from sgm_jax import likelihood, sample
+from sgm_jax.run import checkpoints, lock, workdir
+from sgm_jax.run.checkpoints import Checkpoints, DamagedError
+from sgm_jax.run.files import LARGEST_BYTES, read_object
+from sgm_jax.simulation.chunk import Chunk, load_chunk, save_chunk
 from sgm_jax.simulation.dataset import changes, count_images
 from tests.hostile import bounded, edited, edits, harmless, read_or_refused
 
@@ -86,7 +87,7 @@ def read_samples_recipe(folder, path):
 def read_likelihood_recipe(folder, path):
     shutil.copy(path, folder / "summary.json")
     recipe = {"config": {"model.ema_rate": 0.9}, "seed": 1}
-    likelihood_run._check_recipe(folder / "summary.json", recipe)
+    likelihood._check_recipe(folder / "summary.json", recipe)
 
 
 def read_simulation_recipe(folder, path):
@@ -121,12 +122,14 @@ def test_a_lock_or_a_list_of_hashes_of_any_content_is_read(tmp_path, examples):
     def check(content, changes):
         text = edited(json.dumps(content).encode(), changes).decode(errors="replace")
         assert lock._holder(text)
-        (tmp_path / digests.FILE).write_text(f'{text}\n{{"step": 1, "blake2b": "x"}}\n')
-        assert digests.expected(tmp_path)[1] == "x"
+        (tmp_path / checkpoints.FILE).write_text(f'{text}\n{{"step": 1, "blake2b": "x"}}\n')
+        assert checkpoints.expected(tmp_path)[1] == "x"
 
     check()
-    (tmp_path / digests.FILE).write_text(f'{"[" * 50_000}\n{{"step": Infinity, "blake2b": 1}}\n')
-    assert digests.expected(tmp_path) == {}
+    (tmp_path / checkpoints.FILE).write_text(
+        f'{"[" * 50_000}\n{{"step": Infinity, "blake2b": 1}}\n'
+    )
+    assert checkpoints.expected(tmp_path) == {}
 
 
 def state(value=1.0, size=3000):

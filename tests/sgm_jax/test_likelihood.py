@@ -1,174 +1,77 @@
-"""Likelihoods: parity, Gaussian closed forms, error bars, dequantisation."""
+"""Likelihood of a data set: resumable, with its errors, not of images without levels."""
 
-import functools
+import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.stats
 
-from sgm_jax.data import PixelScale
-from sgm_jax.data.normalise import TRANSFORMS
-from sgm_jax.likelihood import bits_per_dim, dequantise, likelihood, log_density
-from sgm_jax.samplers.base import image_keys
-from sgm_jax.samplers.ode import decode
-from sgm_jax.score import noise_score
-from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
-from tests.fixture_files import fixture_files
-from tests.toy_network import toy_network
+from sgm_jax import likelihood
+from sgm_jax.likelihood import measure
+from sgm_jax.sample import sample
+from sgm_jax.train import train
+from tests.tiny_run import tiny_config, write_images
 
-RUNS = fixture_files("sampler_runs_*.npz")
-SDES = pytest.mark.parametrize(
-    "sde", [VPSDE(), SubVPSDE(), VESDE()], ids=lambda s: type(s).__name__
-)
-SIDE = 4
-EPS = 1e-3
+pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 
-def signs(key, shape):
-    return jax.random.rademacher(key, shape, jnp.float32)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    with jax.numpy_dtype_promotion("standard"):
+        train(tiny_config(folder), folder / "run")
+    return folder
 
 
-def covariance():
-    """Return a covariance of the pixels of an image, strongly correlated between neighbours."""
-    place = jnp.stack(jnp.meshgrid(jnp.arange(SIDE), jnp.arange(SIDE)), -1).reshape(-1, 2)
-    distance = jnp.abs(place[:, None] - place[None, :]).sum(-1)
-    return 0.25 * 0.7 ** distance.astype(jnp.float32)
+def test_interrupted_likelihoods_go_on_where_they_stopped(trained, monkeypatch):
+    config = tiny_config(trained, **{"eval.num_images": 12})
+    compiled, calls = likelihood._compiled, []
+
+    def interrupted(*arguments):
+        call = compiled(*arguments)
+
+        def count(params, images, rows):
+            if calls == [0]:
+                calls.append("stop")
+                raise KeyboardInterrupt
+            calls.append(int(rows[0]))
+            return call(params, images, rows)
+
+        return count
+
+    monkeypatch.setattr(likelihood, "_compiled", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(config, trained / "run")
+    summary = measure(config, trained / "run")
+    assert calls == [0, "stop", 8] and summary["num_images"] == 12
+    folder = trained / "run" / "likelihood" / "step_000004"
+    each = np.load(folder / "likelihood.npz")
+    assert sorted(path.name for path in folder.iterdir()) == ["likelihood.npz", "summary.json"]
+    bits = each["bits_per_dim"]
+    assert bits.shape == (12,) and np.isfinite(bits).all()
+    np.testing.assert_allclose(summary["bits_per_dim"], bits.mean(), rtol=1e-6)
+    np.testing.assert_allclose(summary["stderr"], bits.std(ddof=1) / 12**0.5, rtol=1e-5)
+    assert 0 < summary["probe_stderr"] < summary["stderr"]
+    # Measured once more, nothing is computed; of other images, nothing is mixed.
+    assert measure(config, trained / "run") == json.loads((folder / "summary.json").read_text())
+    assert calls == [0, "stop", 8]
+    with pytest.raises(ValueError, match="another num_images"):
+        measure(tiny_config(trained), trained / "run")
 
 
-def correlated_score(sde):
-    values, vectors = jnp.linalg.eigh(covariance())
-
-    def score(x, t):
-        modes = x.reshape(-1, SIDE**2) @ vectors
-        variance = (sde.mean_coeff(t) ** 2)[:, None] * values[None, :] + sde.std(t)[:, None] ** 2
-        return -(modes / variance @ vectors.T).reshape(x.shape)
-
-    return score
+def test_images_without_levels_are_refused(trained, tmp_path):
+    test = np.load(trained / "test.npy").astype(np.float32)
+    np.save(tmp_path / "test.npy", test + 0.5 * (test > 0) * (test < 255))
+    config = tiny_config(trained, **{"data.test_path": str(tmp_path / "test.npy")})
+    with pytest.raises(ValueError, match=r"test\.npy: .* whole levels 0..255, .* float32"):
+        measure(config, trained / "run")
 
 
-@pytest.mark.parity
-@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
-def test_bits_per_dimension_agree_with_the_original(path):
-    data = {name: jnp.asarray(value) for name, value in np.load(path).items()}
-    sde = VPSDE(int(data["N"]))
-    score = noise_score(toy_network(data["abc"]), sde)
-    probes = data["bpd_eps"][:, None]
-    got = jax.jit(lambda x: log_density(sde, score, x, probes=probes))(data["bpd_data"])
-    images = data["bpd_data"]
-    log_slope = PixelScale(True).log_slope(images).sum(axis=(1, 2, 3))
-    bits = bits_per_dim(got.log_density[:, 0] + log_slope, images[0].size)
-    np.testing.assert_allclose(bits, data["bpd"], atol=1e-3)
-    np.testing.assert_allclose(got.latents, data["bpd_z"], atol=1e-3)
-    # The original's two images share their steps, which the harder one decides.
-    share = np.asarray(got.nfe) / np.asarray(data["bpd_nfe"])
-    assert (share > 0.6).all() and (share < 1.1).all()
-
-
-@SDES
-def test_correlated_gaussian_data_have_their_density_within_the_error_bar(sde, key):
-    count, probes = 8, 64
-    x = jax.random.multivariate_normal(key, jnp.zeros(SIDE**2), covariance(), (count,))
-    e = signs(jax.random.key(1), (count, probes, SIDE, SIDE, 1))
-    images = x.reshape(-1, SIDE, SIDE, 1)
-    got = jax.jit(lambda x: log_density(sde, correlated_score(sde), x, probes=e, eps=EPS))(images)
-    scale, std = sde.mean_coeff(jnp.float32(EPS)), sde.std(jnp.float32(EPS))
-    total = scale**2 * covariance() + std**2 * jnp.eye(SIDE**2)
-    want = scipy.stats.multivariate_normal.logpdf(x, np.zeros(SIDE**2), total)
-    error = got.log_density.std(1, ddof=1) / probes**0.5
-    pull = (got.log_density.mean(1) - want) / error
-    assert error.min() > 0.01 and jnp.abs(pull).max() < 3.5
-    assert 0.3 < jnp.sqrt((pull**2).mean()) < 1.9
-    back = jax.jit(lambda z: decode(sde, correlated_score(sde), z, eps=EPS).x)(got.latents)
-    np.testing.assert_allclose(back, images, atol=1e-3)
-
-
-@SDES
-def test_signs_know_the_density_of_white_data_exactly(sde, key):
-    def score(x, t):
-        return -x / per_image(sde.mean_coeff(t) ** 2 * 0.09 + sde.std(t) ** 2, x)
-
-    x = 0.3 * jax.random.normal(key, (2, 4, 4, 1))
-    e = signs(key, (2, 1, 4, 4, 1))
-    got = jax.jit(lambda x: log_density(sde, score, x, probes=e, eps=EPS).log_density)(x)
-    t = jnp.float32(EPS)
-    spread = jnp.sqrt(sde.mean_coeff(t) ** 2 * 0.09 + sde.std(t) ** 2)
-    want = jax.scipy.stats.norm.logpdf(x, 0.0, spread).sum((1, 2, 3))
-    np.testing.assert_allclose(got[:, 0], want, atol=5e-3)
-
-
-def test_gaussian_probes_have_the_spread_that_theory_says_and_no_bias(key):
-    # e . (c e) is c times a chi-square of 64 pixels, of variance 128. The integral of c is the
-    # logarithm of the deviations' ratio between the two ends.
-    sde = VPSDE()
-
-    def score(x, t):
-        return -x / per_image(sde.mean_coeff(t) ** 2 * 0.09 + sde.std(t) ** 2, x)
-
-    x = jnp.zeros((1, 8, 8, 1))
-    e = jax.random.normal(key, (1, 400, 8, 8, 1))
-    got = jax.jit(lambda x: log_density(sde, score, x, probes=e, eps=EPS).log_density[0])(x)
-    t = jnp.float32(EPS)
-    first = jnp.sqrt(sde.mean_coeff(t) ** 2 * 0.09 + sde.std(t) ** 2)
-    ratio = jnp.log(1.0 / first)
-    want = jax.scipy.stats.norm.logpdf(x, 0.0, first).sum()
-    np.testing.assert_allclose(got.std(), ratio * 128**0.5, rtol=0.12)
-    np.testing.assert_allclose(got.mean(), want, atol=4 * float(ratio) * (128 / 400) ** 0.5)
-
-
-def test_levels_fill_their_gaps_and_nothing_else(key):
-    levels = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
-    levels = jnp.repeat(levels, 50, axis=0)
-    levels_and_noise = dequantise(levels, image_keys(key, jnp.arange(50)))
-    filled = levels_and_noise * 256 / 255 - levels.astype(jnp.float32)
-    assert -1e-3 < filled.min() < 0.01 and 0.99 < filled.max() < 1.001
-    np.testing.assert_allclose(filled.mean(), 0.5, atol=0.01)
-
-
-def test_a_density_that_is_flat_over_all_levels_has_eight_bits():
-    np.testing.assert_allclose(bits_per_dim(-12 * np.log(255.0), 12), 8.0)
-
-
-@pytest.mark.parametrize("centered", [True, False])
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_bits_do_not_depend_on_the_scale_that_a_network_sees(transform, centered):
-    """A density of charges has the same bits, whatever monotone scale it is measured on."""
-    scale = PixelScale(centered, transform)
-    charge = jnp.linspace(0.5, 254.5, 255)
-    x = scale.to_model(charge)
-    # Of charges that are uniform on 0..255, in the space of the network.
-    log_density = -np.log(255.0) - jnp.log(jax.vmap(jax.grad(scale.to_model))(charge))
-    assert (jnp.diff(x) > 0).all()
-    bits = bits_per_dim((log_density + scale.log_slope(charge)).sum(), 255)
-    np.testing.assert_allclose(bits, 8.0, rtol=1e-4)
-
-
-def test_bits_come_with_an_error_and_depend_on_the_images_key_only(key):
-    sde = VPSDE()
-    images = jax.random.randint(key, (3, SIDE, SIDE, 1), 112, 144)
-    keys = image_keys(key, jnp.arange(3))
-
-    def run(images, keys, **options):
-        score = correlated_score(sde)
-        return likelihood(sde, score, images, keys=keys, scale=PixelScale(True), eps=EPS, **options)
-
-    whole, last = jax.jit(run)(images, keys), jax.jit(run)(images[2:], keys[2:])
-    np.testing.assert_allclose(whole.bits_per_dim[2], last.bits_per_dim[0], rtol=1e-5)
-    assert (whole.stderr > 0.001).all() and whole.latents.shape == images.shape
-    one = jax.jit(functools.partial(run, num_probes=1))(images[:1], keys[:1])
-    assert jnp.isnan(one.stderr).all() and jnp.isfinite(one.bits_per_dim).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"probe": "uniform"}, "'uniform'; it can be: 'rademacher', 'gaussian'"),
-        ({"num_probes": 0}, "num_probes is 0; it must be at least 1"),
-    ],
-)
-def test_probes_that_there_are_not_are_refused(options, message, key):
-    images, keys = jnp.zeros((1, SIDE, SIDE, 1)), image_keys(key, jnp.arange(1))
-    score = correlated_score(VPSDE())
-    with pytest.raises(ValueError, match=message):
-        likelihood(VPSDE(), score, images, keys=keys, scale=PixelScale(True), **options)
+def test_the_flow_is_a_sampler_of_the_command(trained, tmp_path):
+    config = tiny_config(trained, **{"sampling.method": "ode", "eval.num_samples": 3})
+    raw = np.load(sample(config, trained / "run", out=tmp_path / "few") / "samples.npz")["raw"]
+    config = tiny_config(trained, **{"sampling.method": "ode", "eval.batch_size": 16})
+    more = sample(config, trained / "run", num_samples=9, out=tmp_path / "more")
+    # The steps are chosen to 1e-5 of model space, which is 128 of these units.
+    np.testing.assert_allclose(np.load(more / "samples.npz")["raw"][:3], raw, atol=0.05)

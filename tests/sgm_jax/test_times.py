@@ -5,10 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgm_jax.losses import edm, noise_prediction
+from sgm_jax.losses import (
+    SMALLEST_TIME,
+    TIMES,
+    edm,
+    importance_times,
+    noise_prediction,
+    spread_evenly,
+)
 from sgm_jax.score import noise_score
 from sgm_jax.sde import SDES
-from sgm_jax.times import SMALLEST_TIME, TIMES, importance_times, spread_evenly
 
 COUNT = 2**17
 MIDDLES = (np.arange(COUNT, dtype=np.float32) + 0.5) / COUNT

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgm_jax import checkpoints, objective
 from sgm_jax.config import check
-from sgm_jax.interruption import Interrupted
+from sgm_jax.generators import score
+from sgm_jax.run import checkpoints
+from sgm_jax.run.interruption import Interrupted
 from sgm_jax.train import train
 from tests.tiny_run import EDM, tiny_config, write_images
 
@@ -65,7 +66,7 @@ def test_stopped_and_resumed_equals_never_stopped(folder, tmp_path, options):
 
 def test_weights_their_average_and_the_optimiser_all_move(folder, tmp_path):
     config = tiny_config(folder)
-    before = objective.initial_state(config, objective.build(config))
+    before = score.initial_state(config, score.build(config))
     after = train(config, tmp_path / "run")
     for name in ("params", "ema_params"):
         pairs = zip(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.ssnet_scores import Scores
+from evaluation.ssnet.scores import Scores
 from sgm_jax.simulation.truth import PixelClass
 from studies.ssnet_tally import Labelled
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluation import run
+from evaluation.metrics import run
 from studies import power
 from tests.evaluation.drawn_images import drawn_images
 

@@ -29,8 +29,8 @@ def content(*others):
 
 
 def test_every_solver_makes_the_evaluations_or_one_fewer_and_the_yardstick_is_there():
-    from sgm_jax import objective
     from sgm_jax.config import check
+    from sgm_jax.generators import score
 
     found = cases(list(SOLVERS), list(EVALUATIONS), images=20, images_above_100=5)
     assert YARDSTICK in [one.name for one in found]
@@ -39,7 +39,7 @@ def test_every_solver_makes_the_evaluations_or_one_fewer_and_the_yardstick_is_th
         config = solvers.read_config("configs/larcv_png64_cpu.py")
         config.update_from_flattened_dict(one.overrides)
         check(config)
-        made = objective.sampler(config, objective.sde_from_config(config)).nfe
+        made = score.sampler(config, score.sde_from_config(config)).nfe
         assert made in (one.evaluations, one.evaluations - 1)
         assert one.images == (20 if one.evaluations <= 100 else 5)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from evaluation.ssnet import SSNet
-from evaluation.ssnet_weights import Weights
+from evaluation.ssnet.network import SSNet
+from evaluation.ssnet.weights import Weights
 from sgm_jax.data import from_array
 from studies.ssnet_batch_order import in_order, measure, modes, split
 from studies.ssnet_batches import render

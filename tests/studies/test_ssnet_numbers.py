@@ -14,13 +14,7 @@ from studies.ssnet_numbers import (
     truth_classes,
 )
 from studies.ssnet_tally import ALL_PIXELS, LIT_PIXELS, RULES, longer_side, read_labelled, tally
-from tests.studies.labelled_images import (
-    BRIGHT,
-    DIM,
-    brightness_network,
-    labelled,
-    random_codes,
-)
+from tests.studies.labelled_images import BRIGHT, DIM, brightness_network, labelled, random_codes
 
 
 def count(data):

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.ssnet import SSNet
-from evaluation.ssnet_weights import Weights
+from evaluation.ssnet.network import SSNet
+from evaluation.ssnet.weights import Weights
 from studies import ssnet_foreign
 from studies.ssnet_foreign import Foreign, foreign_images, larger_images, prepared, read_foreign
 from studies.ssnet_numbers import LEAST_LIT

@@ -6,7 +6,7 @@ import numpy as np
 
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
-from sgm_jax.simulation.validate import shower_theory, theory
+from sgm_jax.simulation.validate import theory
 from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study, histogram, judged
 from sgm_jax.simulation.validate.transport import Argon, Beam
 
@@ -88,8 +88,8 @@ def showers(argon: Argon, events: int) -> Study:
 def _second_opinion(rows: list[Measurement]) -> list[Measurement]:
     """Hold the electrons' maximum, slope and 90 % radius against Grindhammer and Peters, too."""
     found = {row.standard: row for row in rows}
-    maximum, slope = shower_theory.shower_shape(_SHOWER_MEV)
-    radius = shower_theory.containment_radius_cm(_SHOWER_MEV)
+    maximum, slope = theory.shower_shape(_SHOWER_MEV)
+    radius = theory.containment_radius_cm(_SHOWER_MEV)
     pairs = (
         ("shower_maximum", "profile_maximum", maximum),
         ("shower_slope", "profile_slope", slope),

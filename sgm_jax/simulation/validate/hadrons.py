@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sgm_jax.simulation.argon_neutrons import ARGON_MASS_NUMBER, inelastic_barn
+from sgm_jax.simulation.argon_nuclear import ARGON_MASS_NUMBER, inelastic_barn
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
 from sgm_jax.simulation.validate import theory

@@ -6,9 +6,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sgm_jax.models.from_config import ncsnpp_from_config
-from sgm_jax.models.ncsnpp import NCSNpp
-from sgm_jax.models.options import OPTIONS, normalised_widths
+from sgm_jax.generators.score import ncsnpp_from_config
+from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp, normalised_widths
 from tests.small_network import SMALL
 
 MINI = SMALL | {"ch_mult": (1,), "attn_resolutions": (), "dropout": 0.2}

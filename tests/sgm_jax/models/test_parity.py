@@ -9,11 +9,11 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sgm_jax.convert import from_torch, to_torch, torch_names
+from sgm_jax.generators.score import ncsnpp_from_config
 from sgm_jax.losses import score_matching_loss
-from sgm_jax.models.from_config import ncsnpp_from_config
 from sgm_jax.score import noise_score
 from sgm_jax.sde import VESDE, VPSDE
+from sgm_jax.torch.checkpoint import from_torch, to_torch, torch_names
 from tests.fixture_files import fixture_files
 from tests.torch_files import read_torch_file
 

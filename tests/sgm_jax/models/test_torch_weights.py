@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgm_jax.convert import from_torch, to_torch, torch_names
 from sgm_jax.models.ncsnpp import NCSNpp
+from sgm_jax.torch.checkpoint import from_torch, to_torch, torch_names
 from tests.small_network import SMALL
 
 

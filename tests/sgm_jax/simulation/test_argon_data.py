@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 
 from sgm_jax.simulation import argon_data
-from sgm_jax.simulation.argon_bremsstrahlung import ATOMIC_NUMBER, ELECTRON_MASS_MEV
-from sgm_jax.simulation.argon_neutrons import (
+from sgm_jax.simulation.argon_electromagnetic import ATOMIC_NUMBER, ELECTRON_MASS_MEV
+from sgm_jax.simulation.argon_nuclear import (
     capture_barn,
     elastic_barn,
+    giant_dipole_mb,
     inelastic_barn,
     mass_number,
+    quasi_deuteron_mb,
 )
-from sgm_jax.simulation.argon_photonuclear import giant_dipole_mb, quasi_deuteron_mb
 from sgm_jax.simulation.physics_vector import read_physics_vector, write_physics_vector
 
 RADIATION_LENGTH_G_CM2 = 19.55  # PDG, argon; 14.0 cm of liquid

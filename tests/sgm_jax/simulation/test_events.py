@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from sgm_jax.simulation.events import Events, draw_events
-from sgm_jax.simulation.particles import MASS_MEV, Primaries, draw_primaries
+from sgm_jax.simulation.particles import MASS_MEV, Events, Primaries, draw_events, draw_primaries
 
 COUNT = 4000
 

@@ -2,12 +2,7 @@ import numpy as np
 import pytest
 
 from sgm_jax.simulation.geant4 import Deposits
-from sgm_jax.simulation.ionisation import (
-    birks,
-    escaped_charge_mev,
-    modified_box,
-    stopping_power,
-)
+from sgm_jax.simulation.ionisation import birks, escaped_charge_mev, modified_box, stopping_power
 
 
 def steps(length_cm, energy_mev, track=None):

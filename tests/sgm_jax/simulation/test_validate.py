@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import gamma, moyal
 
-from sgm_jax.simulation.validate import estimators, shower_theory, theory
+from sgm_jax.simulation.validate import estimators, theory
 from sgm_jax.simulation.validate.inputs import (
     FACTOR,
     scale_neutrons,
@@ -120,10 +120,10 @@ def test_the_shell_correction_takes_two_per_cent_off_at_10_mev():
 
 def test_mean_showers_by_hand_and_their_radius():
     # Argon: E_c = 2.66 x 8.809^1.1 = 29.13 MeV, ln(1000 / 29.13) = 3.536.
-    deepest, slope = shower_theory.shower_shape(1000.0)
+    deepest, slope = theory.shower_shape(1000.0)
     assert deepest == pytest.approx(3.536 - 0.858, abs=2e-3)
     assert slope * deepest + 1.0 == pytest.approx(0.21 + (0.492 + 2.38 / 18) * 3.536, abs=2e-3)
-    radii = [shower_theory.containment_radius_cm(1000.0, part=p) for p in (0.5, 0.8, 0.9)]
+    radii = [theory.containment_radius_cm(1000.0, part=p) for p in (0.5, 0.8, 0.9)]
     assert radii == sorted(radii)
     assert radii[2] == pytest.approx(2.0 * 7.125, rel=0.03)
 

@@ -1,0 +1,140 @@
+"""Figures of the classifier tests; each comes with the numbers behind it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from evaluation.images.sets import Pair
+from evaluation.metrics.budget import Budget
+from evaluation.metrics.classifier import HeldOut, roc
+from evaluation.metrics.classifier_metrics import FOLDS, held_out
+from evaluation.metrics.result import Result
+
+_COLOURS = {"trees": "#1f6fb4", "cnn": "#d9602b"}
+_REAL, _GENERATED, _FLOOR = "#9aa3ad", "#d9602b", "#9aa3ad"
+_BINS = 40
+_POINTS = 200  # of a curve that are kept
+
+
+def draw(pair: Pair, budget: Budget, seed: int) -> tuple[Figure, dict[str, Any]]:
+    """Draw the ROC curves and scores of the trees, which are quick to train again."""
+    del budget
+    equal = pair.equal_sizes(seed=seed)
+    return draw_scores(
+        held_out("trees", equal.real, equal.generated, seed=seed),
+        held_out("trees", *equal.floor, seed=seed),
+        label="gradient-boosted trees on observables",
+    )
+
+
+def draw_scores(found: HeldOut, floor: HeldOut, *, label: str) -> tuple[Figure, dict[str, Any]]:
+    """Draw the ROC curve of held-out scores beside that of two real sets, and the scores.
+
+    Args:
+        found: scores of real and generated images.
+        floor: scores of two real sets.
+        label: which classifier it is.
+    """
+    figure = Figure(figsize=(8.6, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    counts: dict[str, Any] = {"roc": {}}
+    lines = (("real and generated", found, _GENERATED), ("real and real", floor, _FLOOR))
+    for name, one, colour in lines:
+        curve, area = _curve(one), one.auc()
+        text = f"{name}: {area.value:.3f} ± {area.stderr:.3f}"
+        left.plot(*curve, color=colour, label=text)
+        counts["roc"][name] = {"auc": area.value, "stderr": area.stderr, "p": area.p}
+        counts["roc"][name] |= {"false": curve[0].tolist(), "true": curve[1].tolist()}
+    left.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+    left.set(xlabel="real images taken for generated", ylabel="generated images found", title=label)
+    left.set_aspect("equal")
+    left.legend(frameon=False, fontsize=8, title="AUC", loc="lower right")
+    edges = np.linspace(*np.quantile(found.scores, [0.005, 0.995]), _BINS + 1)
+    edges = edges if edges[0] < edges[-1] else edges[0] + np.linspace(-1.0, 1.0, _BINS + 1)
+    histograms = {
+        name: np.histogram(np.clip(found.scores[chosen], edges[0], edges[-1]), edges)[0]
+        for name, chosen in (("real", ~found.is_generated), ("generated", found.is_generated))
+    }
+    right.stairs(histograms["real"], edges, fill=True, color=_REAL, alpha=0.55, label="real")
+    right.stairs(histograms["generated"], edges, color=_GENERATED, lw=1.5, label="generated")
+    right.set(xlabel="held-out score: log odds of generated", ylabel="images")
+    right.legend(frameon=False)
+    counts["edges"] = edges.tolist()
+    counts["scores"] = {name: values.tolist() for name, values in histograms.items()}
+    return figure, counts
+
+
+def draw_sizes(rows: Sequence[Result | Mapping[str, Any]]) -> tuple[Figure, dict[str, Any]]:
+    """Draw the AUC against the number of training images of either set, with the floors.
+
+    Args:
+        rows: of one generated set, results or rows of a report; others than ``classifier/KIND`` and
+            ``classifier/KIND@SIZE`` are left out, and those without a value.
+    """
+    figure = Figure(figsize=(6.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    counts = {}
+    for kind, colour in _COLOURS.items():
+        points = sorted(filter(None, (_point(row, kind) for row in rows)))
+        if not points:
+            continue
+        size, value, stderr, floor = np.array(points).T
+        axes.errorbar(size, value, stderr, fmt="o-", ms=4, color=colour, label=kind)
+        axes.plot(size, floor, "s--", ms=3, color=colour, alpha=0.5, label=f"{kind}, real and real")
+        counts[kind] = {"size": size.astype(int).tolist(), "auc": value.tolist()}
+        counts[kind] |= {"stderr": stderr.tolist(), "floor": floor.tolist()}
+    axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+    axes.set(xscale="log", xlabel="training images of either set", ylabel="AUC of held-out images")
+    sizes = sorted({size for one in counts.values() for size in one["size"]})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+    axes.set_xticks([], minor=True)
+    axes.set_ylim(min(0.4, axes.get_ylim()[0]), 1.02)
+    if counts:
+        axes.legend(frameon=False, fontsize=8)
+    return figure, counts
+
+
+def draw_attribution(
+    rows: Mapping[str, Mapping[str, Result]],
+) -> tuple[Figure, dict[str, Any]]:
+    """Draw which generator real images look like, from ``multi_rows`` of each kind of classifier.
+
+    Args:
+        rows: by kind of classifier, then by generator.
+    """
+    figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+    axes = figure.subplots()
+    counts = {}
+    for place, (kind, found) in enumerate(rows.items()):
+        x = np.arange(len(found)) + (place - (len(rows) - 1) / 2) * 0.35
+        values = np.array([[row.value, row.stderr, row.floor] for row in found.values()])
+        axes.bar(x, values[:, 0], 0.3, yerr=values[:, 1], color=_COLOURS[kind], label=kind)
+        axes.axhline(values[0, 2], color="black", linewidth=0.8, linestyle=":")
+        counts[kind] = {name: {"mean": r.value, "stderr": r.stderr} for name, r in found.items()}
+    axes.set_xticks(range(len(found)), list(found))
+    axes.set(ylabel="mean probability for real images", ylim=(0, 1))
+    axes.legend(frameon=False)
+    return figure, counts
+
+
+def _curve(one: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over folds of the shares found, at given shares of real images."""
+    real = np.linspace(0.0, 1.0, _POINTS)
+    curves = []
+    for k in np.unique(one.fold):
+        scores, is_high = one.scores[one.fold == k], one.is_generated[one.fold == k]
+        curves.append(np.interp(real, *roc(scores[~is_high], scores[is_high])))
+    return real, np.mean(curves, axis=0)
+
+
+def _point(row: Result | Mapping[str, Any], kind: str) -> tuple[float, ...] | None:
+    """Return size, AUC, error and floor of a row of this kind of classifier."""
+    get = row.get if isinstance(row, Mapping) else lambda name: getattr(row, name)
+    matched = re.fullmatch(rf"classifier/{kind}(?:@(\d+))?", get("metric"))
+    if matched is None or None in (get("value"), get("stderr"), get("floor")):
+        return None
+    trained = get("n") * (FOLDS[kind] - 1) // FOLDS[kind]
+    return (int(matched[1] or trained), get("value"), get("stderr"), get("floor"))

@@ -1,0 +1,140 @@
+"""What SSNet says of the images of a set: labels, votes, certainties, and features on demand."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.ssnet.network import CLASSES
+from evaluation.ssnet.rules import SCORE_BINS, lit
+from sgm_jax.data.arrays import read_npy
+from sgm_jax.data.hdf5 import Dataset, read_tables
+
+Table = dict[str, np.ndarray]  # by name, one entry an image
+
+_READ_ROWS = 1024
+_COPIED = ("is_track", "is_track_lit", "num_track", "num_shower")
+_AXES = {"lit_pixels": 2, "certainty": 3}
+MISSING = (
+    "no SSNet labels of all sets: leave out --nossnet, name weights with --ssnet if the package "
+    "has none, or give --labels_real, --labels_generated, ... of evaluation.label"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A table of every image, and the features behind it where they were kept.
+
+    ``is_track [n]`` is always there; ``is_track_lit``, ``num_track``, ``num_shower``,
+    ``shower_pixels``, ``track_pixels`` and ``certainty [n]`` and ``scores [n, 3, 50]``, counts of
+    the scores of lit pixels, may be missing in tables of older or other programs.
+    """
+
+    table: Table
+    origin: str  # of the weights: their SHA-256, or what is known of them
+    rows: np.ndarray  # [n] of ``stored``
+    stored: np.ndarray | None = None  # [N, F] features, as a rule on disk
+
+    def take(self, rows: np.ndarray) -> "Segments":
+        """Return those of some of the images; features are not read."""
+        table = {name: values[rows] for name, values in self.table.items()}
+        return replace(self, table=table, rows=self.rows[rows])
+
+    def features(self) -> np.ndarray:
+        """Read the features, float32 ``[n, F]`` in the published order: channel, row, column."""
+        return np.asarray(self.stored[self.rows], np.float32)
+
+
+def read_labels(path: Path, images: np.ndarray, rows: np.ndarray, count: int) -> Segments:
+    """Read ``labels.h5`` of ``evaluation.label``, and ``features.npy`` beside it if it is there.
+
+    Args:
+        path: of labels.h5.
+        images: ``[n, H, W]``.
+        rows: their rising places ``[n]`` in the labelled set.
+        count: images of that set.
+
+    Raises:
+        FileNotFoundError: nothing at ``path``.
+        ValueError: no labels, damaged ones, or those of another number of images.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no labels {path}: give labels.h5 of python -m evaluation.label")
+    tables = read_tables(path, (*_COPIED, "lit_pixels", "certainty"))
+    table = _read_table(tables, path, rows, count)
+    if "certainty" in tables:
+        table["certainty"] = _read_certainty(tables["certainty"], path, images, rows)
+    stored = None
+    if path.with_name("features.npy").is_file():
+        stored = read_npy(path.with_name("features.npy"))
+        _check_count(path.with_name("features.npy"), len(stored), count)
+    return Segments(table, _origin(path), rows, stored)
+
+
+def score_counts(scores: np.ndarray, is_lit: np.ndarray) -> np.ndarray:
+    """Count the scores ``[B, H, W, 3]`` of the lit pixels of each image by class and by value.
+
+    Returns:
+        int32 ``[B, 3, 50]``; the bins are those of arXiv:2307.13687 on 0..1.
+    """
+    image = np.nonzero(is_lit)[0][:, None]
+    value = np.floor(scores[is_lit].astype(np.float64) * SCORE_BINS).astype(np.int64)
+    place = (image * len(CLASSES) + np.arange(len(CLASSES))) * SCORE_BINS + value
+    total = len(scores) * len(CLASSES) * SCORE_BINS
+    counts = np.bincount(place.ravel(), minlength=total).astype(np.int32)
+    return counts.reshape(len(scores), len(CLASSES), SCORE_BINS)
+
+
+def mean_certainty(certainty: np.ndarray, is_lit: np.ndarray) -> np.ndarray:
+    """Return the mean largest score ``[B]`` of the lit pixels ``[B, H, W]``; NaN without any."""
+    count = is_lit.sum(axis=(1, 2))
+    total = (certainty.astype(np.float64) * is_lit).sum(axis=(1, 2))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _read_table(tables: dict[str, Dataset], path: Path, rows: np.ndarray, count: int) -> Table:
+    if "is_track" not in tables:
+        raise ValueError(f"{path} has no is_track; make it with python -m evaluation.label")
+    for name, values in tables.items():
+        _check_count(f"{path}::{name}", len(values), count)
+        if len(values.shape) != _AXES.get(name, 1):
+            raise ValueError(f"{path}::{name} has the shape {values.shape}; make the file again")
+    table = {name: tables[name][:][rows] for name in _COPIED if name in tables}
+    table["is_track"] = table["is_track"].astype(bool)
+    if "lit_pixels" in tables:
+        pixels = tables["lit_pixels"][:][rows]
+        if pixels.shape[1] != len(CLASSES):
+            raise ValueError(f"{path}::lit_pixels counts {pixels.shape[1]} classes, not 3")
+        table |= {"shower_pixels": pixels[:, 1], "track_pixels": pixels[:, 2]}
+    return table
+
+
+def _check_count(path: Path | str, found: int, count: int) -> None:
+    if found != count:
+        raise ValueError(f"{path} labels {found} images, but the set has {count}")
+
+
+def _read_certainty(
+    stored: Dataset, path: Path, images: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Return the mean certainty of each image; the file is read once, in its order."""
+    if stored.shape[1:] != images.shape[1:]:
+        sizes = ["x".join(map(str, shape[1:])) for shape in (stored.shape, images.shape)]
+        raise ValueError(f"{path} labels images of {sizes[0]} pixels, but the set has {sizes[1]}")
+    means = np.empty(len(rows))
+    for start in range(0, len(stored), _READ_ROWS):
+        here = slice(*np.searchsorted(rows, (start, start + _READ_ROWS)))
+        if here.start < here.stop:
+            block = stored[start : start + _READ_ROWS][rows[here] - start]
+            means[here] = mean_certainty(block, lit(images[here][..., None]))
+    return means
+
+
+def _origin(path: Path) -> str:
+    """Return the SHA-256 of the weights behind labels, if the summary beside them tells it."""
+    try:
+        return json.loads(path.with_name("summary.json").read_text())["weights_sha256"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return f"unknown weights of {path}"

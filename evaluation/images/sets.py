@@ -1,0 +1,219 @@
+"""The sets of images that are compared: read, checked and cut to size."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.images.segments import Segments, Table, read_labels
+from sgm_jax.data import Images, open_images
+from sgm_jax.run.files import read_object
+
+FAINT = 4  # arXiv:2307.13687 sets generated pixels up to this to zero
+PIXEL_SCALE = "0..255"
+
+
+class TooFewImagesError(ValueError):
+    """A metric needs more images than a set has."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images ``[n, H, W]`` on the scale 0..255, what is measured on them, where they are from."""
+
+    name: str
+    images: np.ndarray
+    table: Table = field(default_factory=dict)  # observable -> [n]
+    is_track: np.ndarray | None = None  # [n] bool, from SSNet
+    facts: dict[str, Any] = field(default_factory=dict)  # for the report
+    segments: Segments | None = None  # all that SSNet says
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def flat(self) -> np.ndarray:
+        """Return the images as float32 ``[n, H * W]``, on the scale 0..255."""
+        return self.images.reshape(len(self), -1).astype(np.float32)
+
+    def take(self, rows: np.ndarray) -> "ImageSet":
+        """Return some of the images, with all that is known of them."""
+        return replace(
+            self,
+            images=self.images[rows],
+            table={name: values[rows] for name, values in self.table.items()},
+            is_track=None if self.is_track is None else self.is_track[rows],
+            segments=None if self.segments is None else self.segments.take(rows),
+        )
+
+    def labelled(self, segments: Segments) -> "ImageSet":
+        """Return the set with what SSNet says of it."""
+        is_track = segments.table["is_track"]
+        counted = {"track_images": int(is_track.sum()), "ssnet": segments.origin}
+        return replace(self, is_track=is_track, segments=segments, facts=self.facts | counted)
+
+    def require(self, count: int) -> None:
+        """Refuse a set that is too small.
+
+        Raises:
+            TooFewImagesError: with both numbers.
+        """
+        if len(self) < count:
+            raise TooFewImagesError(f"{self.name}: {len(self)} images, at least {count} are needed")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A real and a generated set, and two real ones of which the difference is chance alone."""
+
+    real: ImageSet
+    generated: ImageSet
+    floor: tuple[ImageSet, ImageSet]
+    floor_from: str
+    train: ImageSet | None = None  # all of the training images
+
+    def equal_sizes(self, *, seed: int) -> "Pair":
+        """Return the pair with all four sets cut at random to the size of the smallest.
+
+        Where the floor is of halves of the real images, the first half stands for them.
+        """
+        real = self.real if self.floor[0] is self.real else self.floor[0]
+        count = min(len(real), len(self.generated), len(self.floor[1]))
+        kept = [
+            one.take(np.sort(np.random.default_rng([seed, k]).permutation(len(one))[:count]))
+            for k, one in enumerate((real, self.generated, self.floor[1]))
+        ]
+        return replace(self, real=kept[0], generated=kept[1], floor=(kept[0], kept[2]))
+
+    def of_class(self, kind: str) -> "Pair | None":
+        """Return the pair of track or of shower images; None without labels for all four sets.
+
+        Args:
+            kind: ``"all"``, ``"tracks"`` or ``"showers"``.
+        """
+        if kind == "all":
+            return self
+        train = () if self.train is None else (self.train,)
+        sets = (self.real, self.generated, *self.floor, *train)
+        if any(one.is_track is None for one in sets):
+            return None
+        chosen = [one.take(np.flatnonzero(one.is_track == (kind == "tracks"))) for one in sets]
+        real, generated, first, second, *train = chosen
+        return Pair(real, generated, (first, second), self.floor_from, *train)
+
+
+def load(
+    path: str,
+    name: str,
+    *,
+    limit: int | None,
+    seed: int,
+    threshold: int = 0,
+    labels: Path | None = None,
+) -> ImageSet:
+    """Read a set of grey images, at most ``limit`` of them, chosen by ``seed``.
+
+    Empty and constant images are kept; ``facts`` says how many there are.
+
+    Args:
+        path: anything that `sgm_jax.data.open_images` reads.
+        name: what it is called in the report.
+        limit: images to keep; None keeps all.
+        seed: chooses them.
+        threshold: pixels at most this become zero.
+        labels: a ``labels.h5`` of ``evaluation.label`` for the whole set.
+
+    Raises:
+        FileNotFoundError: nothing at ``path`` or ``labels``.
+        ValueError: unreadable, another scale than 0..255, NaN, not grey; labels of another set.
+    """
+    opened = open_images(path, num_channels=1, image_size=None)
+    rows = np.arange(len(opened))
+    if limit is not None and limit < len(opened):
+        rows = np.sort(np.random.default_rng(seed).permutation(len(opened))[:limit])
+    images = opened[rows][..., 0]
+    _check_scale(images, path)
+    images[images <= threshold] = 0
+    unlabelled = {"track_images": None, "ssnet": None}
+    one = ImageSet(name, images, facts=_facts(opened, images, threshold) | unlabelled)
+    return one if labels is None else one.labelled(read_labels(labels, images, rows, len(opened)))
+
+
+def check_alike(sets: list[ImageSet]) -> None:
+    """Refuse sets whose images differ in size, or that share a name.
+
+    Raises:
+        ValueError: with both sizes.
+    """
+    first = sets[0]
+    for other in sets[1:]:
+        if other.images.shape[1:] != first.images.shape[1:]:
+            sizes = ["x".join(map(str, one.images.shape[1:])) for one in (first, other)]
+            raise ValueError(
+                f"{first.facts['source']}: images are {sizes[0]} but {other.facts['source']}: "
+                f"{sizes[1]} (height x width); crop them to one size"
+            )
+    names = [one.name for one in sets]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two sets have one name ({', '.join(names)}); use --name and --name_2")
+
+
+def pair(real: ImageSet, generated: ImageSet, train: ImageSet | None, *, seed: int) -> Pair:
+    """Lay a generated set beside the real one, with the floor's two sets.
+
+    With training images the floor is those against the real ones, at the generated set's size where
+    there are enough of them. Without, it is one half of the real images against the other.
+    """
+    shuffled = np.random.default_rng([seed, 1]).permutation
+    if train is not None:
+        kept = np.sort(shuffled(len(train))[: len(generated)])
+        floor = (real, train.take(kept))
+        return Pair(real, generated, floor, "training images", train)
+    order = shuffled(len(real))
+    half = len(real) // 2
+    halves = (real.take(np.sort(order[:half])), real.take(np.sort(order[half : 2 * half])))
+    return Pair(real, generated, halves, "halves of the real images")
+
+
+def _check_scale(images: np.ndarray, source: str) -> None:
+    """Refuse 8-bit images of zeros and ones; those of floating point were refused on reading."""
+    if images.max() <= 1:
+        raise ValueError(
+            f"{source}: the largest pixel is {images.max()}, images must be on the scale "
+            f"{PIXEL_SCALE}; if these are on 0..1 multiply by 255"
+        )
+
+
+def _facts(opened: Images, images: np.ndarray, threshold: int) -> dict[str, Any]:
+    low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))
+    lit = images[images > 0]
+    digest = hashlib.blake2b(repr(images.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(images, "<f4"))
+    return {
+        "source": opened.source,
+        "images_in_source": len(opened),
+        "images_used": len(images),
+        "size": list(images.shape[1:]),
+        "pixel_scale": PIXEL_SCALE,
+        "threshold": threshold,
+        "empty_images": int((high == 0).sum()),
+        "constant_images": int(((high == low) & (high > 0)).sum()),
+        "lit_pixels_up_to_4": float((lit <= FAINT).mean()) if lit.size else 0.0,
+        "largest_pixel": float(high.max()),
+        "fingerprint": opened.fingerprint,
+        "hash_of_used": digest.hexdigest(),
+        "checkpoint_step": _checkpoint_step(opened.source),
+    }
+
+
+def _checkpoint_step(source: str) -> int | None:
+    """Return the training step of samples with their recipe beside them."""
+    recipe = Path(source.partition("::")[0]).expanduser().parent / "recipe.json"
+    if not recipe.is_file():
+        return None
+    try:
+        step = read_object(recipe, fix="").get("checkpoint_step")
+    except ValueError:
+        return None  # not one of ours
+    return step if isinstance(step, int) else None

@@ -1,0 +1,129 @@
+"""Whole images, real against generated: mean and standard deviation a pixel, intensities."""
+
+from collections.abc import Iterator
+from types import MappingProxyType
+
+import numpy as np
+
+from evaluation.images.sets import ImageSet, Pair
+from evaluation.metrics.result import Result
+from evaluation.metrics.two_samples import Tested, sum_tests
+
+DEFINITIONS = MappingProxyType(
+    {
+        "looking/mean_image": "summed absolute difference of the mean images over the summed real "
+        "mean image; p by permutation",
+        "looking/std_image": "the same for the images of standard deviations",
+        "looking/intensity_w1": "1-D Wasserstein distance of the values of lit pixels, rounded to "
+        "whole numbers, in steps of 0..255; p by permutation of images",
+        "looking/intensity_triangle": "sum over the values 1..255 of (f - g)^2 / (f + g), f and g "
+        "their fractions among the lit pixels: 0 for equal sets, 2 for disjoint ones; p by "
+        "permutation of images",
+    }
+)
+_FEWEST = 20
+_BLOCK = 512
+_LEVELS = 256
+
+
+def image_rows(pair: Pair, *, seed: int, permutations: int, splits: int) -> list[Result]:
+    """Compare mean images, images of standard deviations and the intensities of lit pixels."""
+    for one in (pair.real, pair.generated, *pair.floor):
+        one.require(_FEWEST)
+    found = _tests(pair.real, pair.generated, seed, permutations, splits)
+    floors = _tests(*pair.floor, seed, 1, 2)
+    origin = f"floor from {len(pair.floor[0])} and {len(pair.floor[1])} {pair.floor_from}"
+    return [
+        Result(
+            metric=metric,
+            value=tested.value,
+            stderr=tested.stderr,
+            floor=floors[metric].value,
+            p=tested.p,
+            n=min(len(pair.real), len(pair.generated)),
+            note=f"{len(pair.real)} real, {len(pair.generated)} generated; {origin}",
+        )
+        for metric, tested in found.items()
+    ]
+
+
+def moments(one: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean image and the image of standard deviations, ``[H, W]``."""
+    shape = one.images.shape[1:]
+    total = sum(
+        np.stack([block.sum(axis=0), (block**2).sum(axis=0)]) for block in _flat_blocks((one,))
+    )
+    mean, square = total / len(one)
+    return mean.reshape(shape), np.sqrt(np.maximum(square - mean**2, 0.0)).reshape(shape)
+
+
+def intensities(one: ImageSet) -> np.ndarray:
+    """Count the values of the pixels of each image, rounded to whole numbers: ``[n, 256]``."""
+    return np.concatenate(list(_spectrum_blocks((one,)))).astype(np.int32)
+
+
+def _tests(
+    real: ImageSet, generated: ImageSet, seed: int, permutations: int, splits: int
+) -> dict[str, Tested]:
+    sets, counts = (real, generated), (len(real), len(generated))
+    options = {"seed": seed, "permutations": permutations, "halves": splits}
+    pixels = {"looking/mean_image": _mean_difference, "looking/std_image": _std_difference}
+    found = sum_tests(lambda: _moment_blocks(sets), counts, pixels, **options)
+    spectrum = {
+        "looking/intensity_w1": _intensity_w1,
+        "looking/intensity_triangle": _intensity_triangle,
+    }
+    return found | sum_tests(lambda: _spectrum_blocks(sets), counts, spectrum, **options)
+
+
+def _flat_blocks(sets: tuple[ImageSet, ...]) -> Iterator[np.ndarray]:
+    for one in sets:
+        for start in range(0, len(one), _BLOCK):
+            block = one.images[start : start + _BLOCK]
+            yield block.reshape(len(block), -1).astype(np.float64)
+
+
+def _moment_blocks(sets: tuple[ImageSet, ...]) -> Iterator[np.ndarray]:
+    """Yield pixels and their squares, ``[k, 2 * H * W]``."""
+    for block in _flat_blocks(sets):
+        yield np.concatenate([block, block**2], axis=1)
+
+
+def _spectrum_blocks(sets: tuple[ImageSet, ...]) -> Iterator[np.ndarray]:
+    """Yield how many pixels of each image have each value, ``[k, 256]``."""
+    for block in _flat_blocks(sets):
+        level = np.rint(block).astype(np.int64) + _LEVELS * np.arange(len(block))[:, None]
+        counts = np.bincount(level.ravel(), minlength=_LEVELS * len(block))
+        yield counts.reshape(len(block), _LEVELS).astype(np.float64)
+
+
+def _mean_difference(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
+    first, second = (half[: len(half) // 2] for half in (a / n_a, b / n_b))
+    return _relative(first, second)
+
+
+def _std_difference(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
+    first, second = (np.split(sums, 2) for sums in (a / n_a, b / n_b))
+    spread = [np.sqrt(np.maximum(square - mean**2, 0.0)) for mean, square in (first, second)]
+    return _relative(*spread)
+
+
+def _relative(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the summed difference in units of the sum of the first; 0 for 0 and 0."""
+    difference = np.abs(first - second).sum()
+    return float(difference / first.sum()) if difference else 0.0
+
+
+def _intensity_w1(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
+    """Return W1 of the values 1..255; one of two sets without lit pixels is 255 away."""
+    lit_a, lit_b = a[1:].sum(), b[1:].sum()
+    if not (lit_a and lit_b):
+        return 0.0 if lit_a == lit_b else float(_LEVELS - 1)
+    return float(np.abs(np.cumsum(a[1:] / lit_a - b[1:] / lit_b)).sum())
+
+
+def _intensity_triangle(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
+    """Return the triangular discrimination of the values 1..255 of lit pixels."""
+    first, second = (h[1:] / max(h[1:].sum(), 1.0) for h in (a, b))
+    both = first + second
+    return float(((first - second) ** 2 / np.where(both > 0, both, 1.0)).sum())

@@ -1,0 +1,299 @@
+"""Checkpoints of a training run: the only module that imports Orbax.
+
+``<workdir>/checkpoints/<step>/`` appears when it is complete, never before. The newest two are kept
+for a restart, and every ``keep_every`` steps for good. What is read is compared with the hash of
+what was saved; a damaged checkpoint is set aside as ``<step>.damaged``.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from sgm_jax.run import parallel
+from sgm_jax.run.log import LOGGER
+
+Tree = Any
+# The name that Orbax gives to the only item of a step.
+ITEM = "default"
+
+
+class DamagedError(ValueError):
+    """A checkpoint cannot be read, or holds other numbers than were saved."""
+
+
+class Checkpoints:
+    """The checkpoints of one workdir."""
+
+    def __init__(self, workdir: Path, *, keep_every: int):
+        """Open or create the folder, and clear what an interrupted write left in it."""
+        self.folder = Path(workdir).absolute() / "checkpoints"
+        self._keep_every = keep_every
+        _drop_unfinished(self.folder)
+        self._manager = self._open()
+        self._digests = Digests(self.folder)
+
+    def _open(self) -> ocp.CheckpointManager:
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [checkpoint_managers.LatestN(2), checkpoint_managers.EveryNSteps(self._keep_every)]
+        )
+        return ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy, cleanup_tmp_directories=True
+            ),
+        )
+
+    def save(self, step: int, state: Tree) -> None:
+        """Write a state in the background; it may be changed as soon as this returns."""
+        if step in self._manager.all_steps():
+            return
+        kept = parallel.to_host(state)
+        if parallel.is_main():
+            self._digests.add(step, kept)
+        with self._writing():
+            self._manager.save(step, args=ocp.args.StandardSave(kept))
+
+    def restore_newest(self, like: Tree) -> Tree | None:
+        """Return the newest sound state, with the structure of ``like``; None if there is none.
+
+        Damaged ones are set aside, and said so: the run makes those steps again.
+
+        Raises:
+            DamagedError: if there are checkpoints and none of them is sound.
+        """
+        damaged: dict[int, DamagedError] = {}  # newest first
+        for step in reversed(_agreed_steps(self.folder.parent)):
+            try:
+                state = load(self.folder.parent, step, like)
+            except DamagedError as error:
+                damaged[step] = error
+                continue
+            self._set_aside(damaged)
+            return state
+        for error in damaged.values():
+            raise error
+        return None
+
+    def _set_aside(self, damaged: dict[int, DamagedError]) -> None:
+        if not damaged:
+            return
+        self._manager.close()
+        for step, error in damaged.items():
+            LOGGER.warning("%s; going on from the one before", error)
+            if parallel.is_main():
+                _rename_damaged(self.folder / str(step))
+        parallel.wait_for_all()
+        self._manager = self._open()
+
+    def wait(self) -> None:
+        """Return when everything saved is on disk; raise what went wrong while writing."""
+        with self._writing():
+            self._manager.wait_until_finished()
+            self._digests.wait()
+
+    def close(self) -> None:
+        """Finish writing and release the folder."""
+        with self._writing():
+            try:
+                self._manager.close()
+            finally:
+                self._digests.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say in short what went wrong in writing, and what is left."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            reason = str(error).partition(" [tensorstore_spec")[0]
+            free_mb = shutil.disk_usage(self.folder).free / 1e6
+            kept = ", ".join(map(str, steps(self.folder.parent))) or "none"
+            raise OSError(
+                f"a checkpoint could not be written to {self.folder} ({free_mb:.0f} MB are free "
+                f"there): {reason}. Complete checkpoints: {kept}; mend it and repeat the command"
+            ) from error
+
+
+def steps(workdir: Path) -> list[int]:
+    """Return the steps of the complete checkpoints in a workdir, oldest first."""
+    folder = Path(workdir).absolute() / "checkpoints"
+    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def load(workdir: Path, step: int, like: Tree) -> Tree:
+    """Return the state of one step of a finished or running workdir, reading only.
+
+    Args:
+        workdir: holds ``checkpoints``.
+        step: which one.
+        like: a state of the same structure; its leaves need only have shape and dtype.
+
+    Raises:
+        FileNotFoundError: with the steps that there are.
+        DamagedError: if the checkpoint does not hold such a state, or not the one saved.
+    """
+    folder = Path(workdir).absolute() / "checkpoints" / str(step)
+    error = None
+    try:
+        state = _read(folder, like)
+    except (DamagedError, FileNotFoundError) as found:
+        error = found
+    # One that went on without the others would wait for them in vain.
+    failed = parallel.where(error is not None)
+    if failed:
+        raise error or DamagedError(
+            f"checkpoint {folder} cannot be read by process {failed[0] + 1}: see what it said"
+        )
+    return state
+
+
+def _read(folder: Path, like: Tree) -> Tree:
+    """Read a checkpoint, for this process alone."""
+    there, step = steps(folder.parent.parent), int(folder.name)
+    if step not in there:
+        names = ", ".join(map(str, there)) or "none"
+        raise FileNotFoundError(
+            f"{folder.parent.parent} has no checkpoint of step {step}; there are: {names}"
+        )
+    me = parallel.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
+    with (
+        ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer,
+        _readable(folder),
+    ):
+        _check_shapes(checkpointer.metadata(folder / ITEM).item_metadata, like)
+        state = checkpointer.restore(folder / ITEM, _target(like))
+    known = expected(folder.parent).get(step)
+    if known is not None and known != digest(state):
+        raise DamagedError(
+            f"checkpoint {folder} is damaged: its numbers are not those that were saved"
+        )
+    return state
+
+
+def _check_shapes(stored: Tree, like: Tree) -> None:
+    """Refuse another network before its arrays, of whatever size, are read."""
+    found = {leaf.name: leaf for leaf in jax.tree.leaves(stored)}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(like):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name not in found:
+            raise ValueError(f"it has no {name}")
+        shape, parts = tuple(found[name].shape), found[name].storage.chunk_shape
+        if shape != leaf.shape:
+            raise ValueError(f"its {name} is {shape}, the network has {leaf.shape}")
+        if math.prod(parts) > max(math.prod(shape), 1):
+            raise ValueError(f"its {name} of {shape} is stored in parts of {tuple(parts)}")
+
+
+def _target(like: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+
+
+def _agreed_steps(workdir: Path) -> list[int]:
+    """Return the steps of the complete checkpoints that process 0 sees."""
+    here = steps(workdir)
+    count = int(parallel.broadcast(np.int32(len(here))))
+    return [int(step) for step in parallel.broadcast(np.resize(np.array(here, np.int32), count))]
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Say which checkpoints were being written when the run before ended; Orbax removes them."""
+    for path in sorted(folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*")):
+        step = path.name.partition(".")[0]
+        LOGGER.warning("the checkpoint of step %s was not written to its end: dropped", step)
+        if path.is_symlink() and parallel.is_main():
+            path.unlink()  # which Orbax would not; what it points to is not ours
+
+
+def _rename_damaged(folder: Path) -> None:
+    """Set a checkpoint aside, beside those of its step that were set aside before."""
+    free = (folder.with_name(f"{folder.name}.damaged{suffix}") for suffix in ("", *range(2, 1000)))
+    folder.rename(next(path for path in free if not path.exists()))
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say which checkpoint it is that cannot be read, or does not hold such a state."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise DamagedError(
+            f"checkpoint {folder} is damaged or not of this config's network: {error}"
+        ) from error
+
+
+# What was in a checkpoint when it was saved, so that a damaged one is recognised.
+#
+# Orbax finds a file that is missing or too short, but not every flipped bit: the hash of each saved
+# state is kept beside them, one JSON line a save, the last line of a step being the valid one.
+
+Tree = Any
+FILE = "digests.jsonl"
+
+
+def digest(tree: Tree) -> str:
+    """Return a hash of the names, types, shapes and numbers of all leaves; they are on the host."""
+    found = hashlib.blake2b(digest_size=16)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+class Digests:
+    """The hashes of the checkpoints in one folder; they are computed in a thread of their own."""
+
+    def __init__(self, folder: Path):
+        """Nothing is read or written yet."""
+        self.path = Path(folder) / FILE
+        self._worker = ThreadPoolExecutor(1)
+        self._pending: list[Future] = []
+
+    def add(self, step: int, tree: Tree) -> None:
+        """Note the hash of a tree on the host that nobody changes any more."""
+        self._pending.append(self._worker.submit(self._write, step, tree))
+
+    def wait(self) -> None:
+        """Return when all hashes are on disk; raise what went wrong."""
+        for pending in self._pending:
+            pending.result()
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Finish and end the thread."""
+        self.wait()
+        self._worker.shutdown()
+
+    def _write(self, step: int, tree: Tree) -> None:
+        line = json.dumps({"step": step, "blake2b": digest(tree)})
+        with self.path.open("a") as stream:
+            stream.write(line + "\n")
+
+
+def expected(folder: Path) -> dict[int, str]:
+    """Return the hash of each step that one is known for; a line cut short by a kill is skipped."""
+    path = Path(folder) / FILE
+    found: dict[int, str] = {}
+    if not path.is_file():
+        return found
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            found[int(entry["step"])] = str(entry["blake2b"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue
+    return found

@@ -1,0 +1,86 @@
+"""What commands share: the start of JAX, the log, errors in one line. It does not import JAX."""
+
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import absl.logging
+
+from sgm_jax.run.log import LOGGER, to_terminal
+
+# It imports JAX; where nobody has imported it there is only one process.
+_DISTRIBUTED = "sgm_jax.run.distributed"
+
+
+def run(command: Callable[[], None], *, debug: bool) -> None:
+    """Run a command; end with one line that says what is wrong, if something is.
+
+    Args:
+        command: does the work, and imports JAX when it needs it: what is set here is read then.
+        debug: show where in the code an error was raised.
+    """
+    to_terminal()
+    # On CPU every program read back from the compilation cache prints an error line about
+    # instruction sets that its own compiler chose ("prefer-no-gather"); real errors come as
+    # exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Tracing a network makes a million objects and no garbage; looking for it takes a second.
+    gc.set_threshold(200_000, 20, 100)
+    if not debug:
+        # Orbax logs with absl, tracebacks included, what it also raises.
+        absl.logging.set_verbosity(absl.logging.FATAL)
+        threading.excepthook = _say_in_a_line
+    try:
+        command()
+        _finish_together()
+    except KeyboardInterrupt:
+        LOGGER.error("interrupted; the same command goes on from what is saved")
+        sys.exit(128 + signal.SIGINT)
+    except (ValueError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
+        if debug:
+            raise
+        hint = sys.modules[_DISTRIBUTED].hint(error) if _DISTRIBUTED in sys.modules else ""
+        LOGGER.error("%s%s", error, hint)
+        if hasattr(error, "exit_status"):
+            # All processes agreed to leave; the one that writes may need longer.
+            _finish_together()
+        sys.exit(getattr(error, "exit_status", 1))
+
+
+def _finish_together() -> None:
+    if _DISTRIBUTED in sys.modules:
+        sys.modules[_DISTRIBUTED].finish()
+
+
+def _say_in_a_line(failed: threading.ExceptHookArgs) -> None:
+    """Spare the user a traceback: what a thread is waited for is raised where it is waited."""
+    reason = str(failed.exc_value).partition("\n")[0][:200]
+    LOGGER.warning("in the background: %s: %s", failed.exc_type.__name__, reason)
+
+
+def start_jax(*, alone: str | None = None) -> None:
+    """Keep compiled programs between runs, join the other processes, make sure of the numbers.
+
+    Args:
+        alone: the name of a command that is to be run as one process.
+
+    Raises:
+        ValueError: if there are several nevertheless.
+    """
+    import jax
+
+    from sgm_jax.run import distributed
+    from sgm_jax.run.numerics import check_jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache/sgm_jax/xla"))
+        # Small programs too: a start has sixty of them.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    distributed.initialize()
+    if alone is not None:
+        distributed.refuse_several(alone, "start it on one of them, without srun or launch.local")
+    check_jax()

@@ -1,0 +1,250 @@
+"""Several processes, one program: how they find each other, before JAX touches a device.
+
+Who belongs together is said, in this order, by arguments, by ``JAX_COORDINATOR_ADDRESS``,
+``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` (as :mod:`launch.local` sets them), by a SLURM step of
+several tasks (``srun``), or by a Cloud TPU machine. A process that nothing says this of is alone.
+"""
+
+import importlib.util
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from sgm_jax.run import parallel
+from sgm_jax.run.log import LOGGER
+
+_SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# A process that died is noticed by the others, and one that leaves waits for them, so long.
+HEARTBEAT_SECONDS = 40
+SHUTDOWN_SECONDS = 30
+# Network file systems show a new file to other hosts with a delay.
+_SHOWN_WITHIN_SECONDS = 15.0
+
+
+class Group(NamedTuple):
+    """Processes that run together; None is for JAX to find out from the cluster."""
+
+    coordinator_address: str | None = None
+    process_count: int | None = None
+    process_id: int | None = None
+
+
+def initialize(
+    coordinator_address: str | None = None,
+    *,
+    process_count: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Join the other processes, if there are any; say who we are.
+
+    Args:
+        coordinator_address: ``host:port`` of process 0, free there and seen from everywhere.
+        process_count: how many processes there are.
+        process_id: which of them this is, from 0.
+
+    Raises:
+        ValueError: if the three are not all given or do not fit each other.
+        RuntimeError: if the others do not come, or JAX has used a device already.
+    """
+    given = Group(coordinator_address, process_count, process_id)
+    group = find_group(os.environ) if given == Group() else _checked(given, "the arguments")
+    if group is None or jax.distributed.is_initialized():
+        return
+    jax.distributed.initialize(
+        *group,
+        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+    )
+    LOGGER.info("%s", parallel.describe())
+    if not parallel.is_main():
+        # What all have to say, one says.
+        LOGGER.setLevel(logging.WARNING)
+    parallel.meet()
+
+
+def finish() -> None:
+    """Wait for the other processes, if there are any, before leaving: it would end them."""
+    if jax.distributed.is_initialized():
+        parallel.wait_for_all()
+
+
+def hint(error: Exception) -> str:
+    """Return what an error means where several processes run; nothing where it is plain."""
+    if isinstance(error, jax.errors.JaxRuntimeError) and jax.distributed.is_initialized():
+        return ". Probably another process has ended: see what it said"
+    return ""
+
+
+def find_group(environ: Mapping[str, str]) -> Group | None:
+    """Return which processes run together with this one; None if it is alone.
+
+    Args:
+        environ: environment variables.
+
+    Raises:
+        ValueError: if those that say it contradict each other.
+    """
+    values = [environ.get(name) for name in VARIABLES]
+    if any(values[1:]):
+        return _from_variables(*values)
+    # A batch script has the variables of its job, too; only a step's tasks have this one.
+    if int(environ.get(_SLURM_TASKS, "1")) > 1:
+        return Group()
+    return Group() if _is_tpu_machine(environ) else None
+
+
+def decided(question: Callable[[], bool]) -> bool:
+    """Return process 0's answer to a question on every process.
+
+    What each sees on a shared disk may differ for a moment; processes that went different ways
+    would wait for each other for ever.
+
+    Raises:
+        ValueError, OSError: on process 0 what the question raises; then all others refuse, too.
+    """
+    answer, error = False, None
+    if parallel.is_main():
+        try:
+            answer = question()
+        except (ValueError, OSError) as found:
+            error = found
+    said = int(parallel.broadcast(np.int32(-1 if error else answer)))
+    if error:
+        raise error
+    if said < 0:
+        raise ValueError("process 1 has refused this: see what it said")
+    return bool(said)
+
+
+def existing(paths: Sequence[Path]) -> list[bool]:
+    """Return which files are there, as process 0 sees it, on every process."""
+    here = np.array([path.exists() for path in paths], np.int32)
+    return [bool(there) for there in parallel.broadcast(here)]
+
+
+def refuse_several(command: str, fix: str) -> None:
+    """Refuse to do the work of one process in several, each of which would do all of it.
+
+    Args:
+        command: as the user knows it.
+        fix: what to do instead.
+
+    Raises:
+        ValueError: where several processes run together, or the environment says so.
+    """
+    environ = os.environ
+    count = int(environ.get(VARIABLES[1]) or environ.get(_SLURM_TASKS) or 1)
+    if jax.distributed.is_initialized():
+        count = parallel.process_count()
+    if count > 1:
+        raise ValueError(f"{command} is the work of one process, and there are {count}; {fix}")
+
+
+def check_shared(folder: Path) -> None:
+    """Refuse a folder that not all processes see, by a file that process 0 makes for a moment.
+
+    The file is made in the folder or, while that is not there, in the nearest folder above it.
+
+    Raises:
+        ValueError: on every process, with those that do not see it and the fix; or for an address.
+    """
+    # A Path has dropped the second slash of gs://.
+    if re.match(r"\w{2,}:/", str(folder)):
+        raise ValueError(
+            f"{folder} is an address, not a folder; mount the bucket, as gcsfuse or "
+            "launch/tpu_pod.sh --bucket do, and give the folder there"
+        )
+    if parallel.process_count() == 1:
+        return
+    folder = Path(folder).absolute()
+    present = next(path for path in (folder, *folder.parents) if path.is_dir())
+    up = len(folder.parts) - len(present.parts)
+    words = parallel.broadcast(np.array([up, *_random_words()], np.uint32))
+    # Hosts may have the folder under different names, but process 0 says how far up to look.
+    above = (folder, *folder.parents)[min(int(words[0]), len(folder.parents))]
+    token = above / f".sgm_jax_{''.join(f'{word:08x}' for word in words[1:])}"
+    error = _create(token) if parallel.is_main() else None
+    # Nobody looks before the file is there.
+    failed = parallel.where(error is not None)
+    blind = parallel.where(not failed and not _appears(token))
+    if parallel.is_main():
+        token.unlink(missing_ok=True)
+    if failed:
+        raise ValueError(f"process 1 cannot write to {above} ({error}); choose another --workdir")
+    if blind:
+        names = ", ".join(str(index + 1) for index in blind)
+        raise ValueError(
+            f"{folder} is not the same folder on all hosts: of {parallel.process_count()} "
+            f"processes, {names} cannot see what process 1 writes to {above}. Choose a --workdir "
+            "on storage that all hosts share: a network file system, or a bucket mounted with "
+            "gcsfuse"
+        )
+
+
+def _from_variables(address: str | None, count: str | None, index: str | None) -> Group | None:
+    what = ", ".join(VARIABLES)
+    try:
+        group = Group(address, int(count or ""), int(index or ""))
+    except ValueError as error:
+        raise ValueError(
+            f"{what} are {address!r}, {count!r}, {index!r}; set all of them, as in "
+            "10.0.0.1:8476, 2, 0, or none"
+        ) from error
+    return _checked(group, what)
+
+
+def _checked(group: Group, what: str) -> Group | None:
+    """Refuse a group that cannot be; None if it is one process."""
+    address, count, index = group
+    if count == 1:
+        return None
+    host, _, port = (address or "").rpartition(":")
+    whole = count is not None and index is not None
+    if not (host and port.isdigit() and whole and 0 <= index < count):
+        raise ValueError(
+            f"{what} give the coordinator {address!r}, {count} processes, this one the number "
+            f"{index}; needed are host:port, a count and a number from 0 to below it"
+        )
+    return group
+
+
+def _is_tpu_machine(environ: Mapping[str, str]) -> bool:
+    """Tell whether JAX will use TPUs, which all hosts of a slice must start together.
+
+    ``TPU_SKIP_MDS_QUERY`` is set where libtpu is to compile only.
+    """
+    wanted = environ.get("JAX_PLATFORMS", "tpu")
+    if "tpu" not in wanted.split(",") or "TPU_SKIP_MDS_QUERY" in environ:
+        return False
+    chips = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev").glob("vfio/[0-9]*")]
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def _random_words() -> list[int]:
+    return [secrets.randbits(32) for _ in range(4)]
+
+
+def _create(path: Path) -> OSError | None:
+    try:
+        path.touch(exist_ok=False)
+    except OSError as error:
+        return error
+    return None
+
+
+def _appears(path: Path) -> bool:
+    until = time.monotonic() + _SHOWN_WITHIN_SECONDS
+    while not path.exists():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True

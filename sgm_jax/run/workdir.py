@@ -1,0 +1,271 @@
+"""The folder of a run: what is in it, and that it belongs to this configuration.
+
+``config.json  provenance.jsonl  metrics.jsonl  log.txt  checkpoints/<step>/  samples/``
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from sgm_jax.config import FREQUENCIES, flatten
+from sgm_jax.run import distributed, parallel
+from sgm_jax.run.checkpoints import steps
+from sgm_jax.run.files import read_object
+from sgm_jax.run.lock import only_run
+from sgm_jax.run.log import LOGGER, to_file
+
+DATA_FILE = "data.json"
+PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    draft.replace(path)
+
+
+def read_config(workdir: Path) -> dict[str, Any] | None:
+    """Return the flattened configuration that a workdir was made with, if it was.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.is_file():
+        return None
+    fix = "restore it or start another run"
+    content = read_object(path, fix=fix)
+    try:
+        return flatten(ml_collections.ConfigDict(content))
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {fix}") from error
+
+
+def stored_std(workdir: Path, stored: dict[str, Any]) -> float:
+    """Return the standard deviation of the pixels that a run measured when it began.
+
+    Raises:
+        ValueError: if its configuration has none.
+    """
+    std = stored.get("data.std")
+    if isinstance(std, bool) or not isinstance(std, int | float):
+        raise ValueError(
+            f"{workdir}/config.json is damaged (data.std is {std!r}); restore it or start another "
+            "run"
+        )
+    return float(std)
+
+
+def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Refuse a workdir that cannot be written, or that holds checkpoints of another configuration.
+
+    Touches nothing.
+
+    Raises:
+        PermissionError: if it cannot be written.
+        ValueError: with the fields that differ.
+    """
+    workdir = Path(workdir)
+    _check_writable(workdir)
+    stored = read_config(workdir)
+    if not steps(workdir):
+        return
+    if stored is None:
+        raise ValueError(
+            f"{workdir} holds checkpoints and no config.json; choose another --workdir"
+        )
+    found = differing(workdir, flatten(config), stored)
+    if found:
+        raise ValueError(
+            f"{workdir} holds checkpoints of another configuration; choose another --workdir. "
+            f"It differs in {'; '.join(found)}"
+        )
+
+
+def _check_writable(workdir: Path) -> None:
+    """Refuse a workdir in which, or above which, nothing can be made."""
+    for folder in (workdir, workdir / "checkpoints"):
+        where = folder.absolute()
+        try:
+            where = next(path for path in (where, *where.parents) if path.exists())
+            allowed = where.is_dir() and os.access(where, os.W_OK | os.X_OK, effective_ids=True)
+        except PermissionError:  # not even to look into
+            allowed = False
+        if not allowed:
+            raise PermissionError(
+                f"workdir {workdir} cannot be written: {where}; choose another --workdir, or "
+                "change who may write there"
+            )
+
+
+def differing(workdir: Path, ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """Return which fields stop a configuration from being the one of a run, as text.
+
+    Says what is taken for fields that were added since the run was begun.
+    """
+    for name, value in added(ours, stored).items():
+        if not is_free(name):
+            LOGGER.info("%s is older than config.%s, and taken to have %r", workdir, name, value)
+    return differences(ours, stored)
+
+
+def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Make the folder, and record the configuration and where it ran."""
+    if not parallel.is_main():
+        return
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "config.json", config.to_dict())
+    append_json(workdir / "provenance.jsonl", provenance())
+
+
+def check_data(workdir: Path, fingerprint: str) -> None:
+    """Refuse to go on with other training images than a run began with.
+
+    Raises:
+        ValueError: if they are others; nothing is touched.
+    """
+    note = Path(workdir) / DATA_FILE
+    fix = "remove it to go on with the images that are there now"
+    begun = read_object(note, fix=fix).get("train") if note.is_file() else fingerprint
+    if steps(workdir) and begun != fingerprint:
+        raise ValueError(
+            f"{workdir} was trained on other images than config.data.train_path now holds "
+            f"(fingerprint {begun} there, {fingerprint} here); restore them, choose another "
+            f"--workdir, or remove {note} to go on with these"
+        )
+
+
+def note_data(workdir: Path, fingerprint: str) -> None:
+    """Keep the fingerprint of the training images."""
+    write_json(Path(workdir) / DATA_FILE, {"train": fingerprint})
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, config: ml_collections.ConfigDict, fingerprint: str) -> Iterator[None]:
+    """Hold a workdir for this run alone, and keep what runs in it and what it says.
+
+    Args:
+        workdir: accepted by :func:`check_workdir` and :func:`check_data`.
+        config: of the run.
+        fingerprint: of the images that it trains on.
+
+    Raises:
+        ValueError: on all processes, if another run holds it.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def take() -> bool:
+            stack.enter_context(only_run(workdir))
+            prepare(workdir, config)
+            note_data(workdir, fingerprint)
+            stack.enter_context(to_file(Path(workdir) / "log.txt"))
+            return True
+
+        distributed.decided(take)
+        LOGGER.info("%s; workdir %s", parallel.describe(), workdir)
+        yield
+
+
+def provenance() -> dict[str, Any]:
+    """Return time, command, git commit, versions and devices of this process."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv,
+        "git_commit": _git_commit(),
+        "python": sys.version.split()[0],
+        "versions": {name: _version(name) for name in PACKAGES},
+        "devices": parallel.describe(),
+    }
+
+
+def append_json(path: Path, content: Any) -> None:
+    """Add one line to a log of JSON lines."""
+    with path.open("a") as stream:
+        stream.write(json.dumps(content) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the source tree, with a + where files differ from it."""
+    where = Path(__file__).parent
+    command = ["git", "-C", str(where), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+# Do two configurations belong to one run? What may change between two starts, and what not.
+
+# What may change between two starts of one run: how long and how closely it is watched.
+FREE = (
+    *FREQUENCIES,
+    "training.n_jitted_steps",
+    "training.snapshot_sampling",
+    "training.tensorboard",
+    "data.train_path",
+    "data.test_path",
+)
+FREE_SECTIONS = ("sampling", "eval", "simulation")
+# Fields that were added after runs had been started, with the value that those runs had.
+ADDED = {
+    "training.weighting": "noise",
+    "training.time_sampling": "uniform",
+    "training.low_discrepancy": False,
+    "training.dtype": "float32",
+    "optim.schedule": "constant",
+    "model.ema_rates": [],
+    "data.transform": "linear",
+    "optim.adam_lr": 1e-3,
+    "optim.decay_fraction": 0.4,
+    "sampling.ode_rtol": 1e-5,
+    "sampling.ode_atol": 1e-5,
+}
+
+
+def is_free(name: str) -> bool:
+    """Tell whether a field may change without making another network."""
+    return name in FREE or name.split(".")[0] in FREE_SECTIONS
+
+
+def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """Return which fields stop two flattened configurations from being one run, as text."""
+    stored = added(ours, stored) | stored
+    found = []
+    for name in sorted(ours.keys() | stored.keys()):
+        measured = name == "data.std" and ours.get(name) == -1
+        # A falling learning rate depends on where it ends.
+        schedule = name == "training.n_iters" and ours.get("optim.schedule") != "constant"
+        steps = name == "model.num_scales" and _only_counts_steps(ours)
+        free = measured or steps or (is_free(name) and not schedule)
+        if not free and ours.get(name) != stored.get(name):
+            found.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
+    return found
+
+
+def _only_counts_steps(fields: dict[str, Any]) -> bool:
+    """Tell whether the network sees continuous time, and num_scales is the sampler's alone."""
+    return bool(fields.get("training.continuous")) and not fields.get("model.scale_by_sigma")
+
+
+def added(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that a stored configuration is too old to have, as they were then."""
+    return {name: value for name, value in ADDED.items() if name in ours and name not in stored}

@@ -1,0 +1,21 @@
+"""The picture of many images."""
+
+import numpy as np
+from PIL import Image
+
+from sgm_jax.data.grid import GAP_PX, ZOOM, save_grid
+
+
+def test_each_image_has_its_place_and_its_own_scale(tmp_path):
+    images = np.zeros((5, 8, 8, 1))
+    images[0, 2, 3] = 10
+    images[4, 5, 6] = 250
+    save_grid(tmp_path / "grid.png", images)
+    picture = np.asarray(Image.open(tmp_path / "grid.png"))[::ZOOM, ::ZOOM]
+    cell = 8 + GAP_PX
+    assert picture.shape == (2 * cell + GAP_PX, 3 * cell + GAP_PX)
+    # The brightest pixel is black whatever its charge: image 0 in row 0, image 4 in row 1.
+    black = np.argwhere(picture == 0)
+    np.testing.assert_array_equal(
+        black, [[GAP_PX + 2, GAP_PX + 3], [GAP_PX + cell + 5, GAP_PX + cell + 6]]
+    )
