@@ -1,6 +1,6 @@
 """Measure the physics of the simulation and hold it against published values.
 
-  python -m sgm_jax.simulation.validate --out=docs/physics_validation
+  python -m sgm_jax.simulation.validate --out=runs/physics_validation
 
 writes report.md, results.json and pictures. --only=muon_range,bragg_peak runs a part; the study
 "inputs" is that of the runs with scaled cross sections.
@@ -14,7 +14,7 @@ from absl import app, flags
 
 from sgm_jax.simulation.validate.run import INPUTS, MIN_EVENTS, STUDIES, validate
 
-_OUT = flags.DEFINE_string("out", "docs/physics_validation", "Folder of the report.")
+_OUT = flags.DEFINE_string("out", "runs/physics_validation", "Folder of the report.")
 _EVENTS = flags.DEFINE_integer(
     "events", 3000, "Particles at a cheap point; dear ones take a share.", lower_bound=MIN_EVENTS
 )

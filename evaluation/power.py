@@ -1,10 +1,10 @@
-"""How small a flaw does each metric of the evaluator notice?
+"""Measure how small a flaw each metric of the evaluator notices.
 
-    python -m studies.power --real=data/test --train=data/train --out=docs/evaluation
+    python -m evaluation.power --real=data/test --train=data/train --out=runs/power
 
-Some training images, spoiled on purpose, stand for generated ones; the floor is from others. OUT
-gets power.md, a table of every metric by flaw, and power.json. A run that was killed continues,
-when it is repeated, with the metrics that are missing.
+Training images with a known flaw stand in for generated images; other training images give the
+floor. OUT gets power.md, a table of every metric by flaw, and power.json. If the command is
+stopped, the same command continues with the metrics that are missing.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from scipy.stats import norm
 from evaluation.images import distort
 from sgm_jax.run.command import run as run_command
 from sgm_jax.run.command import start_jax
-from studies.written import write_study
+from sgm_jax.run.log import LOGGER
 
 SIGNIFICANT = 0.001
-# What is done to training images, by the name that the rows carry.
+# The flaws that are given to training images, by the set name in the rows.
 CASES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "same": lambda images, seed: images,
     "charge_x_0.95": lambda images, seed: distort.scale_charge(images, 0.95),
@@ -35,12 +35,12 @@ Row = dict[str, Any]
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m studies.power", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m evaluation.power", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--real", required=True, help="held-out real images")
     parser.add_argument("--train", required=True, help="training images, at least twice --n")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the table")
-    parser.add_argument("--work", type=Path, default=Path("runs/power"), help="what is done so far")
+    parser.add_argument("--out", type=Path, default=Path("runs/power"), help="folder of the table")
+    parser.add_argument("--work", type=Path, default=Path("runs/power/work"), help="keeps results")
     parser.add_argument("--n", type=int, default=2000, help="images of every set")
     parser.add_argument("--metrics", help="only these, like physics,looking (default: all)")
     parser.add_argument("--ssnet", type=Path, help="weights of SSNet (default: the package's)")
@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def study(given: argparse.Namespace) -> dict[str, Any]:
+def measure_power(options: argparse.Namespace) -> dict[str, Any]:
     """Compute every metric of every case; return what power.json holds.
 
     Raises:
@@ -64,50 +64,49 @@ def study(given: argparse.Namespace) -> dict[str, Any]:
     from evaluation.ssnet.weights import open_weights
     from sgm_jax.run.workdir import provenance
 
-    chosen = [metric for metric in rows.choose(given.metrics) if metric in rows.METRICS]
-    asking = [metric for metric in chosen if rows.needs_labels([metric])]
-    others = [metric for metric in chosen if metric not in asking]
-    weights = open_weights(given.ssnet) if asking else None
-    sets = load_cases(given)
-    hashes = {role: one.facts["hash_of_used"] for role, one in sets.items()}
-    settings = {"n": given.n, "seed": given.seed, "sets": hashes}
-    _claim(given.work, settings)
+    chosen = [metric for metric in rows.choose(options.metrics) if metric in rows.METRICS]
+    labelled = [metric for metric in chosen if rows.needs_labels([metric])]
+    others = [metric for metric in chosen if metric not in labelled]
+    weights = open_weights(options.ssnet) if labelled else None
+    sets = load_cases(options)
+    hashes = {role: images.facts["hash_of_used"] for role, images in sets.items()}
+    settings = {"n": options.n, "seed": options.seed, "sets": hashes}
+    _claim(options.work, settings)
     sets = {
-        role: measured(one, observables.measure, given.work / f"observables/{role}.npz")
-        for role, one in sets.items()
+        role: measured(images, observables.measure, options.work / f"observables/{role}.npz")
+        for role, images in sets.items()
     }
 
     def compare(metrics: list[str], folder: Path) -> list[Row]:
-        pairs = [pair(sets["real"], sets[name], sets["train"], seed=given.seed) for name in CASES]
-        return compute(pairs, metrics, BUDGETS["small"], seed=given.seed, folder=folder)
+        pairs = [pair(sets["real"], sets[name], sets["train"], seed=options.seed) for name in CASES]
+        return compute(pairs, metrics, BUDGETS["small"], seed=options.seed, folder=folder)
 
-    found = compare(others, given.work / "rows")
+    result = compare(others, options.work / "rows")
     if weights is not None:
-        # What is from SSNet has a folder of its own: the rest is right for any weights.
-        folder = given.work / f"ssnet_{weights.sha256[:12]}"
+        # Only these results depend on the weights of SSNet, so they get their own folder.
+        folder = options.work / f"ssnet_{weights.sha256[:12]}"
         sets = segmented(sets, weights, folder / "sets", features=True)
-        found += compare(asking, folder / "rows")
+        result += compare(labelled, folder / "rows")
         settings["ssnet"] = weights.sha256
-    return {"settings": settings, "rows": found, "provenance": provenance()}
+    return {"settings": settings, "rows": result, "provenance": provenance()}
 
 
-def load_cases(given: argparse.Namespace) -> dict[str, Any]:
-    """Return real images, training images for the floor, and the spoiled ones, by role."""
+def load_cases(options: argparse.Namespace) -> dict[str, Any]:
+    """Return by role: real images, training images for the floor, and one set for each flaw."""
     from evaluation.images.sets import ImageSet, check_alike, load
 
-    options = {"seed": given.seed}
-    real = load(given.real, "real", limit=given.n, **options)
-    both = load(given.train, "train", limit=2 * given.n, **options)
-    if len(real) < given.n or len(both) < 2 * given.n:
+    real = load(options.real, "real", limit=options.n, seed=options.seed)
+    both = load(options.train, "train", limit=2 * options.n, seed=options.seed)
+    if len(real) < options.n or len(both) < 2 * options.n:
         raise ValueError(
-            f"{given.n} images of every set need as many real ones and twice as many for training; "
+            f"--n={options.n} needs {options.n} real and {2 * options.n} training images; "
             f"got {len(real)} and {len(both)}: lower --n"
         )
-    order = np.random.default_rng([given.seed, 3]).permutation(len(both))
+    order = np.random.default_rng([options.seed, 3]).permutation(len(both))
     train, base = (both.take(np.sort(half)) for half in np.split(order, 2))
     sets = {"real": real, "train": train}
     for name, spoil in CASES.items():
-        images = spoil(base.images, given.seed)
+        images = spoil(base.images, options.seed)
         facts = base.facts | {"hash_of_used": f"{name} of {base.facts['hash_of_used']}"}
         sets[name] = ImageSet(name, images, facts=facts)
     check_alike(list(sets.values()))
@@ -115,7 +114,7 @@ def load_cases(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def verdict(row: Row) -> tuple[str, bool | None]:
-    """Return what a row says of its case in a few letters, and whether it noticed anything.
+    """Return a row's p or z as text, and whether it noticed the flaw (None: no answer).
 
     Rows without p are judged by z = (value - floor) / (sqrt(2) stderr), two-sided: value and
     floor have about the same error.
@@ -138,9 +137,9 @@ def render(content: dict[str, Any]) -> str:
     lines = [
         "# What the evaluator notices",
         "",
-        f"{settings['n']} images of every set, seed {settings['seed']}. Generated sets are "
-        "training images, as they are or spoiled; real ones are test images; the floor is from "
-        "other training images. **Bold** is noticed: p < 0.001. Rows without p are judged by "
+        f"{settings['n']} images of every set, seed {settings['seed']}. Training images, unchanged "
+        "or with a flaw, are compared with test images; other training images give the floor. "
+        "**Bold**: the flaw is noticed, p < 0.001. Rows without p are judged by "
         "z = (value - floor) / (√2 stderr), two-sided at the same level. 1,000 permutations give "
         "no p below 0.00099.",
         "",
@@ -157,29 +156,34 @@ def render(content: dict[str, Any]) -> str:
         texts = [_cell(*cells.get((metric, case), ("", None))) for case in CASES]
         lines.append(f"| {metric} | " + " | ".join(texts) + " |")
     made = content["provenance"]
-    lines += ["", f"`python -m studies.power`, {made['time']}, commit {made['git_commit']}.", ""]
+    lines += ["", f"`python -m evaluation.power`, {made['time']}, commit {made['git_commit']}.", ""]
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Make the table; ``arguments`` are those of the command line by default."""
-    given = parse(arguments)
-    run_command(lambda: _run(given), debug=given.debug)
+    options = parse(arguments)
+    run_command(lambda: _run(options), debug=options.debug)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
+    from sgm_jax.run.workdir import write_json
+
     start_jax()
-    content = study(given)
-    write_study(given.out, "power", content, render(content))
+    content = measure_power(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(options.out / "power.json", content)
+    (options.out / "power.md").write_text(render(content))
+    LOGGER.info("look at %s", options.out / "power.md")
 
 
 def _claim(work: Path, settings: dict[str, Any]) -> None:
-    """Take the folder for these settings, or go on in it."""
+    """Refuse a folder that holds results of other settings; note these settings in a new one."""
     from sgm_jax.run.workdir import write_json
 
     note = work / "settings.json"
     if note.is_file() and json.loads(note.read_text()) != settings:
-        raise ValueError(f"{work} holds a study of other settings; choose another --work")
+        raise ValueError(f"{work} holds results of other settings; choose another --work")
     work.mkdir(parents=True, exist_ok=True)
     write_json(note, settings)
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from evaluation import power
 from evaluation.metrics import run
-from studies import power
 from tests.evaluation.drawn_images import drawn_images
 
 
@@ -29,8 +29,8 @@ def test_the_table_tells_flaws_from_chance_and_a_killed_study_goes_on(line, tmp_
 
     monkeypatch.setitem(run.METRICS, "physics/holes", dying)
     with pytest.raises(KeyboardInterrupt):
-        power.study(given)
-    content = power.study(given)
+        power.measure_power(given)
+    content = power.measure_power(given)
     # Two at a time, in any order: each once, and the one that was killed again.
     assert sorted(ran) == sorted([*power.CASES, ran[2]])
     noticed = {
@@ -44,7 +44,7 @@ def test_the_table_tells_flaws_from_chance_and_a_killed_study_goes_on(line, tmp_
     assert "| same | 0 | 8 | none |" in text
     assert "| physics/all/holes/w1 | p " in text and "**p 0.000999**" in text
     with pytest.raises(ValueError, match="other settings; choose another --work"):
-        power.study(power.parse([*line, "--seed=1"]))
+        power.measure_power(power.parse([*line, "--seed=1"]))
 
 
 def test_floor_and_spoiled_images_are_different_images(line):
