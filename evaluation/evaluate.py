@@ -19,8 +19,9 @@ from evaluation.metrics.measuring import measured, segmented
 from evaluation.report import report
 from evaluation.ssnet.network import CLASSES
 from evaluation.ssnet.weights import PACKAGED, Weights, open_weights
+from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.workdir import provenance, write_json
+from sgm_jax.run.workdir import provenance
 
 
 def evaluate(given: argparse.Namespace) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from evaluation.ssnet.weights import Weights
 from sgm_jax.data import Images
 from sgm_jax.data.images import SCALINGS
 from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.workdir import provenance, write_json
+from sgm_jax.run.workdir import provenance
 
 
 def main(arguments: list[str] | None = None) -> None:

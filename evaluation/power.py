@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from sgm_jax.run.workdir import write_json
+    from sgm_jax.run.files import write_json
 
     start_jax()
     content = measure_power(options)
@@ -179,7 +179,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _claim(work: Path, settings: dict[str, Any]) -> None:
     """Refuse a folder that holds results of other settings; note these settings in a new one."""
-    from sgm_jax.run.workdir import write_json
+    from sgm_jax.run.files import write_json
 
     note = work / "settings.json"
     if note.is_file() and json.loads(note.read_text()) != settings:

@@ -18,7 +18,7 @@ from sgm_jax.config import flatten
 from sgm_jax.data import Images, PixelScale
 from sgm_jax.generators import score
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import read_object
+from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import NpzWriter
 from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
@@ -101,7 +101,7 @@ def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
         for name, values in columns.items():
             with writer.array(name, values.shape, values.dtype) as append:
                 append(values)
-    workdir.write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary)
     shutil.rmtree(folder / "parts")
 
 
@@ -139,7 +139,7 @@ def _measure_all(
         _check_recipe(parts / "recipe.json", recipe)
     if parallel.is_main():
         parts.mkdir(parents=True, exist_ok=True)
-        workdir.write_json(parts / "recipe.json", recipe)
+        write_json(parts / "recipe.json", recipe)
     goal = score.build(config)
     step, rate = recipe["checkpoint_step"], recipe["ema_rate"]
     params = parallel.replicate(load_ema(config, goal, run, step, ema_rate=rate))

@@ -20,7 +20,7 @@ from sgm_jax.data.grid import save_grid
 from sgm_jax.drawer import Drawer
 from sgm_jax.generators import score
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import read_object
+from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import NpzWriter
 from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
@@ -87,7 +87,7 @@ def sample(
     if parallel.is_main():
         _assemble(folder, parts, count, PixelScale.from_config(config.data))
         timing = {"seconds_per_image": seconds, **workdir.provenance()}
-        workdir.write_json(folder / "recipe.json", recipe | timing)
+        write_json(folder / "recipe.json", recipe | timing)
         shutil.rmtree(parts)
         LOGGER.info("%d images in %s", count, folder)
     return folder
@@ -168,7 +168,7 @@ def _claim(parts: Path, recipe: dict[str, Any]) -> bool:
             f"{parts.parent} holds parts of other samples; choose another --samples_dir"
         )
     parts.mkdir(parents=True, exist_ok=True)
-    workdir.write_json(note, recipe)
+    write_json(note, recipe)
     return True
 
 

@@ -17,8 +17,8 @@ from evaluation.metrics.result import Result
 from evaluation.metrics.rows import seed_of
 from evaluation.metrics.run import FAILURES
 from evaluation.report.report import Row
+from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.workdir import write_json
 
 # Figures of the chosen metrics: neighbours, maps and classifiers, by the name of their file.
 

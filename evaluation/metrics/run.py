@@ -18,8 +18,8 @@ from evaluation.metrics.budget import Budget
 from evaluation.metrics.result import Result
 from evaluation.metrics.rows import JOINT_METRICS, METRICS, definition, seed_of
 from evaluation.report.report import Row
+from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.workdir import write_json
 
 # What a metric may raise without the others being given up.
 FAILURES = (ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError)

@@ -102,21 +102,28 @@ def find_group(environ: Mapping[str, str]) -> Group | None:
     return Group() if _is_tpu_machine(environ) else None
 
 
+def is_first() -> bool:
+    """Tell whether this process writes files, without starting JAX's devices where it is alone."""
+    return not jax.distributed.is_initialized() or parallel.is_main()
+
+
 def decided(question: Callable[[], bool]) -> bool:
     """Return process 0's answer to a question on every process.
 
-    What each sees on a shared disk may differ for a moment; processes that went different ways
-    would wait for each other for ever.
+    On a shared disk each may see something else for a moment, and processes that went different
+    ways would wait for each other for ever.
 
     Raises:
         ValueError, OSError: on process 0 what the question raises; then all others refuse, too.
     """
+    if not jax.distributed.is_initialized():
+        return question()
     answer, error = False, None
     if parallel.is_main():
         try:
             answer = question()
-        except (ValueError, OSError) as found:
-            error = found
+        except (ValueError, OSError) as raised:
+            error = raised
     said = int(parallel.broadcast(np.int32(-1 if error else answer)))
     if error:
         raise error
@@ -126,9 +133,11 @@ def decided(question: Callable[[], bool]) -> bool:
 
 
 def existing(paths: Sequence[Path]) -> list[bool]:
-    """Return which files are there, as process 0 sees it, on every process."""
-    here = np.array([path.exists() for path in paths], np.int32)
-    return [bool(there) for there in parallel.broadcast(here)]
+    """Return which files exist, as process 0 sees it, on every process."""
+    exist = [path.exists() for path in paths]
+    if not jax.distributed.is_initialized():
+        return exist
+    return [bool(exists) for exists in parallel.broadcast(np.array(exist, np.int32))]
 
 
 def refuse_several(command: str, fix: str) -> None:

@@ -1,15 +1,66 @@
-"""JSON files that somebody else may have written: one object, or an error that names the file."""
+"""Files that appear whole or not at all, and files that somebody else may have damaged.
 
+Simulation workers import this module, so it does not import JAX.
+"""
+
+import contextlib
 import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-# Ours have some kilobytes.
+import numpy as np
+
+TEMPORARY = ".tmp"  # the suffix of every file that is not complete yet
+# Our JSON files have some kilobytes.
 LARGEST_BYTES = 2**24
+# Everything that numpy and zipfile raise for a damaged file.
+_DAMAGED = (ValueError, LookupError, EOFError, OSError, OverflowError, RuntimeError)
+_DAMAGED += (zipfile.BadZipFile, zlib.error)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Give a binary stream whose content becomes the file ``path`` when the block ends.
+
+    The content is written beside ``path`` and flushed to the disk before it takes that name. If the
+    block raises an error, or the disk is full, the old file stays and nothing else is left.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        # On a full disk the incomplete file would be in the way of a clean end.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomic_write(path) as stream:
+        stream.write(f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode())
+
+
+def append_json(path: Path, content: Any) -> None:
+    """Add one line to a file of JSON lines."""
+    with Path(path).open("a") as stream:
+        stream.write(json.dumps(content) + "\n")
 
 
 def read_object(path: Path, *, fix: str) -> dict[str, Any]:
-    """Return the content of a JSON file, whose outermost value is an object.
+    """Return the content of a JSON file whose outermost value is an object.
 
     Args:
         path: of the file.
@@ -17,7 +68,7 @@ def read_object(path: Path, *, fix: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, no object, too large, or has a name twice in one object.
+        ValueError: if it is no JSON, no object, too large, or repeats a name within an object.
     """
     path = Path(path)
     size = path.stat().st_size
@@ -40,3 +91,31 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{repeated!r} is there twice")
     return content
+
+
+def write_arrays(path: Path, content: np.ndarray | Mapping[str, np.ndarray]) -> None:
+    """Write one array to an ``.npy`` file, or named arrays to a compressed ``.npz`` file."""
+    with atomic_write(path) as stream:
+        if Path(path).suffix == ".npy":
+            np.save(stream, content, allow_pickle=False)
+        else:
+            np.savez_compressed(stream, allow_pickle=False, **content)
+
+
+def read_arrays(path: Path, *, fix: str) -> np.ndarray | dict[str, np.ndarray]:
+    """Return what :func:`write_arrays` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            return {name: content[name] for name in content.files}
+    except FileNotFoundError:
+        raise
+    except _DAMAGED as error:
+        raise ValueError(f"{path} is damaged ({error}); {fix}") from error

@@ -5,7 +5,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import subprocess
 import sys
@@ -19,19 +18,12 @@ import ml_collections
 from sgm_jax.config import FREQUENCIES, flatten
 from sgm_jax.run import distributed, parallel
 from sgm_jax.run.checkpoints import steps
-from sgm_jax.run.files import read_object
-from sgm_jax.run.lock import only_run
+from sgm_jax.run.files import append_json, read_object, write_json
+from sgm_jax.run.lock import locked
 from sgm_jax.run.log import LOGGER, to_file
 
 DATA_FILE = "data.json"
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    draft.replace(path)
 
 
 def read_config(workdir: Path) -> dict[str, Any] | None:
@@ -166,7 +158,7 @@ def claimed(workdir: Path, config: ml_collections.ConfigDict, fingerprint: str) 
     with contextlib.ExitStack() as stack:
 
         def take() -> bool:
-            stack.enter_context(only_run(workdir))
+            stack.enter_context(locked(workdir, fix="choose another --workdir"))
             prepare(workdir, config)
             note_data(workdir, fingerprint)
             stack.enter_context(to_file(Path(workdir) / "log.txt"))
@@ -187,12 +179,6 @@ def provenance() -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES},
         "devices": parallel.describe(),
     }
-
-
-def append_json(path: Path, content: Any) -> None:
-    """Add one line to a log of JSON lines."""
-    with path.open("a") as stream:
-        stream.write(json.dumps(content) + "\n")
 
 
 def _version(package: str) -> str | None:
