@@ -20,7 +20,7 @@ from sgm_jax.generators import score
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.npz import NpzWriter
+from sgm_jax.run.npz import npz_writer
 from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
 from sgm_jax.run.workdir import added, is_free
 from sgm_jax.samplers.base import image_keys
@@ -97,7 +97,7 @@ def measure(
 
 def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
     """Write what was measured; the summary, which says that it is whole, comes last."""
-    with NpzWriter(folder / "likelihood.npz") as writer:
+    with npz_writer(folder / "likelihood.npz") as writer:
         for name, values in columns.items():
             with writer.array(name, values.shape, values.dtype) as append:
                 append(values)

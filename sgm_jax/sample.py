@@ -22,7 +22,7 @@ from sgm_jax.generators import score
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.npz import NpzWriter
+from sgm_jax.run.npz import npz_writer
 from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
 from sgm_jax.run.workdir import added, is_free
 
@@ -206,7 +206,7 @@ def _assemble(folder: Path, parts: Path, count: int, scale: PixelScale) -> None:
     """Join the batches, one at a time, into ``samples.npz`` and a grid."""
     files = sorted(parts.glob("*.npy"))
     shape = np.load(files[0], mmap_mode="r").shape[1:]
-    with NpzWriter(folder / "samples.npz") as writer:
+    with npz_writer(folder / "samples.npz") as writer:
         with writer.array("samples", (count, *shape[:2], 1), np.uint8) as append:
             for file in files:
                 append(to_uint8(scale.from_model(np.load(file))))

@@ -5,37 +5,18 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
+from sgm_jax.run.files import atomic_write
+
 
 class NpzWriter:
-    """Write an ``.npz`` that appears under its name when it is complete."""
+    """Writes the arrays of an ``.npz`` one after the other; see :func:`npz_writer`."""
 
-    def __init__(self, path: Path):
-        """Open a draft beside the file."""
-        self.path = Path(path)
-        self._draft = self.path.with_name(self.path.name + ".part")
-        # A fixed date and no compression: equal arrays give equal bytes.
-        self._zip = zipfile.ZipFile(self._draft, "w", zipfile.ZIP_STORED)
-
-    def __enter__(self) -> "NpzWriter":
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the file in place, or leave nothing if something went wrong."""
-        self._zip.close()
-        if kind is None:
-            self._draft.replace(self.path)
-        else:
-            self._draft.unlink()
+    def __init__(self, archive: zipfile.ZipFile):
+        """Take an open archive."""
+        self._archive = archive
 
     @contextlib.contextmanager
     def array(
@@ -49,7 +30,7 @@ class NpzWriter:
         written = 0
         entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
         large = math.prod(shape) * np.dtype(dtype).itemsize > 2**31 - 2**16
-        with self._zip.open(entry, "w", force_zip64=large) as stream:
+        with self._archive.open(entry, "w", force_zip64=large) as stream:
             header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
 
@@ -66,3 +47,11 @@ class NpzWriter:
             yield append
         if written != shape[0]:
             raise ValueError(f"{name} was to have {shape[0]} rows and got {written}")
+
+
+@contextlib.contextmanager
+def npz_writer(path: Path) -> Iterator[NpzWriter]:
+    """Write an ``.npz`` that appears under its name when it is complete."""
+    # A fixed date and no compression: equal arrays give equal bytes.
+    with atomic_write(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        yield NpzWriter(archive)

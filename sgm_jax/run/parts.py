@@ -70,7 +70,7 @@ class Parts:
 
     def remove(self) -> None:
         """Remove the folder; call it when the final files are in place."""
-        if not distributed.is_first():
+        if not distributed.is_first() or not self.folder.is_dir():
             return
         # The recipe goes last: until then the folder is recognised as ours.
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name == RECIPE):

@@ -4,14 +4,11 @@ Each chunk has random streams of its own: 0 draws the primaries, 1 is Geant4's, 
 projection) makes the noise and the random crop of one image.
 """
 
-import contextlib
 import functools
 import io
 import os
 import signal
 import threading
-import zipfile
-import zlib
 from dataclasses import replace
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -21,6 +18,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
+from sgm_jax.run.files import read_arrays, write_arrays
 from sgm_jax.simulation.argon_data import Geant4Data
 from sgm_jax.simulation.crops import NUM_PROJECTIONS, Crop, cut
 from sgm_jax.simulation.drift import diffuse, gather_pieces
@@ -28,11 +26,11 @@ from sgm_jax.simulation.geant4 import Deposits, Geant4
 from sgm_jax.simulation.labels import image_labels, primary_labels
 from sgm_jax.simulation.particles import draw_events
 
-# Finished chunks on disk, from which an interrupted run goes on.
-
-# What zipfile and numpy say of it, beside their own errors.
-_DAMAGED = (ValueError, LookupError, EOFError, OSError, OverflowError, RuntimeError)
-_PNG, _PNG_SIZE, _LABEL, _PRIMARY = "png", "png_size", "label.", "primary."
+SPLITS = ("train", "test")
+SPLIT_EVENTS = 10**12  # event ids of split s are SPLIT_EVENTS * s and up: no id is in two splits
+_READOUT_STREAM = 2  # the first two of a chunk are of the primaries and of Geant4
+_PNG, _PNG_SIZE, _LABEL, _PRIMARY = "png", "png_size", "label.", "primary."  # arrays of its file
+_settings: tuple[ml_collections.ConfigDict, Geant4Data]  # of a worker process
 
 
 class Chunk(NamedTuple):
@@ -44,60 +42,36 @@ class Chunk(NamedTuple):
 
 
 def save_chunk(path: Path, chunk: Chunk) -> None:
-    """Write a chunk; ``path`` appears by one rename when all of it is on the disk."""
+    """Write a chunk, whole or not at all."""
     arrays = {
         _PNG: np.frombuffer(b"".join(chunk.pngs), np.uint8),
         _PNG_SIZE: np.array([len(png) for png in chunk.pngs], np.int64),
         **{_LABEL + field: values for field, values in chunk.labels.items()},
         **{_PRIMARY + field: values for field, values in chunk.primaries.items()},
     }
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    except OSError:
-        # On a full disk the rest of the file would be in the way of a clean end.
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
+    write_arrays(path, arrays)
 
 
 def load_chunk(path: Path) -> Chunk:
-    """Read a chunk that ``save_chunk`` wrote.
+    """Read a chunk that :func:`save_chunk` wrote.
 
     Raises:
         ValueError: if it was damaged since.
     """
+    fix = "delete it and repeat the command"
+    arrays = read_arrays(path, fix=fix)
     try:
-        return _read(path)
-    except (*_DAMAGED, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); delete it and give the same command again"
-        ) from error
-
-
-def _read(path: Path) -> Chunk:
-    with np.load(path, allow_pickle=False) as arrays:
         ends = np.cumsum(arrays[_PNG_SIZE])
-        joined = arrays[_PNG].tobytes()
         starts = ends - arrays[_PNG_SIZE]
-        return Chunk(
-            [joined[start:end] for start, end in zip(starts, ends, strict=True)],
-            *(
-                {name.removeprefix(kind): arrays[name] for name in arrays if name.startswith(kind)}
-                for kind in (_LABEL, _PRIMARY)
-            ),
-        )
+        joined = arrays[_PNG].tobytes()
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {fix}") from error
 
+    def table(kind: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(kind): arrays[name] for name in arrays if name.startswith(kind)}
 
-SPLITS = ("train", "test")
-SPLIT_EVENTS = 10**12  # event ids of split s are SPLIT_EVENTS * s and up: no id is in two splits
-_READOUT_STREAM = 2  # the first two of a chunk are of the primaries and of Geant4
-
-_settings: tuple[ml_collections.ConfigDict, Geant4Data]  # of a worker process
+    pngs = [joined[start:end] for start, end in zip(starts, ends, strict=True)]
+    return Chunk(pngs, table(_LABEL), table(_PRIMARY))
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -16,13 +16,13 @@ import h5py
 import ml_collections
 import numpy as np
 
-from sgm_jax.run.files import read_object
+from sgm_jax.run.parts import RECIPE, differences
 from sgm_jax.simulation.argon_data import GEANT4_VERSION, Geant4Data
 from sgm_jax.simulation.chunk import SPLITS, Chunk
 from sgm_jax.simulation.geant4 import PHYSICS_LIST
 from sgm_jax.simulation.labels import MEANINGS
 
-RECIPE, LABELS = "recipe.json", "labels.h5"
+LABELS = "labels.h5"
 PRIMARIES = "primaries"  # group of the tables of all primaries, beside those of the splits
 _H5_CHUNK_BYTES = 2**20  # of the tables of pixels, before compression
 _TABLE_ROWS = 1024  # a chunk of the growing tables
@@ -48,41 +48,20 @@ def make_recipe(config: ml_collections.ConfigDict, seed: int, data: Geant4Data) 
     return json.loads(json.dumps(recipe))
 
 
-def _flat(recipe: dict, prefix: str = "") -> dict:
-    """Return nested settings under dotted names."""
-    flat = {}
-    for name, value in recipe.items():
-        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
-        flat.update(inner if inner is not None else {f"{prefix}{name}": value})
-    return flat
-
-
-def changes(path: Path, recipe: dict) -> str:
-    """Say how the recipe at ``path`` differs from ``recipe``; nothing if it does not."""
-    fix = "restore it, choose another output folder, or delete this one"
-    stored = read_object(path, fix=fix)
-    try:
-        old, new = _flat(stored), _flat(recipe)
-    except RecursionError as error:
-        raise ValueError(f"{path} is damaged (nested too deeply); {fix}") from error
-    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-    return "; ".join(f"{k}: {old.get(k)} there, {new.get(k)} asked" for k in changed)
-
-
 def is_complete(out: Path, recipe: dict) -> bool:
     """Return whether ``out`` already holds the whole data set of ``recipe``.
 
     Raises:
-        ValueError: if ``out`` holds anything else, for nothing is ever overwritten.
+        ValueError: if ``out`` holds anything else: nothing is ever overwritten.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     advice = "choose another output folder, or delete this one"
     if not (out / RECIPE).is_file():
         raise ValueError(f"{out} is not empty and holds no {RECIPE}: {advice}")
-    changed = changes(out / RECIPE, recipe)
-    if changed:
-        raise ValueError(f"{out} holds images of another recipe ({changed}): {advice}")
+    changes = differences(recipe, out / RECIPE, fix=advice)
+    if changes:
+        raise ValueError(f"{out} holds images of another recipe ({'; '.join(changes)}): {advice}")
     for split in SPLITS:
         wanted = recipe["simulation"][f"num_{split}"]
         folder = out / image_folder(split, recipe["simulation"]["image_size"])

@@ -1,10 +1,12 @@
 """Simulate a data set: chunks of events on all cores, written in order, whole or not at all."""
 
 import contextlib
+import errno
 import itertools
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ import h5py
 import ml_collections
 from tqdm import tqdm
 
+from sgm_jax.run.files import write_json
+from sgm_jax.run.parts import RECIPE, Parts, is_claimed, open_parts
 from sgm_jax.simulation.argon_data import Geant4Data, find_or_write_data
 from sgm_jax.simulation.chunk import (
     SPLIT_EVENTS,
@@ -29,16 +33,16 @@ from sgm_jax.simulation.chunk import (
 from sgm_jax.simulation.config import check
 from sgm_jax.simulation.dataset import (
     LABELS,
-    RECIPE,
     LabelFile,
     SplitWriter,
     count_images,
     is_complete,
     make_recipe,
 )
-from sgm_jax.simulation.draft import Draft, draft_folder, explain_full_disk, is_draft, lock_draft
 from sgm_jax.simulation.geant4 import import_calzone
 
+_CHUNKS, _DATA = "chunks", "data"  # folders of the finished chunks and of the data set they become
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BARREN_CHUNKS = 20  # this many chunks in a row without a single image: the settings are at fault
 
 
@@ -95,13 +99,15 @@ def simulate(
     recipe = make_recipe(config, seed, data)
     out = Path(out)
     started = time.monotonic()
+    partial = out.with_name(f"{out.name}.partial")
     reused = is_complete(out, recipe)
-    if not reused or is_draft(draft_folder(out)):
-        with lock_draft(out) as draft:
+    if not reused or is_claimed(partial):
+        fix = f"delete {partial}, or choose another output folder"
+        with _explained_if_full(partial), open_parts(partial, recipe, fix=fix) as parts:
             reused = is_complete(out, recipe)  # another process may just have finished it
             if not reused:
-                _make(config, data, draft, out, seed=seed, progress=progress, recipe=recipe)
-            draft.remove()
+                _make(config, data, parts, out, seed=seed, progress=progress, recipe=recipe)
+            parts.remove()
     images, events = count_images(out)
     seconds = 0.0 if reused else time.monotonic() - started
     return Summary(images, events, data.kind, seconds, reused)
@@ -110,32 +116,50 @@ def simulate(
 def _make(
     config: ml_collections.ConfigDict,
     data: Geant4Data,
-    draft: Draft,
+    parts: Parts,
     out: Path,
     *,
     seed: int,
     progress: bool,
     recipe: dict,
 ) -> None:
-    """Make the data set in its draft and move it to ``out``."""
-    with explain_full_disk(draft.folder):
-        draft.prepare(recipe)
-        try:
-            with _pool(config, data) as pool:
-                _write(pool, config, draft, seed=seed, progress=progress, recipe=recipe)
-            draft.data.rename(out)
-        except NoImagesError:
-            draft.remove()
+    """Make the missing chunks, write the data set beside them and move it to ``out``."""
+    chunks, draft = parts.path(_CHUNKS), parts.path(_DATA)
+    chunks.mkdir(exist_ok=True)
+    shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
+    draft.mkdir()
+    try:
+        with _pool(config, data) as pool:
+            _write(pool, config, chunks, draft, seed=seed, progress=progress, recipe=recipe)
+        draft.rename(out)
+    except NoImagesError:
+        parts.remove()
+        raise
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a simulation process died (killed, or out of memory?). The finished chunks are kept "
+            f"in {parts.folder}, and the same command goes on from there; use a smaller "
+            "simulation.num_workers if memory is short"
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _explained_if_full(partial: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one that says what is kept and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
             raise
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a simulation process died (killed, or out of memory?). The finished chunks are "
-                f"kept in {draft.folder}, and the same command goes on from there; use a smaller "
-                "simulation.num_workers if memory is short"
-            ) from error
-        finally:
-            draft.drop_data()
-            draft.remove_if_barren()
+        free_mb = shutil.disk_usage(partial.parent).free / 1e6
+        raise OSError(
+            error.errno,
+            f"the disk of {partial} is full, or a quota is reached ({error.strerror}; "
+            f"{free_mb:.0f} MB free). Finished chunks are kept there: make room and repeat the "
+            "same command",
+        ) from error
 
 
 def count_workers(config: ml_collections.ConfigDict) -> int:
@@ -158,7 +182,7 @@ def _pool(config: ml_collections.ConfigDict, data: Geant4Data) -> ProcessPoolExe
 
 
 def _ordered_chunks(
-    pool: ProcessPoolExecutor, draft: Draft, seed: int, split: str, *, ahead: int
+    pool: ProcessPoolExecutor, folder: Path, seed: int, split: str, *, ahead: int
 ) -> Iterator[Chunk]:
     """Yield the chunks 0, 1, 2, ... of a split, ``ahead`` of them in the making at any time.
 
@@ -167,7 +191,7 @@ def _ordered_chunks(
     pending: deque[tuple[Path, Future | None]] = deque()
     try:
         for number in itertools.count():
-            path = draft.chunk_path(split, number)
+            path = folder / f"{split}-{number:06d}.npz"
             job = (seed, SPLITS.index(split), number, path)
             future = None if path.exists() else pool.submit(make_chunk_file, *job)
             pending.append((path, future))
@@ -186,28 +210,27 @@ def _ordered_chunks(
 def _write(
     pool: ProcessPoolExecutor,
     config: ml_collections.ConfigDict,
-    draft: Draft,
+    chunk_folder: Path,
+    draft: Path,
     *,
     seed: int,
     progress: bool,
     recipe: dict,
 ) -> None:
-    """Write the whole data set into ``draft.data``."""
-    with LabelFile(draft.data / LABELS, "w+") as file:
+    """Write the whole data set into ``draft``."""
+    with LabelFile(draft / LABELS, "w+") as file:
         with h5py.File(file, "w") as labels:
             labels.attrs["recipe"] = json.dumps(recipe, sort_keys=True)
             for split in SPLITS:
                 wanted, size = config[f"num_{split}"], config.image_size
-                writer = SplitWriter(
-                    draft.data, labels, split=split, wanted=wanted, image_size=size
-                )
+                writer = SplitWriter(draft, labels, split=split, wanted=wanted, image_size=size)
                 ahead = 2 * count_workers(config)
-                chunks = _ordered_chunks(pool, draft, seed, split, ahead=ahead)
+                chunks = _ordered_chunks(pool, chunk_folder, seed, split, ahead=ahead)
                 with contextlib.closing(chunks):
                     _fill(writer, chunks, wanted, split=split, progress=progress, file=file)
                 labels[split].attrs["events"] = _events_up_to_last(labels[split], split)
         file.check()
-    (draft.data / RECIPE).write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n")
+    write_json(draft / RECIPE, recipe)
 
 
 def _events_up_to_last(group: h5py.Group, split: str) -> int:

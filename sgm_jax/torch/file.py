@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from sgm_jax.run.files import atomic_write
+
 # What pickles of numpy's scalars call, in files written with numpy 2 and with numpy 1.
 _SCALAR_NAMES = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
 
@@ -49,11 +51,10 @@ def write_torch_file(path: Path, content: Any) -> None:
         ImportError: if PyTorch is not installed, with the fix.
     """
     torch = _import_torch(path)
-    draft = path.with_name(path.name + ".part")
     # Copies: torch does not take arrays that may not be written to.
     tensors = _map_leaves(content, np.ndarray, lambda array: torch.from_numpy(np.array(array)))
-    torch.save(tensors, draft)
-    draft.replace(path)
+    with atomic_write(path) as stream:
+        torch.save(tensors, stream)
 
 
 def _check_packing(path: Path) -> None:

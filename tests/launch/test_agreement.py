@@ -15,11 +15,11 @@ import os, sys
 from pathlib import Path
 from sgm_jax.run.command import run
 def work():
-    from sgm_jax import distributed
+    from sgm_jax.run import distributed
     distributed.initialize()
     import numpy as np
-    from sgm_jax import checkpoints, parallel, restore, workdir
-    from sgm_jax.run.lock import only_run
+    from sgm_jax.run import checkpoints, parallel, restore, workdir
+    from sgm_jax.run.lock import locked
     me = int(os.environ["JAX_PROCESS_ID"])
     folder = Path(sys.argv[1]) / str(me)
     print("steps", checkpoints.steps(folder), flush=True)
@@ -35,7 +35,7 @@ def work():
     except (ValueError, FileNotFoundError) as error:
         print("load", error)
     if me == 0:
-        held = only_run(folder)
+        held = locked(folder, fix="")
         held.__enter__()
     try:
         with workdir.claimed(folder, None, ""):

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgm_jax import likelihood, sample
-from sgm_jax.run import checkpoints, lock, workdir
+from sgm_jax.run import checkpoints, lock, parts, workdir
 from sgm_jax.run.checkpoints import Checkpoints, DamagedError
 from sgm_jax.run.files import LARGEST_BYTES, read_object
 from sgm_jax.simulation.chunk import Chunk, load_chunk, save_chunk
-from sgm_jax.simulation.dataset import changes, count_images
+from sgm_jax.simulation.dataset import count_images
 from tests.hostile import bounded, edited, edits, harmless, read_or_refused
 
 EXAMPLES = [60, pytest.param(250, marks=pytest.mark.slow)]
@@ -91,7 +91,7 @@ def read_likelihood_recipe(folder, path):
 
 
 def read_simulation_recipe(folder, path):
-    changes(path, {"seed": 1, "simulation": {"a": 1}})
+    parts.differences({"seed": 1, "simulation": {"a": 1}}, path, fix=FIX)
 
 
 READERS = (read_config, read_data_note, read_samples_recipe, read_likelihood_recipe)
@@ -120,8 +120,10 @@ def test_a_lock_or_a_list_of_hashes_of_any_content_is_read(tmp_path, examples):
     @bounded(examples)
     @given(content=OBJECTS, changes=st.just([]) | edits(2))
     def check(content, changes):
-        text = edited(json.dumps(content).encode(), changes).decode(errors="replace")
-        assert lock._holder(text)
+        written = edited(json.dumps(content).encode(), changes)
+        (tmp_path / lock.HOLDER).write_bytes(written)
+        assert lock._holder(tmp_path)
+        text = written.decode(errors="replace")
         (tmp_path / checkpoints.FILE).write_text(f'{text}\n{{"step": 1, "blake2b": "x"}}\n')
         assert checkpoints.expected(tmp_path)[1] == "x"
 

@@ -15,7 +15,7 @@ from evaluation.ssnet.training import PixelMetrics, segmentation_loss
 from evaluation.ssnet.weights import load
 from sgm_jax.run import checkpoints
 from sgm_jax.run.interruption import Interrupted
-from sgm_jax.run.lock import only_run
+from sgm_jax.run.lock import locked
 from tests.evaluation.small_ssnet import write_labelled
 
 
@@ -164,7 +164,7 @@ def test_changed_labels_do_not_go_on_in_the_workdir(finished):
 
 def test_a_workdir_in_use_is_refused(finished):
     folder, config, _ = finished
-    with only_run(folder / "run"), pytest.raises(ValueError, match="in use by another run"):
+    with locked(folder / "run", fix=""), pytest.raises(ValueError, match="in use by another run"):
         training.train(config, folder / "run")
 
 

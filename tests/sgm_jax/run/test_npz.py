@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sgm_jax.run.npz import NpzWriter
+from sgm_jax.run.npz import npz_writer
 
 
 def test_blocks_come_back_as_one_array(tmp_path):
     rows = np.arange(60, dtype=np.float32).reshape(10, 3, 2)
-    with NpzWriter(tmp_path / "a.npz") as writer:
+    with npz_writer(tmp_path / "a.npz") as writer:
         with writer.array("rows", rows.shape, np.float32) as append:
             append(rows[:4])
             append(rows[4:])
@@ -30,7 +30,7 @@ def test_blocks_come_back_as_one_array(tmp_path):
 def test_a_wrong_block_leaves_no_file(tmp_path, block, message):
     with (
         pytest.raises(ValueError, match=message),
-        NpzWriter(tmp_path / "a.npz") as writer,
+        npz_writer(tmp_path / "a.npz") as writer,
         writer.array("rows", (5, 2), np.float32) as append,
     ):
         append(block)

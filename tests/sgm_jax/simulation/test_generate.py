@@ -178,9 +178,9 @@ def test_a_complete_data_set_of_the_same_recipe_is_kept(dataset):
 
 
 def test_a_data_set_of_another_recipe_is_refused_with_the_difference(dataset):
-    with pytest.raises(ValueError, match=r"seed: 5 there, 6 asked.*another output folder"):
+    with pytest.raises(ValueError, match=r"seed: 5 there, 6 here.*another output folder"):
         simulate(small_config(), dataset[0], seed=SEED + 1, progress=False)
-    with pytest.raises(ValueError, match=r"threshold_mev: 0.03 there, 0.1 asked"):
+    with pytest.raises(ValueError, match=r"threshold_mev: 0.03 there, 0.1 here"):
         simulate(small_config(threshold_mev=0.1), dataset[0], seed=SEED, progress=False)
 
 

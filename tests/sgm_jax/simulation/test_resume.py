@@ -1,7 +1,6 @@
 """Runs that were interrupted, killed or out of disk go on to the same bytes."""
 
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sgm_jax.run.lock import locked
 from sgm_jax.simulation.config import default_simulation_config
 from sgm_jax.simulation.dataset import LABELS
 from sgm_jax.simulation.generate import simulate
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 SEED = 6
 SCRIPT = """
 import resource, sys
+from sgm_jax.run.lock import locked
 from sgm_jax.simulation.config import default_simulation_config
 from sgm_jax.simulation.generate import simulate
 
@@ -149,7 +150,7 @@ def test_a_disk_too_small_for_one_chunk_leaves_nothing(script, tmp_path):
 def test_another_recipe_does_not_go_on_with_the_chunks_of_this_one(unfinished):
     out, _, _ = unfinished
     before = files(out.parent)
-    with pytest.raises(ValueError, match=r"noise_mev: 0.0 there, 0.1 asked.*delete it"):
+    with pytest.raises(ValueError, match=r"noise_mev: 0.0 there, 0.1 here.*delete"):
         simulate(settings(noise_mev=0.1), out, seed=SEED, progress=False)
     assert files(out.parent) == before
 
@@ -163,11 +164,11 @@ def test_a_foreign_folder_of_that_name_is_refused_and_left_alone(tmp_path):
 
 
 def test_two_processes_may_not_make_one_data_set_at_once(tmp_path):
-    (tmp_path / "data.partial").mkdir()
-    with (tmp_path / "data.partial/lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another process is making"):
-            simulate(settings(), tmp_path / "data", seed=SEED, progress=False)
+    with (
+        locked(tmp_path / "data.partial", fix=""),
+        pytest.raises(ValueError, match=r"data\.partial is in use by another run .process"),
+    ):
+        simulate(settings(), tmp_path / "data", seed=SEED, progress=False)
     assert not (tmp_path / "data").exists()
 
 

@@ -1,0 +1,53 @@
+"""Files are written whole or not at all, and damaged ones are named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sgm_jax.run import files
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), files.atomic_write(path) as stream:
+        stream.write(b"half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_has_its_name_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "a.bin"
+    with files.atomic_write(path) as stream:
+        stream.write(b"half")
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+
+
+def test_lines_are_appended(tmp_path):
+    for number in (1, 2):
+        files.append_json(tmp_path / "a.jsonl", {"n": number})
+    assert (tmp_path / "a.jsonl").read_text() == '{"n": 1}\n{"n": 2}\n'
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_arrays_come_back_or_are_refused_by_name(tmp_path, name):
+    path, array = tmp_path / name, np.arange(6.0).reshape(2, 3)
+    files.write_arrays(path, array if name == "a.npy" else {"x": array})
+    content = files.read_arrays(path, fix="delete it")
+    np.testing.assert_array_equal(content if name == "a.npy" else content["x"], array)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=f"{name} is damaged .*; delete it"):
+        files.read_arrays(path, fix="delete it")
+
+
+def test_arrays_of_objects_are_not_written_and_not_read(tmp_path):
+    objects = np.array([{}], object)
+    for name, content in (("a.npy", objects), ("a.npz", {"x": objects})):
+        with pytest.raises(ValueError, match="pickle"):
+            files.write_arrays(tmp_path / name, content)
+    np.save(tmp_path / "b.npy", objects, allow_pickle=True)
+    with pytest.raises(ValueError, match=r"b\.npy is damaged"):
+        files.read_arrays(tmp_path / "b.npy", fix="")
