@@ -49,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.attn_resolutions = (8,)
     model.dropout = 0.0
 
-    # The fewest evaluations that equal the paper's thousand (docs/samplers/solvers.md); the largest
+    # The fewest evaluations that equal the paper's thousand (docs/samplers/README.md); the largest
     # level is several times the norm of an image.
     sampling.num_steps = 10
     sampling.sigma_min = 0.01

@@ -1,0 +1,97 @@
+"""Train variants of a configuration, draw from each with several samplers, and compare.
+
+    python -m launch.sweep --config=configs/larcv_png64_cpu.py --out=runs/sweep --steps=1000 \\
+        --variant="adam: --config.optim.optimizer=Adam --config.optim.lr=2e-3" \\
+        --variant="noise: --config.training.objective=noise" \\
+        --sampler="ddim20: --config.sampling.method=ddim --config.sampling.num_steps=20"
+
+The configuration itself is the first variant, "base", and its own sampler the first sampler,
+"default"; the flags of the command line hold for all. A sampler may also have --num_samples=N and
+--ema=RATE. A variant that changes only config.sampling and config.eval draws from the network of
+base. --workdir=RUN takes a finished run for base, so that only sampling is compared.
+
+Images are compared with config.data.test_path; config.data.train_path gives the floor. OUT gets
+sweep.md, sweep.json, sweep.png and all runs. If the command is stopped, the same command continues,
+also in the middle of a training.
+"""
+
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.log import LOGGER
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The base, a file in configs/.")
+_OUT = flags.DEFINE_string("out", None, "Folder of the table, the picture and the runs.")
+_VARIANT = flags.DEFINE_multi_string("variant", [], "NAME: --config.FIELD=VALUE ... (repeatable)")
+_SAMPLER = flags.DEFINE_multi_string(
+    "sampler", [], "NAME: --config.sampling.FIELD=VALUE ... [--num_samples=N] [--ema=RATE]"
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "A finished run of --config, used for base.")
+_STEPS = flags.DEFINE_integer(
+    "steps", None, "Updates of each training. Default: config.training.n_iters.", lower_bound=1
+)
+_CPU_SECONDS = flags.DEFINE_float(
+    "cpu_seconds", None, "Stop each training after this processor time.", lower_bound=0.0
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "Each variant is trained and drawn once for each.")
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", None, "Images of a set. Default: config.eval.num_samples.", lower_bound=2
+)
+_DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
+flags.mark_flags_as_required(["config", "out"])
+
+
+def main(argv: list[str]) -> None:
+    """Make the table; end with one line that says what is wrong, if something is."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    run(_run, debug=_DEBUG.value)
+
+
+def _run() -> None:
+    # These import JAX; --help has answered before.
+    from launch.sweep.cases import plan
+    from launch.sweep.compare import Sweep
+    from launch.sweep.judge import Judge
+    from launch.sweep.report import write
+    from sgm_jax.run.workdir import provenance
+
+    config, out = _CONFIG.value, Path(_OUT.value)
+    if not all(seed.isdigit() for seed in _SEEDS.value):
+        raise ValueError(f"--seeds={','.join(_SEEDS.value)}: write whole numbers, as --seeds=0,1")
+    trained, cases = plan(config, _VARIANT.value, _SAMPLER.value)
+    sweep = Sweep(
+        trained,
+        cases,
+        out,
+        seeds=[int(seed) for seed in _SEEDS.value],
+        num_samples=_NUM_SAMPLES.value or config.eval.num_samples,
+        workdir=Path(_WORKDIR.value) if _WORKDIR.value else None,
+        steps=_STEPS.value,
+        cpu_seconds=_CPU_SECONDS.value,
+    )
+    sweep.check_runs()
+    start_jax(alone="python -m launch.sweep")
+    judge = Judge(
+        config.data.test_path,
+        config.data.train_path,
+        count=sweep.largest_set,
+        folder=out / "judge",
+    )
+    content = {
+        "config": config_flags.get_config_filename(flags.FLAGS["config"]),
+        "real": judge.real.facts["hash_of_used"],
+        "rows": [],
+        "provenance": provenance(),
+    }
+    for row in sweep.rows(judge):
+        content["rows"].append(row)
+        write(content, judge.real.images, out)
+    LOGGER.info("look at %s", out / "sweep.md")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,138 @@
+"""Variants and samplers from the command line, and the rows of the table that follow from them."""
+
+import dataclasses
+import re
+import shlex
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+BASE, DEFAULT = "base", "default"
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A named variant or sampler: a configuration, and how it is drawn."""
+
+    name: str
+    config: ml_collections.ConfigDict
+    arguments: tuple[str, ...] = ()
+    num_samples: int | None = None
+    ema: float | None = None
+
+
+def parse_option(text: str, base: ml_collections.ConfigDict, *, sampler: bool) -> Option:
+    """Return what ``NAME: --config.FIELD=VALUE ...`` makes of a configuration.
+
+    Args:
+        text: as typed.
+        base: is not changed.
+        sampler: whether --num_samples and --ema are allowed.
+
+    Raises:
+        ValueError: for text of another form, an unknown field, or a value that does not fit.
+    """
+    name, colon, rest = text.partition(":")
+    flag = "--sampler" if sampler else "--variant"
+    if not colon or not name.strip():
+        raise ValueError(f'{flag}="{text}" has no name; write {flag}="NAME: --config.FIELD=VALUE"')
+    values = flags.FlagValues()
+    if sampler:
+        flags.DEFINE_integer("num_samples", None, "", lower_bound=2, flag_values=values)
+        flags.DEFINE_float("ema", None, "", flag_values=values)
+    try:
+        arguments = ["sweep", *shlex.split(rest)]
+        copy = base.copy_and_resolve_references()
+        config_flags.DEFINE_config_dict("config", copy, flag_values=values, sys_argv=arguments)
+        unread = values(arguments)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{flag}="{text}": {error}') from error
+    if unread:
+        raise ValueError(f'{flag}="{text}": {unread[0]} is no flag; write --config.FIELD=VALUE')
+    options = {key: values[key].value for key in ("num_samples", "ema")} if sampler else {}
+    return Option(name.strip(), values.config, tuple(arguments[1:]), **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A row of the table: a network, and how images are drawn from it."""
+
+    variant: Option
+    sampler: Option
+    network: str  # name of the variant that is trained for it
+
+
+def plan(
+    base: ml_collections.ConfigDict, variants: list[str], samplers: list[str]
+) -> tuple[dict[str, Option], list[Case]]:
+    """Return the variants to train, by name, and the rows of the table.
+
+    Raises:
+        ValueError: if anything in the lists cannot be run; nothing has been touched then.
+    """
+    from sgm_jax.config import check, flatten
+    from sgm_jax.run.workdir import differences
+
+    options = [Option(BASE, base), *(parse_option(text, base, sampler=False) for text in variants)]
+    _check_names([BASE, *(option.name for option in options[1:])], "--variant")
+    trained: dict[str, Option] = {}
+    cases: list[Case] = []
+    for variant in options:
+        check(variant.config)
+        same = (name for name, other in trained.items() if _same_network(variant, other))
+        network = next(same, variant.name)
+        trained.setdefault(network, variant)
+        drawn = [Option(DEFAULT, variant.config)]
+        drawn += [parse_option(text, variant.config, sampler=True) for text in samplers]
+        _check_names([sampler.name for sampler in drawn], "--sampler")
+        for sampler in drawn:
+            check(sampler.config)
+            other = differences(flatten(sampler.config), flatten(variant.config))
+            if other:
+                raise ValueError(
+                    f"sampler {sampler.name!r} changes the network ({'; '.join(other)}); make it a "
+                    "--variant"
+                )
+            case = Case(variant, sampler, network)
+            if not any(_same_images(case, earlier) for earlier in cases):
+                cases.append(case)
+    return trained, cases
+
+
+def _same_network(first: Option, second: Option) -> bool:
+    """Tell whether two variants differ in nothing but sampling and evaluation."""
+    from sgm_jax.config import flatten
+
+    fields = [
+        {
+            name: value
+            for name, value in flatten(option.config).items()
+            if name.split(".")[0] not in ("sampling", "eval")
+        }
+        for option in (first, second)
+    ]
+    return fields[0] == fields[1]
+
+
+def _same_images(first: Case, second: Case) -> bool:
+    """Tell whether two rows would show the same images."""
+    keys = [
+        (case.network, case.sampler.config.to_dict(), case.sampler.num_samples, case.sampler.ema)
+        for case in (first, second)
+    ]
+    return keys[0] == keys[1]
+
+
+def _check_names(names: list[str], flag: str) -> None:
+    folders = [folder_name(name) for name in names]
+    twice = sorted(
+        {name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1}
+    )
+    if twice:
+        raise ValueError(f"{flag}: names must differ from one another; rename {', '.join(twice)}")
+
+
+def folder_name(name: str) -> str:
+    """Return a name that can be part of a path."""
+    return re.sub(r"[^\w.+-]+", "_", name)

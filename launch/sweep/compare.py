@@ -1,0 +1,155 @@
+"""Train, draw and judge every row of the table."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from launch.sweep.budget import CpuBudget
+from launch.sweep.cases import BASE, Case, Option, folder_name
+from launch.sweep.judge import Judge, mean_of
+from sgm_jax.run.log import LOGGER
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What is to be compared, and where it is kept.
+
+    Attributes:
+        trained: the variants that are trained, by name.
+        cases: the rows of the table.
+        out: folder of everything.
+        seeds: each network is trained, and drawn from, once for each.
+        num_samples: images of a set, where the sampler does not say otherwise.
+        workdir: a finished run to use for the base; None trains it.
+        steps: of each training; None leaves it to the configuration.
+        cpu_seconds: after which a training is stopped; None for no limit.
+    """
+
+    trained: dict[str, Option]
+    cases: list[Case]
+    out: Path
+    seeds: list[int]
+    num_samples: int
+    workdir: Path | None = None
+    steps: int | None = None
+    cpu_seconds: float | None = None
+
+    @property
+    def largest_set(self) -> int:
+        """Images of the largest set."""
+        return max(self._count(case) for case in self.cases)
+
+    def check_runs(self) -> None:
+        """Refuse runs of other settings: before hours of training, not after.
+
+        Raises:
+            FileNotFoundError: if ``workdir`` holds no run.
+            ValueError: with the fields that differ.
+        """
+        from sgm_jax.config import flatten
+        from sgm_jax.run.workdir import differences, read_config
+
+        for case in self.cases:
+            for seed in self.seeds:
+                run = self._run(case, seed)
+                stored = read_config(run)
+                if stored is None and run == self.workdir:
+                    raise FileNotFoundError(f"--workdir={run} holds no run; give a trained one")
+                if stored is None:
+                    continue
+                wanted = flatten(self._training_config(case, seed))
+                if run == self.workdir:  # Another seed draws other images from the same network.
+                    wanted["seed"] = stored["seed"]
+                other = differences(wanted, stored)
+                if other:
+                    raise ValueError(
+                        f"{run} was trained with other settings ({'; '.join(other)}); choose "
+                        f"another {'--workdir' if run == self.workdir else '--out'}"
+                    )
+
+    def rows(self, judge: Judge) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the table; what exists on disk is not made again."""
+        for case in self.cases:
+            parts = []
+            for seed in self.seeds:
+                self._train(case, seed)
+                folder = self._draw(case, seed)
+                parts.append(self._facts(case, folder, seed) | {"quality": judge(folder)})
+            yield {
+                "variant": case.variant.name,
+                "sampler": case.sampler.name,
+                "arguments": [*case.variant.arguments, *case.sampler.arguments],
+                "quality": mean_of([part["quality"] for part in parts]),
+                "seeds": parts,
+            }
+
+    def _run(self, case: Case, seed: int) -> Path:
+        if case.network == BASE and self.workdir is not None:
+            return self.workdir
+        return self.out / "runs" / f"{folder_name(case.network)}_seed{seed}"
+
+    def _count(self, case: Case) -> int:
+        return case.sampler.num_samples or self.num_samples
+
+    def _training_config(self, case: Case, seed: int) -> ml_collections.ConfigDict:
+        config = self.trained[case.network].config.copy_and_resolve_references()
+        config.seed = seed
+        config.training.snapshot_sampling = False
+        if self.steps is not None:
+            config.training.n_iters = self.steps
+        return config
+
+    def _train(self, case: Case, seed: int) -> None:
+        """Train a network, or continue, until its steps or its processor time are used up."""
+        from sgm_jax.run.checkpoints import steps
+        from sgm_jax.run.interruption import Interrupted
+        from sgm_jax.train import train
+
+        run, config = self._run(case, seed), self._training_config(case, seed)
+        budget = CpuBudget(self.cpu_seconds, run / "cpu_seconds.json")
+        finished = max(steps(run), default=-1) >= config.training.n_iters
+        if run == self.workdir or finished or budget.spent:
+            return
+        try:
+            with budget:
+                train(config, run)
+        except Interrupted:
+            if not budget.spent:
+                raise
+            LOGGER.info("%s: %.0f CPU seconds are used", run, budget.used)
+
+    def _draw(self, case: Case, seed: int) -> Path:
+        """Return the folder of the images drawn from the newest checkpoint."""
+        from sgm_jax.run.restore import newest_step
+        from sgm_jax.sample import sample
+
+        run = self._run(case, seed)
+        config = case.sampler.config.copy_and_resolve_references()
+        config.seed = seed
+        step = newest_step(run)
+        names = f"{folder_name(case.variant.name)}_{folder_name(case.sampler.name)}"
+        return sample(
+            config,
+            run,
+            num_samples=self._count(case),
+            checkpoint=step,
+            out=self.out / "samples" / f"{names}_seed{seed}_step{step}",
+            ema_rate=case.sampler.ema,
+        )
+
+    def _facts(self, case: Case, folder: Path, seed: int) -> dict[str, Any]:
+        recipe = json.loads((folder / "recipe.json").read_text())
+        note = self._run(case, seed) / "cpu_seconds.json"
+        return {
+            "seed": seed,
+            "samples": str(folder),
+            "steps": recipe["checkpoint_step"],
+            "cpu_seconds": json.loads(note.read_text())["cpu_seconds"] if note.is_file() else None,
+            "network_evaluations": recipe["network_evaluations"],
+            "seconds_per_image": recipe["seconds_per_image"],
+            "images": recipe["num_samples"],
+        }

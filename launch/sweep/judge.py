@@ -1,0 +1,201 @@
+"""How good a set of drawn images is: five numbers, each with its error and its floor.
+
+The floor is what as many other real images get. A number above the floor of 0 means: as good as
+real images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Quality = dict[str, dict[str, float]]  # name -> value above the floor, stderr, floor
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a number is shown; ``decides`` says whether it counts in :func:`is_worse`."""
+
+    title: str
+    digits: int
+    factor: float = 1.0
+    decides: bool = True
+
+
+COLUMNS = {
+    "physics": Column("physics chi2 per 1000 images", 0),
+    "fid/full": Column("FID", 1),
+    "mmd/unbiased": Column("MMD² (x 1000)", 2, 1000.0),
+    "lit_share": Column("lit pixels (%)", 2, 100.0),
+    # Noise below one grey level rounds to zero, so it is shown and does not decide.
+    "dark_rms": Column("noise of dark pixels", 3, decides=False),
+}
+WITHIN = 2.0  # combined standard errors
+MEANING = (
+    "Drawn images are compared with held-out real ones. Numbers are above the floor, which is what "
+    "as many other real images get: 0 is as good as real. *Physics* is the sum of the two-sample "
+    "chi2 of all observables, for 1000 images of each set (a given difference adds more for more "
+    "images; the error takes the observables as independent). *FID* uses SSNet's features, *MMD²* "
+    "is the unbiased one of pixels, *lit pixels* the share of them. *Noise of dark pixels* is the "
+    "root mean square of what the paper's post-processing sets to zero, on the scale 0..255."
+)
+
+
+class Judge:
+    """Real images to compare with; what is computed is kept in a folder."""
+
+    def __init__(self, real: str, train: str, *, count: int, folder: Path):
+        """Read and measure ``count`` held-out images and as many others for the floor.
+
+        Args:
+            real: held-out images, anything that :func:`sgm_jax.data.open_images` reads.
+            train: training images, for the floor.
+            count: the largest number of images of a set.
+            folder: keeps results; a repeated call reads them back.
+
+        Raises:
+            FileNotFoundError: if there are no such images.
+            ValueError: if there are fewer than ``count``.
+        """
+        # Imported here because they import jax, which reads the environment that run sets.
+        from evaluation.images.sets import load
+        from evaluation.metrics.measuring import segmenter
+        from evaluation.ssnet.weights import open_weights
+
+        weights = open_weights(None)
+        self._segment: Callable[[Any, Path], Any] = segmenter(weights, features=True)
+        # Results with other weights of SSNet are not reused.
+        self._folder = folder / f"ssnet_{weights.sha256[:12]}"
+        sets = {}
+        for role, path in (("test", real), ("train", train)):
+            images = load(path, role, limit=count, seed=0)
+            if len(images) < count:
+                raise ValueError(
+                    f"config.data.{role}_path={path} holds {len(images)} images, and sets of "
+                    f"{count} are compared; lower --num_samples or give more images"
+                )
+            sets[role] = self._measured(images)
+        self.real, self._train = sets["test"], sets["train"]
+
+    def __call__(self, samples: Path) -> Quality:
+        """Return the quality of the images in ``samples``, a folder that ``sample`` returned."""
+        from evaluation.images.sets import load, pair
+        from evaluation.metrics import observables
+        from evaluation.metrics.budget import BUDGETS
+        from evaluation.metrics.run import compute
+
+        stack = samples / "samples.npz"
+        drawn = self._measured(load(f"{stack}::samples", "drawn", limit=None, seed=0))
+        # As many of each: a distance between few images has another bias than one between many.
+        rows = np.arange(len(drawn))
+        real, train = self.real.take(rows), self._train.take(rows)
+        metrics = [f"physics/{key}" for key in observables.EDGES] + ["mmd/unbiased", "fid/direct"]
+        sets = [images.facts["hash_of_used"] for images in (drawn, self.real, self._train)]
+        folder = self._folder.joinpath(*sets, "rows")
+        compared = [pair(real, drawn, train, seed=0)]
+        found = compute(compared, metrics, BUDGETS["small"], seed=0, folder=folder)
+        return from_rows(found, len(drawn)) | _background(stack, drawn.images, real.images)
+
+    def _measured(self, images: Any) -> Any:
+        """Return a set with its observables and SSNet's labels and features."""
+        from evaluation.metrics import observables
+        from evaluation.metrics.measuring import measured
+
+        folder = self._folder / images.facts["hash_of_used"]
+        return self._segment(
+            measured(images, observables.measure, folder / "observables.npz"), folder
+        )
+
+
+def from_rows(rows: list[dict[str, Any]], count: int) -> Quality:
+    """Return physics, FID and MMD² from the evaluator's rows for sets of ``count`` images."""
+    finished = {row["metric"]: row for row in rows if row["status"] == "ok"}
+    chi2 = [
+        row
+        for name, row in finished.items()
+        if name.startswith("physics/all/") and name.endswith("chi2_two_sample")
+    ]
+    floor = sum(row["floor"] for row in chi2)
+    above = sum(row["value"] for row in chi2) - floor
+    error = sum(row["stderr"] ** 2 for row in chi2) ** 0.5
+    scale = 1000.0 / count
+    numbers = {"physics": _number(scale * above, scale * error, scale * floor)}
+    for name in ("fid/full", "mmd/unbiased"):
+        row = finished.get(name)
+        if row is not None and None not in (row["stderr"], row["floor"]):
+            numbers[name] = _number(row["value"] - row["floor"], row["stderr"], row["floor"])
+    return numbers
+
+
+def mean_of(qualities: list[Quality]) -> Quality:
+    """Return the means over several seeds.
+
+    The error is the larger of two: that of the evaluator, and that of the spread over the seeds,
+    which two or three seeds do not know well.
+    """
+    means = {}
+    for name in qualities[0]:
+        numbers = [quality[name] for quality in qualities if name in quality]
+        if len(numbers) < len(qualities):
+            continue
+        values, errors, floors = (
+            np.array([number[key] for number in numbers]) for key in ("value", "stderr", "floor")
+        )
+        error = np.sqrt((errors**2).mean() / len(values))
+        if len(values) > 1:
+            error = max(error, values.std(ddof=1) / np.sqrt(len(values)))
+        means[name] = _number(values.mean(), error, floors.mean())
+    return means
+
+
+def is_worse(ours: Quality, reference: Quality) -> bool:
+    """Tell whether a number that decides is further from 0 than the reference's.
+
+    Further means: by more than ``WITHIN`` combined standard errors. A number that only the
+    reference has makes the others worse.
+    """
+    for name, column in COLUMNS.items():
+        if not column.decides or name not in reference:
+            continue
+        if name not in ours:
+            return True
+        further = abs(ours[name]["value"]) - abs(reference[name]["value"])
+        if further > WITHIN * np.hypot(ours[name]["stderr"], reference[name]["stderr"]):
+            return True
+    return False
+
+
+def cells(quality: Quality) -> list[str]:
+    """Return the numbers as cells of a table, in the order of ``COLUMNS``."""
+    texts = []
+    for name, column in COLUMNS.items():
+        number = quality.get(name)
+        texts.append(
+            "-"
+            if number is None
+            else f"{column.factor * number['value']:.{column.digits}f} ± "
+            f"{column.factor * number['stderr']:.{column.digits}f}"
+        )
+    return texts
+
+
+def _background(stack: Path, images: np.ndarray, real: np.ndarray) -> Quality:
+    """Return the share of lit pixels and the noise of the others."""
+    from evaluation.images.sets import FAINT
+
+    shares = [(pixels > 0).mean(axis=(1, 2)) for pixels in (images, real)]
+    error = sum(share.var(ddof=1) / len(share) for share in shares) ** 0.5
+    with np.load(stack) as arrays:
+        raw = arrays["raw"]
+    noise = np.sqrt(np.square(np.where(raw <= FAINT, raw, 0.0)).mean(axis=(1, 2, 3)))
+    lit, real_lit = (share.mean() for share in shares)
+    return {
+        "lit_share": _number(lit - real_lit, error, real_lit),
+        "dark_rms": _number(noise.mean(), noise.std(ddof=1) / len(noise) ** 0.5, 0.0),
+    }
+
+
+def _number(value: float, stderr: float, floor: float) -> dict[str, float]:
+    return {"value": float(value), "stderr": float(stderr), "floor": float(floor)}
