@@ -22,6 +22,7 @@ from ml_collections import config_flags
 
 from launch.plan import chips
 from sgm_jax.run.command import run
+from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
@@ -58,7 +59,7 @@ _OUT = flags.DEFINE_string("out", None, "Two files, .md and .json. Default: runs
 _DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 flags.mark_flag_as_required("config")
 
-CACHE = Path.home() / ".cache/sgm_jax/plan"
+CACHE = cache_folder() / "plan"
 
 
 def main(argv: list[str]) -> None:

@@ -6,10 +6,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import absl.logging
 
+from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER, to_terminal
 
 # It imports JAX; where nobody has imported it there is only one process.
@@ -24,13 +24,16 @@ def run(command: Callable[[], None], *, debug: bool) -> None:
         debug: show where in the code an error was raised.
     """
     to_terminal()
-    # On CPU every program read back from the compilation cache prints an error line about
-    # instruction sets that its own compiler chose ("prefer-no-gather"); real errors come as
-    # exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Tracing a network makes a million objects and no garbage; looking for it takes a second.
     gc.set_threshold(200_000, 20, 100)
     if not debug:
+        # On processors with AVX-512, XLA writes two lines of hundreds of words for each program
+        # that it reads back from its cache on the same machine: it takes its own preferences,
+        # +prefer-no-gather and +prefer-no-scatter, for instructions that the processor lacks
+        # (https://github.com/openxla/xla/issues/44565). The programs are read and run all the same.
+        # No option of XLA or JAX changes this but compiling without AVX-512, which is slower and
+        # gives other last digits. Errors that matter come as exceptions.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # Orbax logs with absl, tracebacks included, what it also raises.
         absl.logging.set_verbosity(absl.logging.FATAL)
         threading.excepthook = _say_in_a_line
@@ -77,7 +80,7 @@ def start_jax(*, alone: str | None = None) -> None:
     from sgm_jax.run.numerics import check_jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache/sgm_jax/xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
         # Small programs too: a start has sixty of them.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     distributed.initialize()

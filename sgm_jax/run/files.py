@@ -3,9 +3,13 @@
 Simulation workers import this module, so it does not import JAX.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,12 +18,36 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from sgm_jax.run.log import LOGGER
+
 TEMPORARY = ".tmp"  # the suffix of every file that is not complete yet
 # Our JSON files have some kilobytes.
 LARGEST_BYTES = 2**24
 # Everything that numpy and zipfile raise for a damaged file.
 _DAMAGED = (ValueError, LookupError, EOFError, OSError, OverflowError, RuntimeError)
 _DAMAGED += (zipfile.BadZipFile, zlib.error)
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ``$XDG_CACHE_HOME/sgm_jax``.
+
+    It is ``~/.cache/sgm_jax`` by default. Without a home folder that can be written to, as in some
+    containers, it is a temporary folder that this process removes when it ends.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = (Path(base) if base else Path.home() / ".cache") / "sgm_jax"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+        reason = f"{folder} cannot be written"
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+        reason = str(error)
+    LOGGER.info("nothing is cached for the next run (%s); set XDG_CACHE_HOME to do so", reason)
+    folder = Path(tempfile.mkdtemp(prefix="sgm_jax_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextlib.contextmanager

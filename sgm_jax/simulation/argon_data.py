@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgm_jax.run.files import cache_folder
 from sgm_jax.simulation.argon_electromagnetic import (
     write_bremsstrahlung,
     write_photoelectric,
@@ -48,12 +49,6 @@ class Geant4Data:
     kind: str
 
 
-def default_cache() -> Path:
-    """Return the folder that holds the written data: ``~/.cache/sgm_jax/geant4-<version>-...``."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "sgm_jax" / f"geant4-{GEANT4_VERSION}-argon{DATA_REVISION}"
-
-
 def _write_nuclides(folder: Path) -> None:
     """Write the table of nuclear levels: the ground state of 40Ar, stable (lifetime -1), spin 0."""
     (folder / "ENSDFSTATE.dat").write_text("18 40 0.0 - -1.0 0 0.0\n")
@@ -80,8 +75,8 @@ def write_argon_data(folder: Path) -> None:
 def find_or_write_data(cache: Path | None = None) -> Geant4Data:
     """Return the Geant4 data to use, writing the argon-only tree on first use.
 
-    ``$GEANT4_DATA_DIR`` wins if set. Otherwise ``cache`` (default: ``default_cache()``) is used; it
-    appears by one rename, so an interrupted first use leaves nothing that looks whole.
+    ``$GEANT4_DATA_DIR`` wins if set. Otherwise ``cache`` is used, by default a folder in the user's
+    cache; it appears by one rename, so an interrupted first use leaves nothing that looks whole.
 
     Raises:
         FileNotFoundError: if ``$GEANT4_DATA_DIR`` names a folder that is not there.
@@ -95,7 +90,7 @@ def find_or_write_data(cache: Path | None = None) -> Geant4Data:
                 "argon data that sgm_jax writes by itself"
             )
         return Geant4Data(folder, APPROXIMATED if (folder / _MARKER).exists() else OFFICIAL)
-    cache = cache or default_cache()
+    cache = cache or cache_folder() / f"geant4-{GEANT4_VERSION}-argon{DATA_REVISION}"
     if not cache.is_dir():
         _write_atomically(cache)
     return Geant4Data(cache, APPROXIMATED)

@@ -1,6 +1,8 @@
 """Files are written whole or not at all, and damaged ones are named."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,3 +53,28 @@ def test_arrays_of_objects_are_not_written_and_not_read(tmp_path):
     np.save(tmp_path / "b.npy", objects, allow_pickle=True)
     with pytest.raises(ValueError, match=r"b\.npy is damaged"):
         files.read_arrays(tmp_path / "b.npy", fix="")
+
+
+@pytest.fixture
+def cache_folder():
+    files.cache_folder.cache_clear()
+    yield files.cache_folder
+    files.cache_folder.cache_clear()
+
+
+def test_the_cache_is_where_the_user_wants_it(tmp_path, monkeypatch, cache_folder):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert cache_folder() == tmp_path / "cache/sgm_jax"
+
+
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("home", [no_home, lambda: Path("/proc/nothing")])
+def test_without_a_home_the_cache_is_a_temporary_folder(tmp_path, monkeypatch, cache_folder, home):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert cache_folder().parent == tmp_path and cache_folder().is_dir()
+    assert cache_folder() == cache_folder()
