@@ -24,7 +24,7 @@ from sgm_jax.sde import SDE, Array, ScoreFn
 
 # Of images [B, H, W, 1] on the scale 0..255: [B].
 OBSERVABLES: dict[str, Callable[[Array], Array]] = {"total_charge": total_charge}
-# Stretches of the sampler's way are gone so often while pixels are known.
+# How often each step of the sampler is taken while pixels are known.
 REPEATS = 10
 
 
@@ -35,7 +35,7 @@ class Request:
     Attributes:
         inpaint: file or folder of images, some of whose pixels are known.
         mask: which, a .npy file of booleans or a black and white .png file.
-        resample: how often each step is gone; see :func:`sgm_jax.guidance.inpaint`.
+        resample: how often each step is taken; see :mod:`sgm_jax.samplers.repeated`.
         canvas: size of the images, ``HEIGHTxWIDTH`` pixels.
         stride: pixels from one tile of the canvas to the next.
         observable: a name in :data:`OBSERVABLES`.

@@ -14,47 +14,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sgm_jax.samplers.base import Sampler, Samples
-from sgm_jax.samplers.repeated import repeated
 from sgm_jax.sde import SDE, Array, ScoreFn, per_image
 
 Observable = Callable[[Array], Array]
-
-
-def inpaint(
-    sampler: Sampler,
-    keys: Array,
-    score_fn: ScoreFn,
-    *,
-    known: Array,
-    mask: Array,
-    repeats: int = 10,
-    stretch: int = 1,
-) -> Samples:
-    """Draw images whose pixels under a mask are those of other images, exactly.
-
-    Without repeats the rest of an image follows the known pixels too little: a score that sees them
-    noised does not know all that they say. On two Gaussian pixels with correlation 0.8 the unknown
-    one moves by 0.5 of the known one's move with 1 repeat (200 Euler-Maruyama steps), and by 0.79
-    with 10, where 0.8 is exact.
-
-    Args:
-        sampler: any; one that chooses its own steps takes no repeats.
-        keys: one for each image, ``[B]``.
-        score_fn: the network's.
-        known: images in model space, ``[B, H, W, C]``; only what the mask covers matters.
-        mask: True where pixels are known, ``[B or 1, H, W, C or 1]``.
-        repeats: how often each stretch of steps is gone; see :mod:`sgm_jax.samplers.repeated`.
-        stretch: how many steps that is.
-
-    Raises:
-        ValueError: if mask and images do not fit, or for less than one repeat or step.
-    """
-    condition = known_pixels(score_fn, sampler.sde, known=known, mask=mask)
-    if repeats != 1:
-        sampler = repeated(sampler, repeats=repeats, stretch=stretch)
-    images, nfe = sampler(keys, condition, known.shape)
-    return Samples(jnp.where(mask, known, images), nfe)
 
 
 def known_pixels(score_fn: ScoreFn, sde: SDE, *, known: Array, mask: Array) -> ScoreFn:

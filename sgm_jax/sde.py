@@ -56,10 +56,6 @@ class SDE(abc.ABC):
         """Standard deviation of the noise at time 1."""
         return 1.0
 
-    def prior_sampling(self, key: Array, shape: tuple[int, ...]) -> Array:
-        """Draw noise at time 1."""
-        return self.prior_std * jax.random.normal(key, shape)
-
     def prior_logp(self, z: Array) -> Array:
         """Return the log density of z ``[B, ...]`` under the noise at time 1, ``[B]``."""
         variance = self.prior_std**2

@@ -1,4 +1,4 @@
-"""Repeated stretches of a sampler's way, for images of which something is known (RePaint)."""
+"""A sampler that takes each of its steps several times, for partly known images (RePaint)."""
 
 import dataclasses
 
@@ -8,89 +8,81 @@ import jax.numpy as jnp
 from sgm_jax.samplers.base import Sampler, State, step_noise
 from sgm_jax.sde import Array, ScoreFn
 
-# Below it are the numbers that samplers draw their steps' noise with.
-_JUMP = 2**30
+# Samplers number the noise of their steps below this.
+_NOISING = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
 class Repeated(Sampler):
-    """Go each stretch of another sampler's steps several times (arXiv:2201.09865, sec. 4.2).
+    """Take each step of another sampler several times (arXiv:2201.09865, sec. 4.2).
 
-    After a stretch the image is noised back to where the stretch began, and denoised again with
-    fresh noise. What is unknown so gets time to agree with what is known. The last stretch ends
-    without noise and is gone once.
+    After a step the image is noised back to where the step began and denoised again, with fresh
+    noise. This gives unknown pixels the time to agree with known ones: the score sees the known
+    pixels with noise and does not know all that they say. Of two Gaussian pixels with correlation
+    0.8, the unknown one moves by 0.5 of what the known one is moved (200 Euler-Maruyama steps), and
+    by 0.79 with 10 repeats, where 0.8 is exact. The last step ends without noise and is taken once.
 
     Attributes:
-        num_steps: stretches; :func:`repeated` counts them.
         inner: the sampler.
-        stretch: how many of its steps are one of this one's.
-        repeats: how often each stretch is gone.
+        repeats: how often each step is taken.
     """
 
     inner: Sampler
-    stretch: int = 1
     repeats: int = 1
 
     @property
     def nfe(self) -> int | None:
-        """Those of the sampler, and again those of all stretches but the last."""
+        """Evaluations of the sampler, and again those of all steps but the last."""
         if self.inner.nfe is None:
             return None
-        # Heun's method saves one evaluation, in the last stretch.
+        # Heun's method saves one evaluation, in the last step.
         per_step = -(-self.inner.nfe // self.inner.num_steps)
-        again = (self.repeats - 1) * (self.num_steps - 1) * self.stretch
-        return self.inner.nfe + again * per_step
+        return self.inner.nfe + (self.repeats - 1) * (self.num_steps - 1) * per_step
 
     def start(self, keys: Array, shape: tuple[int, ...]) -> State:
         """Return the sampler's start."""
         return self.inner.start(keys, shape)
 
     def marginal(self, i: Array) -> tuple[Array, Array]:
-        """Return those of the sampler where stretch i begins."""
-        return self.inner.marginal(i * self.stretch)
+        """Return the sampler's own."""
+        return self.inner.marginal(i)
 
     def step(
         self, i: Array, state: State, keys: Array, score_fn: ScoreFn, *, fresh: Array | bool = False
     ) -> State:
-        """Return the state after stretch i was gone ``repeats`` times."""
-        first = i * self.stretch
-        stop = jnp.minimum(first + self.stretch, self.inner.num_steps)
+        """Return the state after step i was taken ``repeats`` times."""
 
-        def stretch(state: State, keys: Array, fresh: Array | bool) -> State:
-            def step(j: Array, state: State) -> State:
-                new = fresh & (j == first)
-                return self.inner.step(j, state, keys, score_fn, fresh=new)
-
-            return jax.lax.fori_loop(first, stop, step, state)
-
-        def again(repeat: Array, after: State) -> State:
+        def take(repeat: Array, state: State) -> State:
+            image, memory = state
+            again = repeat > 0
             own = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, repeat)
-            image = self._back(after[0], first, stop, step_noise(own, _JUMP + i, after[0].shape))
-            return stretch((image, after[1]), own, jnp.bool_(True))
+            back = self._back(image, i, step_noise(own, _NOISING + i, image.shape))
+            state = jnp.where(again, back, image), memory
+            own = jnp.where(again, own, keys)
+            return self.inner.step(i, state, own, score_fn, fresh=fresh | again)
 
-        repeats = jnp.where(stop < self.inner.num_steps, self.repeats, 1)
-        return jax.lax.fori_loop(1, repeats, again, stretch(state, keys, jnp.asarray(fresh)))
+        # One loop for the first time and the others, so that the network is compiled once.
+        repeats = jnp.where(i + 1 < self.num_steps, self.repeats, 1)
+        return jax.lax.fori_loop(0, repeats, take, state)
 
     def finish(self, state: State) -> Array:
         """Return the sampler's images."""
         return self.inner.finish(state)
 
-    def _back(self, image: Array, first: Array, stop: Array, z: Array) -> Array:
-        """Noise an image of step ``stop`` to what it was before step ``first``."""
-        scale, std = self.inner.marginal(first)
-        scale_here, std_here = self.inner.marginal(jnp.minimum(stop, self.inner.num_steps - 1))
+    def _back(self, image: Array, i: Array, z: Array) -> Array:
+        """Noise an image from after step i to what it was before."""
+        scale, std = self.inner.marginal(i)
+        scale_here, std_here = self.inner.marginal(jnp.minimum(i + 1, self.num_steps - 1))
         kept = scale / scale_here
         return kept * image + jnp.sqrt(jnp.maximum(std**2 - (kept * std_here) ** 2, 0)) * z
 
 
-def repeated(inner: Sampler, *, repeats: int, stretch: int = 1) -> Sampler:
-    """Return a sampler that goes each stretch of steps several times; see :class:`Repeated`.
+def repeated(inner: Sampler, *, repeats: int) -> Sampler:
+    """Return a sampler that takes each step several times; see :class:`Repeated`.
 
     Raises:
-        ValueError: for less than one repeat or step.
+        ValueError: for less than one repeat.
     """
-    for name, value in (("repeats", repeats), ("stretch", stretch)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1")
-    count = -(-inner.num_steps // stretch)
-    return Repeated(inner.sde, count, inner=inner, stretch=stretch, repeats=repeats)
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}; it must be at least 1")
+    return Repeated(inner.sde, inner.num_steps, inner=inner, repeats=repeats)

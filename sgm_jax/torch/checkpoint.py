@@ -28,7 +28,7 @@ _MOMENTS = {"mu": "exp_avg", "nu": "exp_avg_sq"}
 
 
 def check_convertible(config: ml_collections.ConfigDict) -> None:
-    """Refuse a configuration whose networks score_sde does not have.
+    """Refuse a configuration of what score_sde does not have.
 
     Raises:
         ValueError: with the field and the value that it must have.
@@ -36,12 +36,13 @@ def check_convertible(config: ml_collections.ConfigDict) -> None:
     for section, name, value in (
         ("training", "objective", "noise"),
         ("model", "space_to_depth", 1),
+        ("data", "transform", "linear"),
+        ("optim", "optimizer", "Adam"),
     ):
-        given = config[section][name]
-        if given != value:
+        if config[section][name] != value:
             raise ValueError(
-                f"config.{section}.{name} is {given!r}, which score_sde does not know; its "
-                f"checkpoints go with {value!r} only"
+                f"config.{section}.{name} is {config[section][name]!r}, which score_sde does not "
+                f"have; its checkpoints need --config.{section}.{name}={value}"
             )
 
 

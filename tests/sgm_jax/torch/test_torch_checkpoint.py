@@ -140,9 +140,17 @@ def test_other_files_are_not_taken_for_checkpoints(content, tmp_path):
         state_from_checkpoint(content, tiny_config(tmp_path))
 
 
-@pytest.mark.parametrize("options", [EDM, {"model.space_to_depth": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        EDM,
+        {"model.space_to_depth": 2},
+        {"data.transform": "asinh"},
+        {"optim.optimizer": "Muon"},
+    ],
+)
 def test_networks_that_the_original_does_not_have_are_refused(options, tmp_path):
-    with pytest.raises(ValueError, match="which score_sde does not know"):
+    with pytest.raises(ValueError, match="which score_sde does not have"):
         check_convertible(tiny_config(tmp_path, **options))
 
 
