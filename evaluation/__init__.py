@@ -1,1 +1,18 @@
-"""How good are images: reads image files, knows nothing of how they were made."""
+"""How good are images: compares sets of images, and knows nothing of how they were made.
+
+from evaluation import evaluate
+report = evaluate("test/", "samples.npz", train="train/")
+report["w1/corrected"], report.headline()
+report.save("report")
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Import `evaluate` when it is asked for: it imports JAX, which the commands start later."""
+    if name != "evaluate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from evaluation.evaluator import evaluate
+
+    return evaluate

@@ -10,6 +10,7 @@ it is repeated, with what is missing.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 from evaluation.metrics.budget import BUDGETS
@@ -48,20 +49,63 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     """Compare sets; ``arguments`` are those of the command line by default."""
-    given = parse(arguments)
-    run(lambda: _run(given), debug=given.debug)
+    options = parse(arguments)
+    run(lambda: make_report(options), debug=options.debug)
 
 
-def _run(given: argparse.Namespace) -> None:
-    # Imported here because it imports jax, which reads the environment that run sets.
+def make_report(options: argparse.Namespace) -> None:
+    """Make the report of parsed arguments, or finish it.
+
+    Raises:
+        FileNotFoundError: a set, labels or weights are not there.
+        ValueError: sets that cannot be compared, or ``out`` is there already.
+    """
+    # Imported here because it imports JAX, which reads the environment that run sets.
     from evaluation import evaluate
-    from evaluation.report import report
 
+    _check_free(options.out, options.overwrite)
     start_jax(alone="python -m evaluation")
-    content = evaluate.evaluate(given)
-    for text in (*content["warnings"], *report.headline(content["rows"])):
+    generated = {options.name: options.generated}
+    if options.generated_2:
+        if options.name == options.name_2:
+            raise ValueError(f"two sets have one name, {options.name}; use --name and --name_2")
+        generated[options.name_2] = options.generated_2
+    names = {"real": "real", "train": "train"}
+    names |= {"generated": options.name, "generated_2": options.name_2}
+    labels = {name: getattr(options, f"labels_{role}") for role, name in names.items()}
+    work = options.out / "partial"
+    report = evaluate(
+        options.real,
+        generated,
+        train=options.train,
+        labels={name: path for name, path in labels.items() if path is not None},
+        ssnet=False if options.nossnet else options.ssnet or True,
+        metrics=options.metrics,
+        budget=options.budget,
+        threshold=options.threshold,
+        ceiling=options.ceiling,
+        seed=options.seed,
+        work=work,
+        overwrite=options.overwrite,
+    )
+    report.save(options.out, figures=not options.nofigures)
+    if all(result.status != "failed" for result in report.results):
+        shutil.rmtree(work)
+    for text in (*report.warnings, *report.headline()):
         LOGGER.info("%s", text)
-    LOGGER.info("look at %s", given.out / "report.html")
+    LOGGER.info("look at %s", options.out / "report.html")
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but an unfinished report."""
+    finished = (out / "report.json").is_file()
+    if (overwrite and finished) or not out.exists() or (out / "partial/settings.json").is_file():
+        return
+    if not out.is_dir() or any(out.iterdir()):
+        fix = (
+            "a finished report: add --overwrite" if finished else "no report: choose another --out"
+        )
+        raise ValueError(f"{out} is there already and holds {fix}")
 
 
 if __name__ == "__main__":

@@ -56,36 +56,42 @@ def measure_power(options: argparse.Namespace) -> dict[str, Any]:
         ValueError: too few training images, or a folder of other settings.
     """
     # Imported here because they import jax, which reads the environment that run sets.
+    from evaluation.images.segments import segmenter
     from evaluation.images.sets import pair
-    from evaluation.metrics import observables, rows
     from evaluation.metrics.budget import BUDGETS
-    from evaluation.metrics.measuring import measured, segmented
-    from evaluation.metrics.run import compute
+    from evaluation.metrics.compute import compute
+    from evaluation.metrics.observables import measured
+    from evaluation.metrics.table import choose
     from evaluation.ssnet.weights import open_weights
     from sgm_jax.run.workdir import provenance
 
-    chosen = [metric for metric in rows.choose(options.metrics) if metric in rows.METRICS]
-    labelled = [metric for metric in chosen if rows.needs_labels([metric])]
-    others = [metric for metric in chosen if metric not in labelled]
+    chosen = [metric for metric in choose(options.metrics) if not metric.joint]
+    labelled = [metric for metric in chosen if metric.needs]
+    others = [metric for metric in chosen if not metric.needs]
     weights = open_weights(options.ssnet) if labelled else None
     sets = load_cases(options)
     hashes = {role: images.facts["hash_of_used"] for role, images in sets.items()}
     settings = {"n": options.n, "seed": options.seed, "sets": hashes}
     _claim(options.work, settings)
     sets = {
-        role: measured(images, observables.measure, options.work / f"observables/{role}.npz")
+        role: measured(images, options.work / f"observables/{role}.npz")
         for role, images in sets.items()
     }
 
-    def compare(metrics: list[str], folder: Path) -> list[Row]:
+    def compare(metrics: list, folder: Path) -> list[Row]:
         pairs = [pair(sets["real"], sets[name], sets["train"], seed=options.seed) for name in CASES]
-        return compute(pairs, metrics, BUDGETS["small"], seed=options.seed, folder=folder)
+        results = compute(pairs, metrics, BUDGETS["small"], seed=options.seed, folder=folder)
+        return [result.to_dict() for result in results]
 
     result = compare(others, options.work / "rows")
     if weights is not None:
         # Only these results depend on the weights of SSNet, so they get their own folder.
         folder = options.work / f"ssnet_{weights.sha256[:12]}"
-        sets = segmented(sets, weights, folder / "sets", features=True)
+        segment = segmenter(weights, features=True)
+        sets = {
+            role: images.labelled(segment(images.images, images.name, folder / "sets" / role))
+            for role, images in sets.items()
+        }
         result += compare(labelled, folder / "rows")
         settings["ssnet"] = weights.sha256
     return {"settings": settings, "rows": result, "provenance": provenance()}

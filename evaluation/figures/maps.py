@@ -4,19 +4,21 @@ Like ones lie near each other; distances between groups mean nothing.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+from evaluation.figures.figure import Comparison, Drawn, Figures
 from evaluation.images.sets import ImageSet, Pair
-from evaluation.metrics import physics
 from evaluation.metrics.budget import Budget
+from evaluation.metrics.compute import seed_of
 from evaluation.metrics.distances import squared_distances
 from evaluation.metrics.image_emd import emd_matrix, projected_matrix
+from evaluation.metrics.observables import total_charge, track_shapes
 
 TRANSPORTS = MappingProxyType(
     {
@@ -31,16 +33,25 @@ _COLOURS = ("#8d99a6", "#1f6fb4", "#d9602b", "#2a9d6f")
 _CLASS_COLOURS = MappingProxyType({"shower": "#1f6fb4", "track": "#d9602b"})
 
 
-def draw(pair: Pair, budget: Budget, seed: int) -> tuple[Figure, dict[str, Any]]:
+def figures(comparison: Comparison) -> Figures:
+    """Return what draws these figures, if there are metrics of neighbours."""
+    if not comparison.has("neighbours"):
+        return {}
+    seed = seed_of("maps", comparison.seed)
+    return {
+        f"maps_{pair.generated.name}": partial(draw, pair, comparison.budget, seed)
+        for pair in comparison.pairs
+    }
+
+
+def draw(pair: Pair, budget: Budget, seed: int) -> Drawn:
     """Draw maps of real and generated images; small budgets take the projected distances."""
     small = budget.generated is not None and budget.generated <= 2_000
     transport = "projected" if small else "exact"
     return draw_maps([pair.real, pair.generated], count=300, transport=transport, seed=seed)
 
 
-def draw_maps(
-    sets: Sequence[ImageSet], *, count: int, transport: str, seed: int
-) -> tuple[Figure, dict[str, Any]]:
+def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int) -> Drawn:
     """Draw images as points near to alike ones: by pixels above, by transport of charge below.
 
     Each map is coloured by set, by SSNet label where all sets have them, by track length and by
@@ -119,8 +130,8 @@ def _colours(sets: list[ImageSet], images: np.ndarray) -> dict[str, np.ndarray]:
     if all(one.is_track is not None for one in sets):
         is_track = np.concatenate([one.is_track for one in sets])
         colours["SSNet label"] = np.where(is_track, "track", "shower")
-    colours["track length (px)"] = physics.track_shapes(images).length_px
-    colours["charge (thousands)"] = physics.total_charge(images) / 1000
+    colours["track length (px)"] = track_shapes(images).length_px
+    colours["charge (thousands)"] = total_charge(images) / 1000
     return colours
 
 

@@ -1,19 +1,29 @@
-"""What SSNet says of the images of a set: labels, votes, certainties, and features on demand."""
+"""What SSNet says of the images of a set: labels, votes, certainties, and features on demand.
+
+It comes from files of ``evaluation.label``, or from SSNet itself: then it is kept on disk chunk by
+chunk, so that a run that was stopped goes on where it was.
+"""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import tqdm
 
-from evaluation.ssnet.network import CLASSES
-from evaluation.ssnet.rules import SCORE_BINS, lit
+from evaluation.ssnet.network import BACKGROUND, CLASSES, SHOWER, TRACK
+from evaluation.ssnet.rules import SCORE_BINS, count_votes, lit
+from evaluation.ssnet.scores import ScoreFn, Scores, batch_size, blocks, score_function
+from evaluation.ssnet.weights import Weights
+from sgm_jax.data import from_array
 from sgm_jax.data.arrays import read_npy
 from sgm_jax.data.hdf5 import Dataset, read_tables
 
 Table = dict[str, np.ndarray]  # by name, one entry an image
 
 _READ_ROWS = 1024
+_CHUNK = 2048  # images between two writes: a kill costs half a minute at most
 _COPIED = ("is_track", "is_track_lit", "num_track", "num_shower")
 _AXES = {"lit_pixels": 2, "certainty": 3}
 MISSING = (
@@ -71,6 +81,56 @@ def read_labels(path: Path, images: np.ndarray, rows: np.ndarray, count: int) ->
         stored = read_npy(path.with_name("features.npy"))
         _check_count(path.with_name("features.npy"), len(stored), count)
     return Segments(table, _origin(path), rows, stored)
+
+
+def given_labels(is_track: np.ndarray, rows: np.ndarray, count: int) -> Segments:
+    """Return labels that are not from a file.
+
+    Args:
+        is_track: bool ``[count]``.
+        rows: rising places ``[n]`` of the images in the labelled set.
+        count: images of that set.
+
+    Raises:
+        ValueError: labels of another number of images.
+    """
+    if is_track.shape != (count,):
+        raise ValueError(f"labels of shape {is_track.shape} for {count} images: give one for each")
+    return Segments({"is_track": is_track.astype(bool)[rows]}, "labels that were given", rows)
+
+
+def segmenter(weights: Weights, *, features: bool) -> Callable[[np.ndarray, str, Path], Segments]:
+    """Compile SSNet; return a function of images, their name and a folder that labels them.
+
+    Args:
+        weights: of SSNet.
+        features: whether to keep the features, 33 kB for an image of 64 x 64 pixels.
+
+    Returns:
+        A function of images ``[n, H, W]``, the name of their set and the folder of what is done
+        already; features stay there.
+    """
+    score = score_function(weights.net, weights.variables)
+
+    def segment(images: np.ndarray, name: str, folder: Path) -> Segments:
+        # Tables made without features do not stand in for those with them.
+        folder = folder / ("features" if features else "labels")
+        folder.mkdir(parents=True, exist_ok=True)
+        size = batch_size(weights.net)
+        tables = []
+        with tqdm.tqdm(total=len(images), unit="img", desc=f"SSNet ({name})") as bar:
+            for chunk in _chunks(len(images), size):
+                path = folder / f"{chunk.start:08d}.npz"
+                if not path.is_file():
+                    stored = folder / "features.npy" if features else None
+                    keep_table(path, _score_chunk(images, chunk, score, stored, size=size))
+                tables.append(read_table(path))
+                bar.update(chunk.stop - chunk.start)
+        table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
+        stored = np.load(folder / "features.npy", mmap_mode="r") if features else None
+        return Segments(table, weights.sha256, np.arange(len(images)), stored)
+
+    return segment
 
 
 def score_counts(scores: np.ndarray, is_lit: np.ndarray) -> np.ndarray:
@@ -138,3 +198,67 @@ def _origin(path: Path) -> str:
         return json.loads(path.with_name("summary.json").read_text())["weights_sha256"]
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return f"unknown weights of {path}"
+
+
+def _chunks(total: int, size: int) -> list[slice]:
+    """Cut a set so that the batches, and their companions, are those of the whole set."""
+    step = max(_CHUNK // size, 1) * size
+    starts = list(range(0, total, step))
+    if len(starts) > 1 and total - starts[-1] < size:
+        starts.pop()  # its last batch reaches back
+    return [slice(*ends) for ends in zip(starts, [*starts[1:], total], strict=True)]
+
+
+def _score_chunk(
+    images: np.ndarray, chunk: slice, score: ScoreFn, stored: Path | None, *, size: int
+) -> Table:
+    """Return the table of a chunk of the images; write its features to ``stored``."""
+    opened = from_array(images[chunk], num_channels=1, image_size=None, source="images")
+    parts, kept = [], None
+    for rows, scores in blocks(opened, score, batch_size=size):
+        parts.append(_columns(opened[rows], scores))
+        if stored is not None:
+            flat = scores.flat_features()
+            if kept is None:
+                kept = _open_features(stored, (len(images), flat.shape[1]))
+            kept[chunk.start + rows.start : chunk.start + rows.stop] = flat
+    if kept is not None:
+        kept.flush()
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _columns(images: np.ndarray, block: Scores) -> Table:
+    """Return all that is kept of a batch, by name; see `Segments`."""
+    is_lit = lit(images)
+    every, among = count_votes(block.scores), count_votes(block.scores, is_lit)
+    winner = np.where(is_lit, block.scores.argmax(axis=-1), BACKGROUND)
+    return {
+        "is_track": every.is_track,
+        "is_track_lit": among.is_track,
+        "num_track": every.num_track,
+        "num_shower": every.num_shower,
+        "shower_pixels": (winner == SHOWER).sum(axis=(1, 2)),
+        "track_pixels": (winner == TRACK).sum(axis=(1, 2)),
+        "certainty": mean_certainty(block.scores.max(axis=-1), is_lit),
+        "scores": score_counts(block.scores, is_lit),
+    }
+
+
+def _open_features(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return float32 rows that are the content of a .npy file."""
+    mode = "r+" if path.is_file() else "w+"
+    return np.lib.format.open_memmap(path, mode=mode, dtype=np.float32, shape=shape)
+
+
+def keep_table(path: Path, table: Table) -> None:
+    """Write a table as one .npz file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name("draft-" + path.name)
+    np.savez_compressed(draft, **table)
+    draft.replace(path)
+
+
+def read_table(path: Path) -> Table:
+    """Read what `keep_table` wrote."""
+    with np.load(path) as kept:
+        return {name: kept[name] for name in kept.files}

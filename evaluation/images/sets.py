@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.images.segments import Segments, Table, read_labels
-from sgm_jax.data import Images, open_images
+from evaluation.images.segments import Segments, Table, given_labels, read_labels
+from sgm_jax.data import Images, from_array, open_images
 from sgm_jax.run.files import read_object
 
 FAINT = 4  # arXiv:2307.13687 sets generated pixels up to this to zero
@@ -36,6 +36,14 @@ class ImageSet:
     def flat(self) -> np.ndarray:
         """Return the images as float32 ``[n, H * W]``, on the scale 0..255."""
         return self.images.reshape(len(self), -1).astype(np.float32)
+
+    def has_features(self) -> bool:
+        """Return whether SSNet's features of the images are kept."""
+        return self.segments is not None and self.segments.stored is not None
+
+    def features(self) -> np.ndarray:
+        """Return SSNet's features ``[n, F]`` of a set that has them."""
+        return self.segments.features()
 
     def take(self, rows: np.ndarray) -> "ImageSet":
         """Return some of the images, with all that is known of them."""
@@ -73,6 +81,15 @@ class Pair:
     floor_from: str
     train: ImageSet | None = None  # all of the training images
 
+    def require(self, count: int) -> None:
+        """Refuse a pair of which one of the four sets is too small.
+
+        Raises:
+            TooFewImagesError: with both numbers.
+        """
+        for images in (self.real, self.generated, *self.floor):
+            images.require(count)
+
     def equal_sizes(self, *, seed: int) -> "Pair":
         """Return the pair with all four sets cut at random to the size of the smallest.
 
@@ -104,40 +121,54 @@ class Pair:
 
 
 def load(
-    path: str,
+    source: str | Path | np.ndarray,
     name: str,
     *,
     limit: int | None,
     seed: int,
     threshold: int = 0,
-    labels: Path | None = None,
+    labels: str | Path | np.ndarray | None = None,
 ) -> ImageSet:
     """Read a set of grey images, at most ``limit`` of them, chosen by ``seed``.
 
     Empty and constant images are kept; ``facts`` says how many there are.
 
     Args:
-        path: anything that `sgm_jax.data.open_images` reads.
+        source: path of anything that `sgm_jax.data.open_images` reads, or images ``[N, H, W]`` or
+            ``[N, H, W, 1]`` on the scale 0..255.
         name: what it is called in the report.
         limit: images to keep; None keeps all.
         seed: chooses them.
         threshold: pixels at most this become zero.
-        labels: a ``labels.h5`` of ``evaluation.label`` for the whole set.
+        labels: for the whole set, a ``labels.h5`` of ``evaluation.label``, or bool ``[N]``, which
+            images are tracks.
 
     Raises:
-        FileNotFoundError: nothing at ``path`` or ``labels``.
+        FileNotFoundError: nothing at ``source`` or ``labels``.
         ValueError: unreadable, another scale than 0..255, NaN, not grey; labels of another set.
     """
-    opened = open_images(path, num_channels=1, image_size=None)
-    rows = np.arange(len(opened))
-    if limit is not None and limit < len(opened):
-        rows = np.sort(np.random.default_rng(seed).permutation(len(opened))[:limit])
+    if isinstance(source, np.ndarray):
+        opened = from_array(source, num_channels=1, image_size=None, source=f"array {name}")
+    else:
+        opened = open_images(str(source), num_channels=1, image_size=None)
+    rows = random_rows(len(opened), limit, seed)
     images = opened[rows][..., 0]
-    _check_scale(images, path)
+    _check_scale(images, opened.source)
     images[images <= threshold] = 0
     unlabelled = {"track_images": None, "ssnet": None}
-    one = ImageSet(name, images, facts=_facts(opened, images, threshold) | unlabelled)
-    return one if labels is None else one.labelled(read_labels(labels, images, rows, len(opened)))
+    images = ImageSet(name, images, facts=_facts(opened, images, threshold) | unlabelled)
+    if labels is None:
+        return images
+    if isinstance(labels, np.ndarray):
+        return images.labelled(given_labels(labels, rows, len(opened)))
+    return images.labelled(read_labels(Path(labels), images.images, rows, len(opened)))
+
+
+def random_rows(total: int, limit: int | None, seed: int) -> np.ndarray:
+    """Return at most ``limit`` of ``total`` places, rising: all if it is None."""
+    if limit is None or limit >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).permutation(total)[:limit])
 
 
 def check_alike(sets: list[ImageSet]) -> None:

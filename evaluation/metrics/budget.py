@@ -1,4 +1,4 @@
-"""How many images and re-drawings a report uses."""
+"""How many images a report uses, and how many re-drawings."""
 
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -1,102 +1,64 @@
-"""Classifier tests of images: two samples, which of several, and training on one for another.
+"""The metrics ``classifier/``: can a classifier tell real and generated images apart?
 
-Lopez-Paz and Oquab, arXiv:1610.06545 (two samples); L2LFlows, arXiv:2302.11594 (AUC against the
-number of training images, several generators); SARM, arXiv:2009.14017 (train on generated images,
-test on real ones).
+Two samples: Lopez-Paz and Oquab, arXiv:1610.06545. AUC against the number of training images, and
+which of several generators: L2LFlows, arXiv:2302.11594. Training on generated images and testing on
+real ones: SARM, arXiv:2009.14017.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata
 
-# Area under the ROC curve, its error and its probability: of one test sample, and of folds.
-
-# Of the variance of a mean over folds, from what the folds have in common (see `of_folds`).
-FOLD_CORRELATION = 2.0
-
-
-@dataclass(frozen=True)
-class Auc:
-    """How well scores separate two samples: 0.5 by chance, 1 completely."""
-
-    value: float
-    stderr: float  # of the test samples, by DeLong
-    p: float  # of as much or more in equal distributions
-    fold_stderr: float | None = None  # from the spread among folds
-
-
-def auc(low: np.ndarray, high: np.ndarray) -> float:
-    """Return the probability that of scores ``[n]`` and ``[m]`` the second is larger; ties half."""
-    ranks = rankdata(np.concatenate([low, high]))[len(low) :]
-    return float(ranks.mean() - (len(high) + 1) / 2) / len(low)
-
-
-def delong_variance(low: np.ndarray, high: np.ndarray) -> float:
-    """Return the variance of the AUC of scores ``[n]`` and ``[m]`` (DeLong et al. 1988)."""
-    ranks = rankdata(np.concatenate([low, high]))
-    above = (ranks[len(low) :] - rankdata(high)) / len(low)  # [m], share of low below each high
-    below = (ranks[: len(low)] - rankdata(low)) / len(high)
-    return float(above.var(ddof=1) / len(high) + below.var(ddof=1) / len(low))
-
-
-def null_variance(low: np.ndarray, high: np.ndarray) -> float:
-    """Return the variance of the AUC if both samples are of one distribution, with these ties."""
-    n, m = len(low), len(high)
-    _, ties = np.unique(np.concatenate([low, high]), return_counts=True)
-    lost = (ties.astype(np.float64) ** 3 - ties).sum() / ((n + m) * (n + m - 1))
-    return float((n + m + 1 - lost) / (12 * n * m))
-
-
-def of_folds(scores: np.ndarray, is_high: np.ndarray, fold: np.ndarray) -> Auc:
-    """Return the AUC of held-out scores: the mean over folds, within each of which it is taken.
-
-    Scores of different folds are of different classifiers and are not compared. Each fold's AUC has
-    the variance of the Wilcoxon-Mann-Whitney test if the samples are equal, but the folds are not
-    independent: what i tells of j, as training and test image, j tells of i. For a classifier that
-    adds a symmetric kernel over the training images this doubles the variance of the mean, for any
-    number of folds above one (Nadeau and Bengio 2003 find about as much); boosted trees and the
-    small network were seen to have 1.6 to 1.8. The probability is that of a normal distribution of
-    this variance: a little large rather than too small.
-
-    Args:
-        scores: ``[N]``, larger for the second sample.
-        is_high: ``[N]`` bool, which are of the second sample.
-        fold: ``[N]``, in which fold each was held out.
-    """
-    parts = [
-        (scores[here & ~is_high], scores[here & is_high])
-        for here in (fold == k for k in np.unique(fold))
-    ]
-    values = np.array([auc(*part) for part in parts])
-    count = len(values)
-    common = FOLD_CORRELATION if count > 1 else 1.0
-    null = common * sum(null_variance(*part) for part in parts) / count**2
-    value = float(values.mean())
-    return Auc(
-        value=value,
-        stderr=float(np.sqrt(sum(delong_variance(*part) for part in parts)) / count),
-        p=float(norm.sf((value - 0.5) / np.sqrt(null))) if null > 0 else 1.0,
-        fold_stderr=float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else None,
-    )
-
-
-def roc(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares of ``low`` and of ``high`` above every cut, from none to all."""
-    scores = np.concatenate([low, high])
-    order = np.argsort(-scores, kind="stable")
-    is_high = order >= len(low)
-    last = np.append(np.diff(scores[order]) != 0, True)  # of scores that are equal
-    shares = [np.cumsum(marks)[last] / marks.sum() for marks in (~is_high, is_high)]
-    return tuple(np.concatenate([[0.0], share]) for share in shares)
-
+from evaluation.images.segments import MISSING
+from evaluation.images.sets import ImageSet, Pair
+from evaluation.metrics.auc import Auc, of_folds
+from evaluation.metrics.budget import Budget
+from evaluation.metrics.metric import Metric, Result, join_notes, skipped
+from evaluation.metrics.observables import OBSERVABLES
+from evaluation.metrics.small_cnn import fit_cnn
 
 Predict = Callable[[np.ndarray], np.ndarray]  # inputs [n, ...] -> log-probabilities [n, classes]
 Fit = Callable[..., Predict]  # of inputs, labels [n] from 0 on, and the seed
 
 _TREES = {"learning_rate": 0.05, "max_iter": 100, "max_leaf_nodes": 8, "early_stopping": False}
 _LEAST = 1e-300  # probability, so that its logarithm is a number
+_FEWEST = 50
+_FEWEST_OF_CLASS = 20
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of classifier."""
+
+    fit: Fit
+    sees: str  # what it is and what it looks at
+    folds: int
+    sizes: tuple[int, ...]  # training images of either set
+    tested: int | None = None  # folds tested at these sizes; all if None
+
+
+def fit_trees(inputs: np.ndarray, labels: np.ndarray, *, seed: int) -> Predict:
+    """Train gradient-boosted trees on observables ``[n, d]``, where NaN is undefined."""
+    # Slow to import, and not needed by those who only look at AUCs.
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    model = HistGradientBoostingClassifier(random_state=seed, **_TREES).fit(inputs, labels)
+    return lambda tested: np.log(np.maximum(model.predict_proba(tested), _LEAST))
+
+
+# A network takes seconds or minutes to train and trees do not: it gets fewer folds, and its sizes
+# begin above those of the small budget.
+KINDS = {
+    "trees": Kind(
+        fit_trees,
+        "gradient-boosted trees on the observables",
+        folds=5,
+        sizes=(250, 500, 1_000, 2_500, 5_000, 10_000, 25_000),
+    ),
+    "cnn": Kind(fit_cnn, "small CNN on pixels", folds=2, sizes=(1_000, 5_000, 25_000), tested=1),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,22 +83,112 @@ class Attribution:
     held_out: np.ndarray  # [K, K], the same for generated images: row k of those of generator k
 
 
-def fit_trees(inputs: np.ndarray, labels: np.ndarray, *, seed: int) -> Predict:
-    """Train gradient-boosted trees on observables ``[n, d]``, where NaN is undefined."""
-    # Slow to import, and not needed by those who only look at AUCs.
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def held_out(
+    kind: str, real: ImageSet, generated: ImageSet, *, seed: int, **options: int
+) -> HeldOut:
+    """Score images by a classifier that has not seen them; ``kind`` is ``trees`` or ``cnn``.
 
-    model = HistGradientBoostingClassifier(random_state=seed, **_TREES).fit(inputs, labels)
-    return lambda tested: np.log(np.maximum(model.predict_proba(tested), _LEAST))
+    Args:
+        kind: of classifier.
+        real: a set with observables.
+        generated: another.
+        seed: of folds and training.
+        options: of :func:`held_out_scores`.
 
-
-def fold_of(count: int, folds: int, seed: int) -> np.ndarray:
-    """Return a random fold for each of ``count`` images, in equal shares.
-
-    Two sets of one length get the same, so that a set against itself is at exactly 0.5: were an
-    image held out while its copy is trained on as the other kind, its score would be wrong.
+    Raises:
+        TooFewImagesError: under 50 images of either set.
     """
-    return np.random.default_rng(seed).permutation(count) % folds
+    for one in (real, generated):
+        one.require(_FEWEST)
+    inputs = [_inputs(kind, one) for one in (real, generated)]
+    return held_out_scores(KINDS[kind].fit, *inputs, folds=KINDS[kind].folds, seed=seed, **options)
+
+
+def size_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Return the AUC of a classifier, and that of smaller training sets, each with its floor.
+
+    Of the network's smaller training sets one fold only is tested: each takes seconds to minutes.
+    """
+    del budget
+    equal = pair.equal_sizes(seed=seed)
+    folds, tested = KINDS[kind].folds, KINDS[kind].tested
+    largest = len(equal.real) * (folds - 1) // folds
+    rows = [_auc_row(f"classifier/{kind}", kind, equal, seed)]
+    for size in KINDS[kind].sizes:
+        if size < largest:
+            metric = f"classifier/{kind}@{size}"
+            rows.append(_auc_row(metric, kind, equal, seed, size=size, tested=tested))
+    return rows
+
+
+def transfer_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Return how well a track/shower classifier of generated images does on real ones (SARM)."""
+    del budget
+    metric = f"classifier/tstr/{kind}"
+    if any(one.is_track is None for one in (pair.real, pair.generated, *pair.floor)):
+        return [skipped(metric, MISSING)]
+    equal = pair.equal_sizes(seed=seed)
+    for one in (equal.real, equal.generated, equal.floor[1]):
+        for chosen in (one.is_track, ~one.is_track):
+            one.take(np.flatnonzero(chosen)).require(_FEWEST_OF_CLASS)
+    shares = []
+    for trained in (equal.generated, equal.floor[1]):
+        sets = ((_inputs(kind, one), one.is_track) for one in (trained, equal.real))
+        shares.append(float(transferred(KINDS[kind].fit, *sets, seed=seed).mean()))
+    commoner = max(equal.real.is_track.mean(), 1.0 - equal.real.is_track.mean())
+    value, floor = shares
+    note = f"floor: trained on {pair.floor_from}; the commoner class alone gives {commoner:.3f}"
+    count = len(equal.real)
+    stderr = float(np.sqrt(value * (1.0 - value) / count))
+    return [Result(metric, value, stderr, floor=floor, n=count, note=note)]
+
+
+def attribution_rows(pairs: list[Pair], budget: Budget, seed: int) -> dict[str, list[Result]]:
+    """Return how much real images look like each generator, by its name."""
+    del budget
+    if len(pairs) < 2:
+        row = skipped("classifier/multi/trees", "it needs two generated sets: give --generated_2")
+        return {pairs[0].generated.name: [row]}
+    generated = [pair.generated for pair in pairs]
+    kinds = [multi_rows(kind, pairs[0].real, generated, seed=seed) for kind in KINDS]
+    return {images.name: [rows[images.name] for rows in kinds] for images in generated}
+
+
+def multi_rows(
+    kind: str, real: ImageSet, generated: list[ImageSet], *, seed: int
+) -> dict[str, Result]:
+    """Return, by name, how much real images look like each of several generators.
+
+    Args:
+        kind: of classifier, ``trees`` or ``cnn``.
+        real: a set with observables; not trained on.
+        generated: two sets or more.
+        seed: of folds and training.
+
+    Raises:
+        TooFewImagesError: under 50 images of a set.
+        ValueError: with fewer than two generators.
+    """
+    for one in (real, *generated):
+        one.require(_FEWEST)
+    inputs = [_inputs(kind, one) for one in generated]
+    found = attribute(
+        KINDS[kind].fit, _inputs(kind, real), inputs, folds=KINDS[kind].folds, seed=seed
+    )
+    count = min(len(one) for one in (real, *generated))
+    rows = {}
+    for place, one in enumerate(generated):
+        note = f"its own held-out images: {found.held_out[place, place]:.3f}"
+        value, stderr = float(found.real[place]), float(found.stderr[place])
+        rows[one.name] = Result(
+            f"classifier/multi/{kind}",
+            value,
+            stderr,
+            floor=1.0 / len(generated),
+            n=count,
+            note=note,
+        )
+    return rows
 
 
 def held_out_scores(
@@ -228,6 +280,42 @@ def transferred(
     return predict(tested[0]).argmax(axis=1) == tested[1]
 
 
+def fold_of(count: int, folds: int, seed: int) -> np.ndarray:
+    """Return a random fold for each of ``count`` images, in equal shares.
+
+    Two sets of one length get the same, so that a set against itself is at exactly 0.5: were an
+    image held out while its copy is trained on as the other kind, its score would be wrong.
+    """
+    return np.random.default_rng(seed).permutation(count) % folds
+
+
+def _auc_row(metric: str, kind: str, equal: Pair, seed: int, **options: int) -> Result:
+    """Return the AUC of a pair and that of its floor."""
+    found = held_out(kind, equal.real, equal.generated, seed=seed, **options).auc()
+    floor = held_out(kind, *equal.floor, seed=seed, **options).auc()
+    return Result(
+        metric,
+        found.value,
+        found.stderr,
+        floor=floor.value,
+        p=found.p,
+        n=len(equal.real),
+        note=join_notes(_spread(found), f"floor from {equal.floor_from}, at equal size"),
+    )
+
+
+def _spread(found: Auc) -> str:
+    spread = "" if found.fold_stderr is None else f", {found.fold_stderr:.2g} from the folds"
+    return f"error by DeLong{spread}"
+
+
+def _inputs(kind: str, one: ImageSet) -> np.ndarray:
+    """Return what a classifier sees: observables ``[n, d]`` or images ``[n, H, W]``."""
+    if kind == "cnn":
+        return one.images
+    return np.stack([one.table[name] for name in OBSERVABLES], axis=1)
+
+
 def _labels(sets: list[np.ndarray]) -> np.ndarray:
     """Return the number of its set for each row."""
     return np.repeat(np.arange(len(sets)), [len(one) for one in sets])
@@ -239,3 +327,47 @@ def _some(kept: np.ndarray, size: int | None, seed: list[int]) -> np.ndarray:
     if size is None or size >= len(places):
         return places
     return np.sort(np.random.default_rng(seed).permutation(places)[:size])
+
+
+def _definitions(kind: str) -> dict[str, str]:
+    """Return the definitions of `size_rows`."""
+    folds, name = KINDS[kind].folds, f"classifier/{kind}"
+    whole = (
+        f"AUC of real against generated images by {KINDS[kind].sees}, {folds} folds of which one "
+        "is tested and the others are trained on; 0.5 for equal sets; p from the normal theory of "
+        "ranks within folds, its variance doubled for what folds share"
+    )
+    first_fold = ", on the first fold" * (KINDS[kind].tested == 1)
+    return {name: whole} | {
+        f"{name}@{size}": f"{name} with {size} training images of either set{first_fold}"
+        for size in KINDS[kind].sizes
+    }
+
+
+METRICS = (
+    *(
+        Metric(f"classifier/{name}", functools.partial(size_rows, name), _definitions(name))
+        for name in KINDS
+    ),
+    *(
+        Metric(
+            f"classifier/tstr/{name}",
+            functools.partial(transfer_rows, name),
+            f"share of SSNet's track or shower labels of real images that {kind.sees} find, "
+            "trained on generated images and theirs; floor: trained on other real images",
+            needs="labels",
+        )
+        for name, kind in KINDS.items()
+    ),
+    Metric(
+        "classifier/multi",
+        attribution_rows,
+        {
+            f"classifier/multi/{name}": "mean probability of this generator for real images by "
+            f"{kind.sees}, trained to tell the generators apart, {kind.folds} folds; floor: one "
+            "over their number"
+            for name, kind in KINDS.items()
+        },
+        joint=True,
+    ),
+)

@@ -1,8 +1,8 @@
-"""Frechet distance between features of two sets of images (FID), at any n and dimension.
+"""The metrics ``fid/``: Frechet distance of the features of two sets, at any n and dimension.
 
 For n images of features with covariance S the distance is too large by about a / n, where a grows
 with the trace and the effective dimension of S: the published 10,000 images of 8192 features
-give mostly that. ``fid_infinity`` removes it, ``pca_fid`` avoids it, a floor shows it.
+give mostly that. ``fid/infinity`` removes it, ``fid/pca64`` avoids it, a floor shows it.
 """
 
 import dataclasses
@@ -12,10 +12,20 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
 
-from evaluation.metrics.result import Result
-from evaluation.metrics.subsampling import as_rows, equal_batches, parts_stderr, reduced_size
+from evaluation.images.sets import Pair
+from evaluation.metrics.budget import Budget
+from evaluation.metrics.metric import Metric, Result, cut_alike, on_features, with_origin
+from evaluation.metrics.resampling import (
+    as_rows,
+    equal_batches,
+    parts_stderr,
+    permutation_p,
+    reduced_size,
+    shuffled_labels,
+)
 
 PAPER_IMAGES = 10_000
+_COMPONENTS = 64
 _FEWEST_SIZES = 3  # of which a line has a residual
 
 
@@ -44,11 +54,6 @@ def fid(
     error = parts_stderr(frechet_distance, first, second, seed=seed) if stderr else None
     note = note if n else ""
     return Result(name, frechet_distance(first, second), error, n=size, note=note)
-
-
-def fid_paper(real: np.ndarray, generated: np.ndarray, *, seed: int) -> Result:
-    """Return the FID as arXiv:2307.13687, Table 4: on 10,000 images of each set."""
-    return fid(real, generated, seed=seed, n=PAPER_IMAGES, name="fid/paper")
 
 
 def extrapolate(
@@ -131,34 +136,74 @@ def principal_axes(features: np.ndarray, components: int) -> np.ndarray:
     return scipy.sparse.linalg.svds(centred, components, v0=start)[2].T
 
 
-def pca_fid(
-    real: np.ndarray,
-    generated: np.ndarray,
-    *,
-    seed: int,
-    components: int = 64,
-    basis: np.ndarray | None = None,
-) -> Result:
+def direct_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Return the FID as published (arXiv:2307.13687, Table 4) and that of all images.
+
+    They are one number if there are no more images than were published.
+    """
+    without_error = {"stderr": False}
+    compute = on_features(fid, n=PAPER_IMAGES, name="fid/paper", floor_options=without_error)
+    (paper,) = compute(pair, budget, seed)
+    if paper.n < PAPER_IMAGES:
+        return [paper, dataclasses.replace(paper, metric="fid/full", note=with_origin("", pair))]
+    return [paper, *on_features(fid, floor_options=without_error)(pair, budget, seed)]
+
+
+def component_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Return the FID of the leading principal components: stable at a few thousand images.
 
-    Args:
-        real: features ``[N, F]``.
-        generated: features ``[M, F]``.
-        seed: of the choice of images.
-        components: how many.
-        basis: features ``[K, F]`` that set the axes, those of the training images; fix them for
-            all comparisons. The real ones if it is None.
+    Unlike that of all features it is quick enough for a p by permutation.
     """
-    real, generated = as_rows(real, generated)
-    axes = principal_axes(real if basis is None else as_rows(basis, real)[0], components)
-    found = fid(
-        real.astype(np.float64) @ axes, generated.astype(np.float64) @ axes, seed=seed, name=""
-    )
-    source = "real images" if basis is None else "a third set"
-    return dataclasses.replace(found, metric=f"fid/pca{components}", note=f"axes of {source}")
+    equal = cut_alike(pair, _COMPONENTS + 1, seed=seed)
+    sets = [images.features() for images in (equal.real, equal.generated, equal.floor[1])]
+    # Axes of a set that is not compared prefer neither of the two, which a permutation needs.
+    axes = principal_axes(sets[2], _COMPONENTS)
+    real, generated, other = (rows.astype(np.float64) @ axes for rows in sets)
+    name = f"fid/pca{_COMPONENTS}"
+    value = fid(real, generated, seed=seed, name=name)
+    floor = fid(real, other, seed=seed, name=name, stderr=False)
+    p = frechet_p(real, generated, permutations=budget.permutations, seed=seed)
+    note = with_origin(f"axes of {pair.floor_from}", pair)
+    return [dataclasses.replace(value.with_floor(floor), p=p, note=note)]
 
 
-# The Frechet distance of the normal laws of two sets of rows, in float64.
+def frechet_p(x: np.ndarray, y: np.ndarray, *, permutations: int, seed: int) -> float:
+    """Return how often sets ``[N, D]`` and ``[M, D]``, pooled and dealt anew, are as far apart."""
+    pooled = np.concatenate([x, y])
+    values = [
+        frechet_distance(pooled[marked], pooled[~marked])
+        for marked in shuffled_labels(len(x), len(y), permutations, seed=seed).T
+    ]
+    return permutation_p(values[0], np.array(values[1:]))
+
+
+METRICS = (
+    Metric(
+        "fid/direct",
+        direct_rows,
+        {
+            "fid/paper": "Frechet distance of SSNet features (8192 for images of 64 x 64 pixels), "
+            "of 10,000 images of each set or of all if fewer; mostly bias, see its floor",
+            "fid/full": "the same of all images, as many as both sets have",
+        },
+        needs="features",
+    ),
+    Metric(
+        "fid/infinity",
+        on_features(fid_infinity, fewest=25, floor_options={"stderr": False}),
+        "that distance extrapolated to infinitely many images, linear in 1 / n",
+        needs="features",
+    ),
+    Metric(
+        "fid/pca",
+        component_rows,
+        {
+            f"fid/pca{_COMPONENTS}": f"Frechet distance of the {_COMPONENTS} leading principal "
+            "components of the floor's second real set; p by permutation"
+        },
+        needs="features",
+    ),
+)
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:

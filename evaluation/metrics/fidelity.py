@@ -1,11 +1,11 @@
-"""Fidelity and diversity in feature space: KID, KPD, precision, recall, density and coverage."""
+"""The metrics ``kid``, ``kpd``, ``precision``, ``recall``, ``density`` and ``coverage``."""
 
 import numpy as np
 
-from evaluation.metrics.discrepancy import discrepancy, polynomial_kernel
 from evaluation.metrics.distances import squared_distances
-from evaluation.metrics.result import Result
-from evaluation.metrics.subsampling import (
+from evaluation.metrics.metric import Metric, Result, on_features
+from evaluation.metrics.mmd import discrepancy, polynomial_kernel
+from evaluation.metrics.resampling import (
     as_rows,
     disjoint_parts,
     equal_batches,
@@ -129,3 +129,31 @@ def prdc(
         Result(f"{name}/k{k}", value, error, n=size, note=note)
         for name, value, error in zip(PRDC, values, errors, strict=True)
     )
+
+
+METRICS = (
+    Metric(
+        "kid",
+        on_features(kid, draws="permutations"),
+        "unbiased MMD^2 of SSNet features, kernel (x y / F + 1)^3; p by permutation",
+        needs="features",
+    ),
+    Metric(
+        "kpd",
+        on_features(kpd, draws="permutations"),
+        "unbiased MMD^2 of SSNet features, kernel (x y / F + 1)^4; p by permutation",
+        needs="features",
+    ),
+    Metric(
+        "prdc",
+        on_features(prdc),
+        {
+            "precision": "fraction of generated images in the ball of a real one, to its 5th "
+            "neighbour in SSNet features",
+            "recall": "fraction of real images in the ball of a generated one",
+            "density": "mean number of real balls around a generated image, over 5",
+            "coverage": "fraction of real balls that hold a generated image",
+        },
+        needs="features",
+    ),
+)

@@ -4,6 +4,7 @@ Both images are taken at unit charge; to move a share of it by d pixels costs d 
 That is the distance of the neighbours in arXiv:2307.13687, Fig. 13-15, there in float32.
 """
 
+import bisect
 import itertools
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import numpy as np
 import ot
 import tqdm
 from scipy.spatial.distance import cdist
+
+from evaluation.metrics.distances import Neighbours
 
 _MOST_PIVOTS = 10_000_000
 _BLOCK = 512  # images
@@ -122,6 +125,40 @@ def lower_bounds(image: np.ndarray, index: EmdIndex) -> np.ndarray:
     rounding = (height + width) * np.float32(2.0**-23)
     bounds = np.maximum(bounds * (1 - rounding) - rounding, 0.0)
     return np.where(index.is_lit, bounds, np.float32(np.inf))
+
+
+def nearest_by_emd(
+    image: np.ndarray, index: EmdIndex, *, count: int = 5, among: np.ndarray | None = None
+) -> Neighbours:
+    """Find the images nearest by exact transport of charge: at most ``count``.
+
+    Images are solved in the order of their lower bounds, until the next bound is larger than the
+    largest distance to keep: no other can be nearer then.
+
+    Args:
+        image: ``[H, W]``.
+        index: of the images to search; those without charge are never found.
+        count: neighbours.
+        among: places in the index that may be found; all if it is None.
+
+    Raises:
+        ValueError: an image of another size or without charge, or none to be found.
+    """
+    among = np.arange(len(index)) if among is None else np.sort(among)
+    bounds = lower_bounds(image, index)[among]
+    if np.isinf(bounds).all():
+        raise ValueError(f"no neighbours to find: none of {len(among)} images has charge")
+    found: list[tuple[float, int]] = []
+    solves = 0
+    for at in np.argsort(bounds, kind="stable"):
+        if np.isinf(bounds[at]) or (len(found) == count and bounds[at] > found[-1][0]):
+            break
+        place = int(among[at])
+        bisect.insort(found, (image_emd(image, index.images[place]), place))
+        del found[count:]
+        solves += 1
+    distances, places = np.array(found).reshape(-1, 2).T
+    return Neighbours(places.astype(np.int64), distances, solves)
 
 
 def emd_matrix(images: np.ndarray) -> np.ndarray:

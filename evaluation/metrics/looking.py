@@ -1,49 +1,26 @@
-"""Whole images, real against generated: mean and standard deviation a pixel, intensities."""
+"""The metrics ``looking/``: mean and standard deviation of each pixel, and intensities."""
 
 from collections.abc import Iterator
-from types import MappingProxyType
 
 import numpy as np
 
 from evaluation.images.sets import ImageSet, Pair
-from evaluation.metrics.result import Result
-from evaluation.metrics.two_samples import Tested, sum_tests
+from evaluation.metrics.budget import Budget
+from evaluation.metrics.metric import FEWEST, Metric, Result
+from evaluation.metrics.physics import tested_row
+from evaluation.metrics.resampling import Tested, sum_tests
 
-DEFINITIONS = MappingProxyType(
-    {
-        "looking/mean_image": "summed absolute difference of the mean images over the summed real "
-        "mean image; p by permutation",
-        "looking/std_image": "the same for the images of standard deviations",
-        "looking/intensity_w1": "1-D Wasserstein distance of the values of lit pixels, rounded to "
-        "whole numbers, in steps of 0..255; p by permutation of images",
-        "looking/intensity_triangle": "sum over the values 1..255 of (f - g)^2 / (f + g), f and g "
-        "their fractions among the lit pixels: 0 for equal sets, 2 for disjoint ones; p by "
-        "permutation of images",
-    }
-)
-_FEWEST = 20
 _BLOCK = 512
 _LEVELS = 256
 
 
-def image_rows(pair: Pair, *, seed: int, permutations: int, splits: int) -> list[Result]:
+def image_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Compare mean images, images of standard deviations and the intensities of lit pixels."""
-    for one in (pair.real, pair.generated, *pair.floor):
-        one.require(_FEWEST)
-    found = _tests(pair.real, pair.generated, seed, permutations, splits)
+    pair.require(FEWEST)
+    values = _tests(pair.real, pair.generated, seed, budget.image_permutations, budget.splits)
     floors = _tests(*pair.floor, seed, 1, 2)
-    origin = f"floor from {len(pair.floor[0])} and {len(pair.floor[1])} {pair.floor_from}"
     return [
-        Result(
-            metric=metric,
-            value=tested.value,
-            stderr=tested.stderr,
-            floor=floors[metric].value,
-            p=tested.p,
-            n=min(len(pair.real), len(pair.generated)),
-            note=f"{len(pair.real)} real, {len(pair.generated)} generated; {origin}",
-        )
-        for metric, tested in found.items()
+        tested_row(metric, tested, floors[metric].value, pair) for metric, tested in values.items()
     ]
 
 
@@ -127,3 +104,21 @@ def _intensity_triangle(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) ->
     first, second = (h[1:] / max(h[1:].sum(), 1.0) for h in (a, b))
     both = first + second
     return float(((first - second) ** 2 / np.where(both > 0, both, 1.0)).sum())
+
+
+METRICS = (
+    Metric(
+        "looking",
+        image_rows,
+        {
+            "looking/mean_image": "summed absolute difference of the mean images over the summed "
+            "real mean image; p by permutation",
+            "looking/std_image": "the same for the images of standard deviations",
+            "looking/intensity_w1": "1-D Wasserstein distance of the values of lit pixels, rounded "
+            "to whole numbers, in steps of 0..255; p by permutation of images",
+            "looking/intensity_triangle": "sum over the values 1..255 of (f - g)^2 / (f + g), f "
+            "and g their fractions among the lit pixels: 0 for equal sets, 2 for disjoint ones; p "
+            "by permutation of images",
+        },
+    ),
+)

@@ -1,46 +1,89 @@
-"""Does a generator repeat its training images: nearness to them against test images, and copies."""
+"""The metrics ``memorisation/``: does a generator repeat its training images?
+
+Generated and test images are compared in how near they are to the training images, and copies are
+counted.
+"""
 
 import hashlib
 import math
 from collections import Counter
-from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import fisher_exact, hypergeom, mannwhitneyu
+from scipy.stats import fisher_exact, hypergeom
 
-from evaluation.metrics.nearest import Neighbours
-from evaluation.metrics.subsampling import permutation_p
+from evaluation.images.sets import Pair
+from evaluation.metrics.budget import Budget
+from evaluation.metrics.image_emd import emd_index
+from evaluation.metrics.metric import Metric, Result, skipped
+from evaluation.metrics.neighbours import (
+    MOST_QUERIES,
+    Compared,
+    at_most,
+    by_emd,
+    by_l2,
+    compared_row,
+    equal_sets,
+    nearest_of_two,
+    rank_p,
+    redrawn_medians,
+)
+from evaluation.metrics.resampling import permutation_p
 
-# Statistics of distances to nearest neighbours, with their errors and probabilities.
-
-_REDRAWINGS = 200
-
-
-class Compared(NamedTuple):
-    """A number, its standard error, what it is in equal distributions, and the probability."""
-
-    value: float
-    stderr: float
-    expected: float
-    p: float
-
-
-def rank_p(first: np.ndarray, second: np.ndarray, *, alternative: str = "two-sided") -> float:
-    """Return p of the rank test of Mann and Whitney of two samples ``[n]`` and ``[m]``."""
-    if np.ptp(np.concatenate([first, second])) == 0.0:
-        return 1.0  # all equal: SciPy divides by their spread
-    return float(mannwhitneyu(first, second, alternative=alternative).pvalue)
+_BLOCK = 1024  # images
 
 
-def redrawn_medians(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return medians of independent values ``[n]`` drawn again, with replacement."""
-    return np.median(rng.choice(values, (_REDRAWINGS, len(values))), axis=1)
+def l2_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Compare distances of pixels to the nearest training image, of generated and real images."""
+    train = pair.train
+    if train is None:
+        return _without_train(
+            "memorisation/l2/nearer", "memorisation/l2/ratio", "memorisation/l2/closest"
+        )
+    queries = [at_most(one, MOST_QUERIES, seed) for one in (pair.generated, pair.real)]
+    found = [by_l2(one, train) for one in queries]
+    distances = [one.distances[:, 0] for one in found]
+    nearer = first_set_share(
+        nearest_of_two(found[0], by_l2(queries[0], pair.real), len(train)),
+        (len(train), len(pair.real)),
+        permutations=budget.permutations,
+        seed=seed,
+    )
+    n = min(map(len, queries))
+    sizes = [f"{len(one)} {one.name}" for one in (*queries, train)]
+    note = "{} and {} images among {} images".format(*sizes)
+    among = f"{sizes[0]} images among {sizes[2]} and {len(pair.real)} {pair.real.name} images"
+    return [
+        compared_row("memorisation/l2/nearer", nearer, len(queries[0]), among),
+        compared_row("memorisation/l2/ratio", distance_ratio(*distances, seed=seed), n, note),
+        compared_row("memorisation/l2/closest", closest_share(*distances), n, note),
+    ]
 
 
-def median_and_error(values: np.ndarray, *, seed: int) -> tuple[float, float]:
-    """Return the median of ``[n]`` values and its error, as if they were independent."""
-    spread = redrawn_medians(values, np.random.default_rng(seed)).std(ddof=1)
-    return float(np.median(values)), float(spread)
+def emd_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Compare image EMDs to the nearest training image, of some generated and real images."""
+    train = pair.train
+    if train is None:
+        return _without_train("memorisation/emd/ratio")
+    index = emd_index(train.images)
+    sets = (pair.generated, pair.real)
+    distances, notes = zip(*(by_emd(one, index, budget, seed) for one in sets), strict=True)
+    ratio = distance_ratio(*distances, seed=seed)
+    return [compared_row("memorisation/emd/ratio", ratio, min(map(len, distances)), *notes)]
+
+
+def duplicate_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Count the generated images that are training images or each other."""
+    del budget
+    real, generated, _ = equal_sets(pair, seed)
+    found, chance = (copies(one.images, turned=True) for one in (generated, real))
+    floor, note = float(chance.mean()), _copies_note(generated.images, found, None)
+    metric, n = "memorisation/duplicates/generated", len(found)
+    own = Result(metric, float(found.mean()), floor=floor, n=n, note=note)
+    train = pair.train
+    if train is None:
+        names = ("memorisation/duplicates/train", "memorisation/duplicates/test")
+        return [own, *_without_train(*names)]
+    return [own, *_train_copies(pair, train.images)]
 
 
 def first_set_share(
@@ -63,42 +106,6 @@ def first_set_share(
     null = np.array([rng.permutation(labels)[nearest].mean() for _ in range(permutations)])
     stderr = float(np.sqrt(share * (1 - share) / len(nearest)))
     return Compared(share, stderr, sizes[0] / sum(sizes), permutation_p(share, null))
-
-
-def nearest_of_two(first: Neighbours, second: Neighbours, count: int) -> np.ndarray:
-    """Return the nearer ``[n]`` of two nearest neighbours, in sets of ``count`` and more images.
-
-    Places in the second set come after those of the first, which has the equally near ones.
-    """
-    is_first = first.distances[:, 0] <= second.distances[:, 0]
-    return np.where(is_first, first.places[:, 0], count + second.places[:, 0])
-
-
-def mixing(nearest: np.ndarray, first: int, *, permutations: int, seed: int) -> Compared:
-    """Return how many images have their nearest neighbour in their own set, half in mixed ones.
-
-    Sets that keep to themselves are told apart by this, whether they lie elsewhere or are denser
-    (Schilling, J. Am. Stat. Assoc. 81, 1986). The neighbours stay, the labels are shuffled.
-
-    Args:
-        nearest: place ``[n + m]`` of the nearest neighbour of each pooled image.
-        first: images of the first set, n.
-        permutations: of the labels.
-        seed: of the permutations.
-    """
-    count = len(nearest)
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count) < first
-    share = float((labels == labels[nearest]).mean())
-    shuffled = (rng.permutation(labels) for _ in range(permutations))
-    null = np.array([(some == some[nearest]).mean() for some in shuffled])
-    second = count - first
-    expected = (first * (first - 1) + second * (second - 1)) / (count * (count - 1))
-    stderr = float(np.sqrt(share * (1 - share) / count))
-    return Compared(share, stderr, expected, permutation_p(share, null))
-
-
-_BLOCK = 1024  # images
 
 
 def distance_ratio(generated: np.ndarray, test: np.ndarray, *, seed: int) -> Compared:
@@ -178,6 +185,33 @@ def more_p(hits: int, count: int, other_hits: int, other_count: int) -> float:
     return float(fisher_exact(table, alternative="greater").pvalue)
 
 
+def _train_copies(pair: Pair, train: np.ndarray) -> list[Result]:
+    """Return how many generated and how many real images are training images."""
+    images = [pair.generated.images, pair.real.images]
+    both = copies(np.concatenate(images), train, turned=True)
+    found = np.split(both, [len(images[0])])
+    notes = [_copies_note(some, which, train) for some, which in zip(images, found, strict=True)]
+    (share, leak), (n, n_real) = ([f(one) for one in found] for f in (np.mean, len))
+    p = more_p(int(found[0].sum()), n, int(found[1].sum()), n_real)
+    metrics = ("memorisation/duplicates/train", "memorisation/duplicates/test")
+    return [
+        Result(metrics[0], float(share), floor=float(leak), p=p, n=n, note=notes[0]),
+        Result(metrics[1], float(leak), n=n_real, note=notes[1]),
+    ]
+
+
+def _copies_note(images: np.ndarray, is_copy: np.ndarray, pool: np.ndarray | None) -> str:
+    """Say how many are copies, and how many of these as they are."""
+    plain = copies(images[is_copy], pool) if pool is not None else copies(images)
+    empty = int((~images.any(axis=(1, 2))).sum())
+    counts = f"{is_copy.sum()} of {len(images)} images, {plain.sum()} of them as they are"
+    return counts + (f"; {empty} without charge count as none" if empty else "")
+
+
+def _without_train(*metrics: str) -> list[Result]:
+    return [skipped(metric, "no training images: give --train") for metric in metrics]
+
+
 def _digests(images: np.ndarray, dtype: np.dtype, turned: bool) -> list[bytes]:
     """Return what tells images apart; with ``turned`` the same for all forms of an image."""
     found = []
@@ -197,3 +231,43 @@ def _forms(block: np.ndarray) -> list[np.ndarray]:
     quarters = range(4) if block.shape[1] == block.shape[2] else (0, 2)
     turned = [np.rot90(block, k, axes=(1, 2)) for k in quarters]
     return [np.ascontiguousarray(form) for one in turned for form in (one, one[:, :, ::-1])]
+
+
+METRICS = (
+    Metric(
+        "memorisation/l2",
+        l2_rows,
+        {
+            "memorisation/l2/nearer": "share of generated images whose nearest image among "
+            "training and real ones, by |x - y| of pixels, is a training image, floor: the "
+            "training images' share of both; p by permutation of which are training images",
+            "memorisation/l2/ratio": "median distance |x - y| of pixels from a generated image to "
+            "the nearest training image, over that from a real one, small for faint and smooth "
+            "images as well; p by rank test of being nearer",
+            "memorisation/l2/closest": "share of generated ones among the 1 % of generated and "
+            "real images that are nearest to a training image, by |x - y| of pixels; p "
+            "hypergeometric",
+        },
+    ),
+    Metric(
+        "memorisation/emd",
+        emd_rows,
+        {
+            "memorisation/emd/ratio": "median image EMD from a generated image to the nearest "
+            "training image, over that from a real one; p by rank test of being nearer"
+        },
+    ),
+    Metric(
+        "memorisation/duplicates",
+        duplicate_rows,
+        {
+            "memorisation/duplicates/train": "share of generated images that are training images, "
+            "be it turned by quarters or mirrored, floor: of real images; p by Fisher's exact test",
+            "memorisation/duplicates/generated": "share of generated images that are there more "
+            "than once, be it turned by quarters or mirrored, floor: the same of as many real "
+            "images",
+            "memorisation/duplicates/test": "share of real images that are training images, be it "
+            "turned by quarters or mirrored: a leak between those sets",
+        },
+    ),
+)

@@ -1,279 +1,293 @@
-"""What a physicist measures on an image: length, width, charge, direction, nearest other image.
+"""The metrics ``physics/``: observables of real and generated images, by chi2 and distances."""
 
-Images are ``[N, H, W]`` arrays with values >= 0, zero where nothing is seen. Every observable of an
-image depends on that image alone. Track length and width and shower charge are those behind
-arXiv:2307.13687, so that numbers can be laid beside the published ones.
-"""
-
-import itertools
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.stats import chi2 as chi2_distribution
 
-CLUSTER_EPS_PX = 3.0  # pixels at most this far apart are neighbours
-CLUSTER_MIN_PIXELS = 5  # a pixel with this many neighbours, itself included, founds a cluster
+from evaluation.images.segments import MISSING
+from evaluation.images.sets import ImageSet, Pair, TooFewImagesError
+from evaluation.metrics.budget import Budget
+from evaluation.metrics.metric import FEWEST, Metric, Result, join_notes, sizes_note, skipped
+from evaluation.metrics.observables import OBSERVABLES, Observable
+from evaluation.metrics.resampling import Tested, histogram_tests, line_tests, sum_tests
 
-_NEIGHBOUR_BLOCK = 1024  # images against images at a time: 8 MB a block
+STATISTICS = MappingProxyType(
+    {
+        "chi2_paper": "chi2 of arXiv:2307.13687, generated counts scaled to the real ones, whose "
+        "counts are the variances; p by permutation",
+        "chi2_two_sample": "chi2 with the errors of both sets, neighbouring bins merged until 5 "
+        "entries of the smaller set are expected; p from its distribution",
+        "ks": "two-sample Kolmogorov-Smirnov distance of unbinned values; p by permutation",
+        "w1": "1-D Wasserstein distance of unbinned values, in their unit; p by permutation",
+    }
+)
+_CORRELATION = (
+    "root mean square difference of the elements of the correlation matrices of all observables "
+    "but the angle; p by permutation"
+)
+_LEAST_EXPECTED = 5  # entries, for the chi2 to follow its distribution
+
+
+def observable_rows(name: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Compare one observable by every statistic, on all images and on the paper's class."""
+    rows = _class_rows("all", name, pair, budget, seed)
+    kind = OBSERVABLES[name].of_class
+    if kind is None:
+        return rows
+    chosen = pair.of_class(kind)
+    first = f"physics/{kind}/{name}/{next(iter(STATISTICS))}"
+    if chosen is None:
+        return [*rows, skipped(first, f"no {kind}: {MISSING}")]
+    try:
+        return rows + _class_rows(kind, name, chosen, budget, seed)
+    except TooFewImagesError as error:  # all images together are not given up for it
+        return [*rows, skipped(first, str(error))]
+
+
+def correlation_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    """Compare the correlation matrices of the observables."""
+    names = [name for name in OBSERVABLES if name != "angle_deg"]
+
+    def test(real: ImageSet, generated: ImageSet, permutations: int) -> Tested:
+        pooled = np.concatenate([_columns(one, names) for one in (real, generated)])
+        spread = pooled.std(axis=0)
+        scaled = (pooled - pooled.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        features = np.concatenate([scaled, _products(scaled)], axis=1)
+        return sum_tests(
+            lambda: iter([features]),
+            (len(real), len(generated)),
+            {"rms": _correlation_difference},
+            seed=seed,
+            permutations=permutations,
+            halves=budget.splits,
+        )["rms"]
+
+    pair.require(FEWEST)
+    tested = test(pair.real, pair.generated, budget.permutations)
+    floor = test(*pair.floor, 1).value
+    return [tested_row("physics/all/correlation", tested, floor, pair)]
+
+
+def value_rows(
+    path: str,
+    pair: Pair,
+    column: Callable[[ImageSet], np.ndarray],
+    edges: np.ndarray,
+    budget: Budget,
+    seed: int,
+) -> list[Result]:
+    """Return one row for each statistic of a number that each image has.
+
+    Args:
+        path: first parts of the ids.
+        pair: the sets.
+        column: gives the numbers ``[n]`` of a set; NaN where they are not defined.
+        edges: of the bins of the chi2.
+        budget: permutations for p, and random halves for the error.
+        seed: of both.
+    """
+    pair.require(FEWEST)
+    values, floors = (
+        _tests(path, *map(column, sets), edges, seed=seed, permutations=permutations, splits=splits)
+        for sets, permutations, splits in (
+            ((pair.real, pair.generated), budget.permutations, budget.splits),
+            (pair.floor, 1, 2),
+        )
+    )
+    return [
+        tested_row(f"{path}/{name}", tested, floors[0][name].value, pair, values[1])
+        for name, tested in values[0].items()
+    ]
+
+
+def value_definitions(path: str, meaning: str, edges: np.ndarray) -> dict[str, str]:
+    """Return the definition of each row of `value_rows`."""
+    bins = f"{len(edges) - 1} bins from {edges[0]:g} to {edges[-1]:g}, outliers in the outermost"
+    return {
+        f"{path}/{name}": f"{meaning}; {text}" + f"; {bins}" * name.startswith("chi2")
+        for name, text in STATISTICS.items()
+    }
+
+
+def tested_row(metric: str, tested: Tested, floor: float, pair: Pair, note: str = "") -> Result:
+    """Return a row of a statistic that was tested."""
+    return Result(
+        metric,
+        tested.value,
+        tested.stderr,
+        floor,
+        tested.p,
+        n=min(len(pair.real), len(pair.generated)),
+        note=join_notes(sizes_note(pair), note),
+    )
+
+
+def _class_rows(kind: str, name: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
+    edges = OBSERVABLES[name].edges
+    return value_rows(
+        f"physics/{kind}/{name}", pair, lambda one: one.table[name], edges, budget, seed
+    )
+
+
+def _definitions(name: str, observable: Observable) -> dict[str, str]:
+    kinds = {"all": "all images"}
+    if observable.of_class:
+        kinds[observable.of_class] = f"SSNet {observable.of_class}"
+    texts = {}
+    for kind, images in kinds.items():
+        meaning = f"{observable.meaning}, of {images}"
+        texts |= value_definitions(f"physics/{kind}/{name}", meaning, observable.edges)
+    return texts
+
+
+METRICS = (
+    *(
+        Metric(
+            f"physics/{name}",
+            functools.partial(observable_rows, name),
+            _definitions(name, observable),
+            needs="labels" if observable.of_class else "",
+        )
+        for name, observable in OBSERVABLES.items()
+    ),
+    Metric("physics/correlation", correlation_rows, {"physics/all/correlation": _CORRELATION}),
+)
+
+
+def _tests(
+    path: str,
+    real: np.ndarray,
+    generated: np.ndarray,
+    edges: np.ndarray,
+    *,
+    seed: int,
+    permutations: int,
+    splits: int,
+) -> tuple[dict[str, Tested], str]:
+    """Return every statistic of two samples, and a note on values left out."""
+    values = [real, generated]
+    defined = [v[np.isfinite(v)] for v in values]
+    if min(map(len, defined)) < FEWEST:
+        counts = " and ".join(str(len(d)) for d in defined)
+        raise TooFewImagesError(f"{path} is defined in {counts} images, {FEWEST} are needed")
+    missing = [len(v) - len(d) for v, d in zip(values, defined, strict=True)]
+    note = f"undefined in {missing[0]} real and {missing[1]} generated images" * any(missing)
+    a, b = (paper_histogram(d, edges) for d in defined)
+    options = {"seed": seed, "permutations": permutations}
+    ks, w1 = line_tests(*defined, **options, halves=splits)
+    merged = _merge(a, b)
+    two_sample = histogram_tests(_chi2_two_sample, *merged, seed=seed, permutations=1)
+    p = chi2_two_sample(*merged).p if len(merged[0]) > 1 else 1.0
+    found = {
+        "chi2_paper": histogram_tests(chi2_paper, a, b, **options),
+        "chi2_two_sample": Tested(two_sample.value, two_sample.stderr, p),
+        "ks": ks,
+        "w1": w1,
+    }
+    bins = f"{len(merged[0])} merged bins"
+    return found, join_notes(bins, note)
 
 
 @dataclass(frozen=True)
-class TrackShapes:
-    """Length and width of the largest cluster of each of ``n`` images; zeros without a cluster."""
+class HistogramTest:
+    """A chi2 between two histograms and the probability of a larger one in equal samples."""
 
-    length_px: np.ndarray  # [n] between the centres of its two farthest pixels
-    width_px: np.ndarray  # [n] whole pixels across, at least one
-    cluster_pixels: np.ndarray  # [n] pixels in the largest cluster
-    clusters: np.ndarray  # [n] number of clusters
+    chi2: float
+    degrees_of_freedom: int
+    p: float
 
 
-def track_shapes(images: np.ndarray) -> TrackShapes:
-    """Measure the largest cluster of lit pixels of each image, as arXiv:2307.13687 does.
-
-    Pixels above zero are clustered with DBSCAN (3 px, 5 pixels); of equally large clusters the one
-    met first in reading order counts. Length is the largest distance between two of its pixels, so
-    a line across 64 pixels has 63; if all lie on one straight line it is rounded to whole pixels.
-    Width is the extent along the second principal axis, rounded, plus one.
-
-    Args:
-        images: ``[n, H, W]``.
+def paper_histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Count ``values`` between ``edges`` ``[k + 1]``, those outside in the outermost bins: ``[k]``.
 
     Raises:
-        ValueError: if ``images`` is no stack of images, or holds negative numbers or NaN.
+        ValueError: if a value is NaN.
     """
-    lit = _checked(images) > 0
-    found = pixel_clusters(lit, radius_px=CLUSTER_EPS_PX, fewest=CLUSTER_MIN_PIXELS)
-    ends = np.searchsorted(found.image, np.arange(len(lit) + 1))
-    rows = [
-        _shape(found.pixels[start:stop], found.number[start:stop])
-        for start, stop in itertools.pairwise(ends)
-    ]
-    length, width, pixels, clusters = np.array(rows, np.float64).reshape(-1, 4).T
-    return TrackShapes(length, width, pixels.astype(np.int64), clusters.astype(np.int64))
+    values = np.asarray(values, np.float64)
+    if np.isnan(values).any():
+        raise ValueError(f"{np.isnan(values).sum()} of {values.size} values are NaN: drop them")
+    return np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)[0]
 
 
-def lit_pixels(images: np.ndarray) -> np.ndarray:
-    """Count the pixels above zero (hit multiplicity) of ``[n, H, W]`` images: ``[n]``."""
-    return np.count_nonzero(_checked(images), axis=(1, 2))
+def chi2_paper(reference: np.ndarray, other: np.ndarray) -> float:
+    """Return the chi2 of arXiv:2307.13687, Table 1, between two histograms of equal bins.
 
-
-def occupancy(images: np.ndarray) -> np.ndarray:
-    """Return the fraction ``[n]`` of pixels above zero of ``[n, H, W]`` images."""
-    return lit_pixels(images) / float(np.prod(images.shape[1:]))
-
-
-def total_charge(images: np.ndarray) -> np.ndarray:
-    """Sum the values of ``[n, H, W]`` images: ``[n]``, exact for 8-bit images.
-
-    On shower images of 0..255 this is the shower charge of arXiv:2307.13687.
-    """
-    return _checked(images).sum(axis=(1, 2), dtype=np.float64)
-
-
-def charge_per_lit_pixel(images: np.ndarray) -> np.ndarray:
-    """Return the mean value ``[n]`` of the lit pixels of ``[n, H, W]`` images; 0 if none is lit."""
-    return total_charge(images) / np.maximum(lit_pixels(images), 1)
-
-
-def axis_angle_deg(images: np.ndarray) -> np.ndarray:
-    """Return the direction ``[n]`` of the charge-weighted main axis of ``[n, H, W]`` images.
-
-    In degrees in (-90, 90]: 0 along a row, positive where the axis climbs to the right as printed.
-    NaN where no direction stands out: an empty image, one pixel, equal spread both ways.
-    """
-    images = _checked(images).astype(np.float64)
-    height, width = images.shape[1:]
-    charge = images.sum(axis=(1, 2))
-    weight = images / np.where(charge > 0, charge, 1.0)[:, None, None]
-    up, right = -np.arange(height, dtype=np.float64), np.arange(width, dtype=np.float64)
-    by_row, by_column = weight.sum(axis=2), weight.sum(axis=1)
-    up = up - (by_row @ up)[:, None]  # [n, H], from the centre of charge
-    right = right - (by_column @ right)[:, None]  # [n, W]
-    difference = (by_column * right**2).sum(axis=1) - (by_row * up**2).sum(axis=1)
-    twice_mixed = 2.0 * np.einsum("nhw,nh,nw->n", weight, up, right, optimize=True)
-    angle = 0.5 * np.degrees(np.arctan2(twice_mixed, difference))
-    rounding = 1e-12 * (height**2 + width**2)
-    undefined = (charge == 0) | (np.hypot(difference, twice_mixed) <= rounding)
-    return np.where(undefined, np.nan, np.where(angle <= -90.0, angle + 180.0, angle))
-
-
-def nearest_neighbours(
-    queries: np.ndarray, pool: np.ndarray | None = None, *, count: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the images closest to each query in Euclidean distance of their pixels.
-
-    Exact for 8-bit images, down to zero for equal ones.
+    ``other`` is scaled to the size of ``reference``, whose counts are also the variances; bins
+    empty in the reference are left out and the errors of ``other`` ignored. For samples of one
+    distribution it is therefore near ``bins * (1 + sum(reference) / sum(other))``.
 
     Args:
-        queries: ``[n, H, W]``.
-        pool: ``[m, H, W]`` to search; without it the queries, each without itself.
-        count: neighbours of each query.
-
-    Returns:
-        Distances ``[n, count]``, rising, and their places ``[n, count]`` in the pool; of equally
-        close images the first comes first.
-
-    Raises:
-        ValueError: if the image sizes differ, or the pool has fewer than ``count`` other images.
+        reference: counts ``[k]`` of the real images.
+        other: counts ``[k]`` of the generated images.
     """
-    x = _checked(queries).reshape(len(queries), -1)
-    y = x if pool is None else _checked(pool).reshape(len(pool), -1)
-    others = len(y) - (pool is None)
-    if x.shape[1:] != y.shape[1:] or not 1 <= count <= others:
+    expected, counts = _histograms(reference, other)
+    used = expected > 0
+    scaled = counts * expected.sum() / counts.sum()
+    return float((((scaled - expected) ** 2)[used] / expected[used]).sum())
+
+
+def chi2_two_sample(a: np.ndarray, b: np.ndarray) -> HistogramTest:
+    """Test two histograms ``[k]`` of equal bins for one common shape, with the errors of both."""
+    a, b = _histograms(a, b)
+    used = a + b > 0
+    ratio = np.sqrt(b.sum() / a.sum())
+    value = float(((ratio * a - b / ratio)[used] ** 2 / (a + b)[used]).sum())
+    degrees = int(used.sum()) - 1
+    return HistogramTest(value, degrees, float(chi2_distribution.sf(value, degrees)))
+
+
+def _chi2_two_sample(a: np.ndarray, b: np.ndarray) -> float:
+    return chi2_two_sample(a, b).chi2
+
+
+def _merge(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Merge neighbouring bins until 5 entries of the smaller of two equal sets are expected."""
+    total = np.cumsum(a + b)
+    least = _LEAST_EXPECTED * total[-1] / min(a.sum(), b.sum())
+    ends, last = [], 0
+    for place, below in enumerate(total):
+        if below - last >= least and total[-1] - below >= least:
+            ends.append(place + 1)
+            last = below
+    return tuple(np.add.reduceat(h, [0, *ends]) for h in (a, b))
+
+
+def _histograms(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two histograms as floats, or say why they cannot be compared."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.sum() == 0 or b.sum() == 0:
         raise ValueError(
-            f"cannot find count = {count} neighbours of images of {x.shape[1]} pixels "
-            f"among {others} of {y.shape[1]}: sizes must agree and count lie in 1..{others}"
+            f"cannot compare histograms of {a.shape} bins with {a.sum():.0f} entries and "
+            f"{b.shape} bins with {b.sum():.0f}: bins must agree and neither may be empty"
         )
-    found = [
-        _search(x, y, start, count, alone=pool is None)
-        for start in range(0, len(x), _NEIGHBOUR_BLOCK)
-    ]
-    index = np.concatenate(found) if found else np.zeros((0, count), np.int64)
-    pairs = ((x[i].astype(np.float64) - y[j]) for i, j in enumerate(index))
-    distance = np.array([np.sqrt((pair**2).sum(axis=1)) for pair in pairs]).reshape(-1, count)
-    order = np.argsort(distance, axis=1, kind="stable")
-    return np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
+    return a, b
 
 
-def _checked(images: np.ndarray) -> np.ndarray:
-    """Return a stack of images, or say what is wrong with it."""
-    images = np.asarray(images)
-    if images.ndim != 3:
-        raise ValueError(f"images of shape {images.shape} given where [N, H, W] is needed")
-    if images.size and not (images.min() >= 0 and np.isfinite(images.max())):
-        raise ValueError(
-            f"images range from {images.min()} to {images.max()}; pixels must be finite and >= 0 "
-            "(network output in -1..1 has to be brought back to 0..255 first)"
-        )
-    return images
+def _columns(one: ImageSet, names: list[str]) -> np.ndarray:
+    return np.stack([one.table[name] for name in names], axis=1)
 
 
-def _shape(pixels: np.ndarray, number: np.ndarray) -> tuple[float, float, int, int]:
-    """Return length, width and pixels of the largest cluster of an image, and its clusters.
-
-    Args:
-        pixels: of all its clusters ``[n, 2]``, in reading order.
-        number: of the cluster of each ``[n]``.
-    """
-    if len(pixels) == 0:
-        return 0.0, 0.0, 0, 0
-    sizes = np.bincount(number)
-    cluster = pixels[number == sizes.argmax()]
-    centred = cluster - cluster.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)  # in rising order of spread
-    extent = np.ptp(centred @ axes, axis=0)
-    length = np.rint(extent[1]) if _collinear(cluster) else _diameter(cluster)
-    return float(length), float(np.rint(extent[0])) + 1.0, len(cluster), sizes.size
+def _products(columns: np.ndarray) -> np.ndarray:
+    """Return the products of all pairs of columns, ``[n, k * k]``."""
+    return (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
 
 
-def _collinear(points: np.ndarray) -> bool:
-    """Return whether whole-numbered ``points`` ``[n, 2]`` lie on one straight line; exact."""
-    step = points - points[0]
-    far = step[np.abs(step).sum(axis=1).argmax()]
-    return not np.any(step[:, 0] * far[1] - step[:, 1] * far[0])
+def _correlation_difference(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
+    """Return the rms difference off the diagonal of two correlation matrices, given as sums."""
+    first, second = _correlation(a / n_a), _correlation(b / n_b)
+    apart = ~np.eye(len(first), dtype=bool)
+    return float(np.sqrt(((first - second)[apart] ** 2).mean()))
 
 
-def _diameter(points: np.ndarray) -> float:
-    """Return the largest distance between two of ``[n, 2]`` pixels sorted by row."""
-    # The farthest two are corners of the convex hull, and so first or last in their rows.
-    new_row = np.flatnonzero(np.diff(points[:, 0]))
-    ends = np.concatenate([[0], new_row, new_row + 1, [len(points) - 1]])
-    row, column = points[ends].T
-    squared = np.subtract.outer(row, row) ** 2 + np.subtract.outer(column, column) ** 2
-    return float(np.sqrt(squared.max()))
-
-
-def _search(x: np.ndarray, y: np.ndarray, start: int, count: int, *, alone: bool) -> np.ndarray:
-    """Return the places ``[block, count]`` of the nearest of ``y`` to a block of ``x``."""
-    block = x[start : start + _NEIGHBOUR_BLOCK].astype(np.float64)
-    rows = np.arange(len(block))[:, None]
-    best = np.full((len(block), 0), np.inf)
-    place = np.zeros((len(block), 0), np.int64)
-    for low in range(0, len(y), _NEIGHBOUR_BLOCK):
-        other = y[low : low + _NEIGHBOUR_BLOCK].astype(np.float64)
-        squared = (other**2).sum(axis=1) - 2.0 * block @ other.T  # |x|^2 is the same for all
-        here = np.arange(low, low + len(other))[None, :].repeat(len(block), axis=0)
-        if alone:
-            squared[here == start + rows] = np.inf
-        best, place = np.hstack([best, squared]), np.hstack([place, here])
-        nearest = np.argsort(best, axis=1, kind="stable")[:, :count]
-        best, place = best[rows, nearest], place[rows, nearest]
-    return place
-
-
-# Clusters of lit pixels (DBSCAN), of many images at once.
-#
-# On a grid the neighbours of a pixel are known places, so that counting them is a few shifts of all
-# images together, a tenth of the time of a search in each image. The result is that of DBSCAN pixel
-# by pixel in reading order, numbers included.
-
-
-class Clusters(NamedTuple):
-    """The clustered pixels of a stack of images, image by image and in reading order."""
-
-    image: np.ndarray  # [P] rising
-    pixels: np.ndarray  # [P, 2], row and column
-    number: np.ndarray  # [P] of its cluster: 0, 1, ... in each image, by their first core pixel
-
-
-def pixel_clusters(lit: np.ndarray, *, radius_px: float, fewest: int) -> Clusters:
-    """Cluster the marked pixels of each image ``[N, H, W]``.
-
-    A pixel with ``fewest`` marked ones within ``radius_px``, itself included, is a core; cores
-    within that of each other share a cluster. Another pixel near cores is of the first of their
-    clusters; pixels near none are of no cluster and left out.
-    """
-    margin = int(radius_px)
-    wide = np.pad(lit, ((0, 0), (margin, margin), (margin, margin)))
-    marked = wide.ravel()
-    at = np.flatnonzero(marked)
-    near = _places_within(radius_px, wide.shape[2])
-    neighbours = np.zeros(len(at), np.int64)
-    for step in near:
-        neighbours += marked[at + step]
-    cores = at[neighbours >= fewest]
-    cluster = np.full(marked.size, len(cores))  # no cluster has so large a number
-    cluster[cores] = np.arange(len(cores))
-    cluster[cores] = _components(cluster, cores, near)
-    found = cluster[at]
-    outside = np.flatnonzero(neighbours < fewest)
-    for step in near:
-        found[outside] = np.minimum(found[outside], cluster[at[outside] + step])
-    image, row, column = np.unravel_index(at, wide.shape)
-    kept = found < len(cores)
-    image, found = image[kept], found[kept]
-    # Clusters are numbered through all images; each image begins anew.
-    first = np.full(len(lit), len(cores))
-    np.minimum.at(first, image, found)
-    pixels = np.stack([row[kept] - margin, column[kept] - margin], axis=1)
-    return Clusters(image, pixels, found - first[image])
-
-
-def _places_within(radius_px: float, width: int) -> np.ndarray:
-    """Return how far pixels within a radius lie from a pixel in rows of ``width``, itself too."""
-    reach = np.arange(-int(radius_px), int(radius_px) + 1)
-    row, column = np.meshgrid(reach, reach, indexing="ij")
-    return (row * width + column)[row**2 + column**2 <= radius_px**2]
-
-
-def _components(place: np.ndarray, cores: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Return the component of each of C cores, numbered by their first; ``place`` is C elsewhere.
-
-    Args:
-        place: number of the core at each pixel ``[all pixels]``.
-        cores: where they are ``[C]``, rising.
-        near: steps to the neighbours.
-    """
-    count, pairs = len(cores), []
-    for step in near[near > 0]:  # the others are the same pairs the other way round
-        other = place[cores + step]
-        first = np.flatnonzero(other < count)
-        pairs.append(np.stack([first, other[first]]))
-    first, second = np.concatenate(pairs, axis=1)
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
-    total, component = connected_components(graph, directed=False)
-    first_core = np.full(total, count)
-    np.minimum.at(first_core, component, np.arange(count))
-    return np.argsort(np.argsort(first_core))[component]
+def _correlation(moments: np.ndarray) -> np.ndarray:
+    """Return the correlation matrix from means and mean products; a constant one has none, 0."""
+    count = int((np.sqrt(1 + 4 * len(moments)) - 1) / 2)
+    mean, product = moments[:count], moments[count:].reshape(count, count)
+    covariance = product - np.outer(mean, mean)
+    spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    scale = np.where(spread > 1e-9, spread, np.inf)
+    return covariance / np.outer(scale, scale)

@@ -2,14 +2,13 @@
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-
-from evaluation.metrics.classifier import Predict
 
 Array = jax.Array
 Parameters = dict
@@ -81,7 +80,7 @@ def _halved(x: Array) -> Array:
 
 def fit_cnn(
     images: np.ndarray, labels: np.ndarray, *, seed: int, steps: int | None = None
-) -> Predict:
+) -> Callable[[np.ndarray], np.ndarray]:
     """Train on images ``[n, H, W]`` on 0..255 with labels ``[n]`` from 0 on; return a classifier.
 
     Nothing is augmented: every turn or mirror image could hide what a generator does wrong.

@@ -1,218 +1,197 @@
-"""The report: report.json for machines, report.md and one self-contained report.html for people."""
+"""The report: results with all that is needed to judge them, in Python and as files."""
 
 import base64
-import html
 import importlib.metadata
 import itertools
 import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What a report says in words and cells, whatever form it is written in.
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
 
-SIGNIFICANT = 0.001
-
-Row = dict[str, Any]  # one metric of one generated set
-
-
-def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
-    """Say what about the sets may make a difference that is not the generator's."""
-    found = []
-    for name, facts in sets.items():
-        for kind in ("empty", "constant"):
-            if facts[f"{kind}_images"]:
-                count, of = facts[f"{kind}_images"], facts["images_used"]
-                found.append(f"{name}: {count} of {of} images are {kind}; they are kept.")
-    origins = {facts["ssnet"] for facts in sets.values() if facts["ssnet"]}
-    if len(origins) > 1:
-        found.append(
-            f"SSNet's labels are from different weights ({', '.join(sorted(origins))}): what "
-            "differs by class may be theirs."
-        )
-    faint = {name: facts["lit_pixels_up_to_4"] for name, facts in sets.items()}
-    bare = [name for name, share in faint.items() if share == 0]
-    if bare and len(bare) < len(faint):
-        lit = ", ".join(f"{name} {100 * share:.1f} %" for name, share in faint.items() if share)
-        found.append(
-            f"Of the lit pixels some are at most 4 of 255 ({lit}), but none in {', '.join(bare)}: "
-            "these were cut off there, as the paper does to generated images. "
-            "Use --threshold 4 to treat all sets alike."
-        )
-    return found
-
-
-def headline(rows: list[Row]) -> list[str]:
-    """Summarise the p-values of every generated set, with the number of tests in mind."""
-    lines = []
-    for name in dict.fromkeys(row["set"] for row in rows):
-        tested = [row for row in rows if row["set"] == name and row["p"] is not None]
-        broken = sum(row["set"] == name and row["status"] == "failed" for row in rows)
-        low = sum(differs(row) for row in tested)
-        line = f"{name}: {low} of {len(tested)} tests have p < {SIGNIFICANT}"
-        if tested:
-            line += f" (equal sets: about {SIGNIFICANT * len(tested):.2g})"
-        lines.append(line + (f"; {broken} metrics failed." if broken else "."))
-    return lines
-
-
-def differs(row: Row) -> bool:
-    """Tell whether the p of a row is so small that the sets differ."""
-    return row["p"] is not None and row["p"] < SIGNIFICANT
-
-
-def set_table(report: dict[str, Any]) -> list[list[str]]:
-    """Return header and rows of what is known of the sets."""
-    names = (
-        "images_used",
-        "images_in_source",
-        "size",
-        "empty_images",
-        "constant_images",
-        "track_images",
-    )
-    names += ("lit_pixels_up_to_4", "largest_pixel", "checkpoint_step", "source")
-    header = ["set", *(name.replace("_", " ") for name in names)]
-    rows = [
-        [name, *(cell(facts[column]) for column in names)] for name, facts in report["sets"].items()
-    ]
-    return [header, *rows]
-
-
-def cell(value: Any) -> str:
-    """Return a value as short text."""
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return "x".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def origin(report: dict[str, Any]) -> str:
-    """Say how a report was made."""
-    made = report["provenance"]
-    return (
-        f"Floor from {report['floor']}. Budget {report['budget']}, seed {report['seed']}, "
-        f"{made['time']}, commit {made['git_commit']}, {' '.join(map(str, made['command']))}"
-    )
-
-
-# The report as one self-contained page.
-
-_PAGE_COLUMNS = ("metric", "set", "value", "stderr", "floor", "p", "n", "seconds", "status")
-_NUMBERS = ("value", "stderr", "floor", "p", "n", "seconds")
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
-  color: #1b1b1b; background: #fff; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; min-width: 100%; }
-th, td { border-bottom: 1px solid #ddd; padding: 3px 8px; text-align: left; white-space: nowrap; }
-th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
-tr.differs td { background: #fdeee8; } tr.missing td { background: #f0f0f0; color: #555; }
-tr.note td { color: #555; font-size: 12px; white-space: normal; padding-left: 2em; }
-summary { cursor: pointer; font-weight: 600; padding: .5em 0; }
-.warning { background: #fff4cc; padding: .5em 1em; border-left: 4px solid #d9a400; }
-figure { display: inline-block; margin: 1em 1em 1em 0; vertical-align: top; }
-figure img { max-width: 100%; height: auto; } figcaption { font-size: 12px; color: #555; }
-"""
-
-
-def page(report: dict[str, Any], figures: list[str], folder: Path) -> str:
-    """Return report.html with the figures, PNG files in ``folder``, in it."""
-    body = ["<h1>Real and generated images</h1>"]
-    body += [f'<p class="warning">{html.escape(text)}</p>' for text in report["warnings"]]
-    body += [f"<p>{html.escape(text)}</p>" for text in headline(report["rows"])]
-    body += ["<h2>Sets</h2>", _table(set_table(report))]
-    body += ["<h2>Metrics</h2>", *_metrics(report["rows"]), "<h2>Figures</h2>"]
-    body += [_figure(name, folder / f"{name}.png") for name in figures]
-    body += ["<h2>Definitions</h2><dl>"]
-    for name, text in report["definitions"].items():
-        body.append(f"<dt><code>{html.escape(name)}</code></dt><dd>{html.escape(text)}</dd>")
-    body += ["</dl>", f"<p>{html.escape(origin(report))}</p>"]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    title = "<title>Real and generated images</title>"
-    return f"<!doctype html><html lang='en'><head>{head}{title}<style>{_STYLE}</style></head>" + (
-        "<body>" + "\n".join(body) + "</body></html>\n"
-    )
-
-
-def _metrics(rows: list[Row]) -> list[str]:
-    """Return a table for each kind of metric, the first part of its name, that can be folded."""
-    parts = []
-    for kind in dict.fromkeys(_kind(row) for row in rows):
-        mine = [row for row in rows if _kind(row) == kind]
-        low = sum(map(differs, mine))
-        found = f", {low} with p < {SIGNIFICANT}" if low else ""
-        summary = html.escape(f"{kind} ({len(mine)} rows{found})")
-        parts.append(f"<details open><summary>{summary}</summary>{_html_table(mine)}</details>")
-    return parts
-
-
-def _kind(row: Row) -> str:
-    return row["metric"].partition("/")[0]
-
-
-def _html_table(rows: list[Row]) -> str:
-    """Return rows as a table, with a note below the rows that share it."""
-    lines = [_header(_PAGE_COLUMNS)]
-    for note, group in itertools.groupby(rows, key=lambda row: row["note"]):
-        same = list(group)
-        lines += [f'<tr class="{_class(row)}">{_cells(row)}</tr>' for row in same]
-        if note:
-            which = f"the {len(same)} rows above: " if len(same) > 1 else ""
-            text = html.escape(which + note)
-            lines.append(f'<tr class="note"><td colspan="{len(_PAGE_COLUMNS)}">{text}</td></tr>')
-    return _scrolling(lines)
-
-
-def _cells(row: Row) -> str:
-    return "".join(
-        f'<td class="{"number" if name in _NUMBERS else ""}">{html.escape(cell(row[name]))}</td>'
-        for name in _PAGE_COLUMNS
-    )
-
-
-def _class(row: Row) -> str:
-    if row["status"] != "ok":
-        return "missing"
-    return "differs" if differs(row) else ""
-
-
-def _table(table: list[list[str]]) -> str:
-    lines = [_header(table[0])]
-    for row in table[1:]:
-        lines.append("<tr>" + "".join(f"<td>{html.escape(one)}</td>" for one in row) + "</tr>")
-    return _scrolling(lines)
-
-
-def _header(names: list[str] | tuple[str, ...]) -> str:
-    cells = (
-        f'<th class="{"number" if name in _NUMBERS else ""}">{html.escape(name)}</th>'
-        for name in names
-    )
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _scrolling(lines: list[str]) -> str:
-    return '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
-
-
-def _figure(name: str, path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    caption = html.escape(name.replace("_", " "))
-    image = f'<img alt="{caption}" src="data:image/png;base64,{data}">'
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
-
+from evaluation.figures.figure import Figures, save
+from evaluation.images.segments import Table
+from evaluation.metrics.budget import BUDGETS
+from evaluation.metrics.compute import FAILURES
+from evaluation.metrics.metric import Result
+from sgm_jax.run.files import write_json
+from sgm_jax.run.log import LOGGER
 
 SCHEMA_VERSION = 1
+SIGNIFICANT = 0.001
 PACKAGES = ("scikit-learn", "scipy", "ott-jax", "POT", "matplotlib")
-_COLUMNS = ("metric", "set", "value", "stderr", "floor", "p", "n", "seconds", "status", "note")
+_COLUMNS = ("metric", "set", "value", "stderr", "floor", "p", "n", "seconds", "status")
+_NUMBERS = ("value", "stderr", "floor", "p", "n", "seconds")
+_SET_COLUMNS = (
+    "images_used",
+    "images_in_source",
+    "size",
+    "empty_images",
+    "constant_images",
+    "track_images",
+    "lit_pixels_up_to_4",
+    "largest_pixel",
+    "checkpoint_step",
+    "source",
+)
 
 
-def write(report: dict[str, Any], figures: list[str], out: Path) -> None:
-    """Write report.md and report.html beside the folder with the figures."""
-    (out / "report.md").write_text(markdown(report, figures))
-    (out / "report.html").write_text(page(report, figures, out / "figures"))
+@dataclass(eq=False)
+class Report:
+    """What `evaluation.evaluate` returns.
+
+    ``report["w1/paper"]`` is the `Result` of a metric, ``report["w1/paper", "mine"]`` that of one
+    of several generated sets.
+
+    Attributes:
+        results: one for each metric and generated set.
+        sets: what is known of each set, by its name.
+        roles: names of the sets by role: ``real``, ``train``, ``generated``, ``generated_2``, ...
+        budget: name of the budget.
+        seed: of everything random.
+        floor: which sets the floor is from.
+        warnings: what may make a difference that is not the generator's.
+        provenance: when and with which versions the report was made.
+        figures: what draws each figure, by the name of its file; see `figure`.
+        tables: what was measured on every image, by the name of its file.
+    """
+
+    results: list[Result]
+    sets: dict[str, dict[str, Any]]
+    roles: dict[str, str]
+    budget: str
+    seed: int
+    floor: str
+    warnings: list[str]
+    provenance: dict[str, Any]
+    figures: Figures = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    def __getitem__(self, metric: str | tuple[str, str]) -> Result:
+        """Return the result of a metric, for the first generated set or for the one named.
+
+        Raises:
+            KeyError: if there is none, with those that there are.
+        """
+        name, of_set = metric if isinstance(metric, tuple) else (metric, None)
+        for result in self.results:
+            if result.metric == name and of_set in (None, result.set):
+                return result
+        known = ", ".join(dict.fromkeys(result.metric for result in self.results))
+        raise KeyError(f"no result {metric!r}; there are {known}")
+
+    def figure(self, name: str) -> Figure:
+        """Draw a figure.
+
+        Raises:
+            KeyError: if there is no such figure; ``figures`` has the names.
+        """
+        return self.figures[name]()[0]
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Return what each metric is."""
+        return {result.metric: result.definition for result in self.results if result.definition}
+
+    def headline(self) -> list[str]:
+        """Summarise the p-values of each generated set, with the number of tests in mind."""
+        lines = []
+        for name in dict.fromkeys(result.set for result in self.results):
+            results = [result for result in self.results if result.set == name]
+            tested = sum(result.p is not None for result in results)
+            failed = sum(result.status == "failed" for result in results)
+            line = f"{name}: {sum(map(differs, results))} of {tested} tests have p < {SIGNIFICANT}"
+            if tested:
+                line += f" (equal sets: about {SIGNIFICANT * tested:.2g})"
+            lines.append(line + (f"; {failed} metrics failed." if failed else "."))
+        return lines
+
+    def origin(self) -> str:
+        """Say how the report was made."""
+        made = self.provenance
+        return (
+            f"Floor from {self.floor}. Budget {self.budget}, seed {self.seed}, {made['time']}, "
+            f"commit {made['git_commit']}, {' '.join(map(str, made['command']))}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of report.json."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "budget": self.budget,
+            "sizes": asdict(BUDGETS[self.budget]),
+            "seed": self.seed,
+            "roles": self.roles,
+            "sets": self.sets,
+            "warnings": self.warnings,
+            "definitions": self.definitions,
+            "rows": [result.to_dict() for result in self.results],
+            "provenance": self.provenance,
+            "floor": self.floor,
+        }
+
+    def save(self, folder: str | Path, *, figures: bool = True) -> None:
+        """Write report.json, report.md and report.html, the figures and the tables of images.
+
+        An earlier report in the folder is replaced. A figure that fails becomes a warning.
+
+        Args:
+            folder: is made if it is not there.
+            figures: whether to draw them.
+        """
+        folder = Path(folder)
+        _remove_report(folder)
+        names = self._save_figures(folder / "figures") if figures else []
+        for name, table in self.tables.items():
+            np.savez_compressed(folder / f"{name}.npz", **table)
+        pictures = {
+            name: base64.b64encode((folder / f"figures/{name}.png").read_bytes()).decode()
+            for name in names
+        }
+        (folder / "report.md").write_text(self._render("report.md", pictures))
+        (folder / "report.html").write_text(self._render("report.html", pictures))
+        write_json(folder / "report.json", self.to_dict())  # last: it says that all is there
+
+    def _save_figures(self, folder: Path) -> list[str]:
+        """Write all figures; return the names of those that did not fail."""
+        folder.mkdir(parents=True)
+        names = []
+        for name, draw in self.figures.items():
+            try:
+                save(draw(), folder / name)
+                names.append(name)
+            except FAILURES as error:
+                LOGGER.warning("figure %s: %s", name, error)
+                self.warnings.append(f"Figure {name} failed: {type(error).__name__}: {error}")
+        return names
+
+    def _render(self, template: str, pictures: dict[str, str]) -> str:
+        """Return a page, with the PNG files (base64) by the names of their figures."""
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("evaluation", "report"),
+            autoescape=template.endswith(".html"),
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        environment.filters["cell"] = cell
+        environment.tests["differs"] = differs
+        return environment.get_template(template).render(
+            report=self,
+            columns=_COLUMNS,
+            numbers=_NUMBERS,
+            set_columns=_SET_COLUMNS,
+            significant=SIGNIFICANT,
+            families=_families(self.results),
+            pictures=pictures,
+        )
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -237,6 +216,32 @@ def read(path: Path) -> dict[str, Any]:
     return report
 
 
+def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
+    """Say what about the sets may make a difference that is not the generator's."""
+    texts = []
+    for name, facts in sets.items():
+        for kind in ("empty", "constant"):
+            if facts[f"{kind}_images"]:
+                count, of = facts[f"{kind}_images"], facts["images_used"]
+                texts.append(f"{name}: {count} of {of} images are {kind}; they are kept.")
+    origins = {facts["ssnet"] for facts in sets.values() if facts["ssnet"]}
+    if len(origins) > 1:
+        texts.append(
+            f"SSNet's labels are from different weights ({', '.join(sorted(origins))}): what "
+            "differs by class may be theirs."
+        )
+    faint = {name: facts["lit_pixels_up_to_4"] for name, facts in sets.items()}
+    bare = [name for name, share in faint.items() if share == 0]
+    if bare and len(bare) < len(faint):
+        lit = ", ".join(f"{name} {100 * share:.1f} %" for name, share in faint.items() if share)
+        texts.append(
+            f"Of the lit pixels some are at most 4 of 255 ({lit}), but none in {', '.join(bare)}: "
+            "these were cut off there, as the paper does to generated images. "
+            "Use --threshold 4 to treat all sets alike."
+        )
+    return texts
+
+
 def versions() -> dict[str, str | None]:
     """Return the versions of the libraries that metrics come from; None if one is not there."""
     found = {}
@@ -248,25 +253,36 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def markdown(report: dict[str, Any], figures: list[str]) -> str:
-    """Return report.md."""
-    lines = ["# Real and generated images", ""]
-    lines += [f"> {text}" for text in report["warnings"]] + [""]
-    lines += [f"- {text}" for text in headline(report["rows"])] + [""]
-    lines += ["## Sets", "", *_markdown_table(set_table(report)), ""]
-    lines += ["## Metrics", "", *_markdown_table(_row_table(report["rows"])), ""]
-    lines += ["## Definitions", ""]
-    lines += [f"- `{name}`: {text}" for name, text in report["definitions"].items()]
-    lines += ["", "## Figures", ""]
-    lines += [f"![{name}](figures/{name}.png)" for name in figures]
-    lines += ["", f"{origin(report)}", ""]
-    return "\n".join(lines)
+def differs(result: Result) -> bool:
+    """Return whether the p of a result is so small that the sets differ."""
+    return result.p is not None and result.p < SIGNIFICANT
 
 
-def _row_table(rows: list[Row]) -> list[list[str]]:
-    return [list(_COLUMNS), *([cell(row[name]) for name in _COLUMNS] for row in rows)]
+def cell(value: Any) -> str:
+    """Return a value as short text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _markdown_table(table: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
-    return [lines[0], "|" + "---|" * len(table[0]), *lines[1:]]
+def _families(results: list[Result]) -> dict[str, list[tuple[str, list[Result]]]]:
+    """Return the results by the first part of their names, those that share a note together."""
+    families: dict[str, list[Result]] = {}
+    for result in results:
+        families.setdefault(result.metric.partition("/")[0], []).append(result)
+    return {
+        name: [(note, list(group)) for note, group in itertools.groupby(of, lambda r: r.note)]
+        for name, of in families.items()
+    }
+
+
+def _remove_report(folder: Path) -> None:
+    """Remove an earlier report, whose files would otherwise lie among the new ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "figures", ignore_errors=True)
+    for pattern in ("observables_*.npz", "ssnet_*.npz"):
+        for path in folder.glob(pattern):
+            path.unlink()

@@ -60,8 +60,9 @@ class Judge:
             ValueError: if there are fewer than ``count``.
         """
         # Imported here because they import jax, which reads the environment that run sets.
-        from evaluation.images.sets import load
         from evaluation.metrics.measuring import segmenter
+
+        from evaluation.images.sets import load
         from evaluation.ssnet.weights import open_weights
 
         weights = open_weights(None)
@@ -81,10 +82,11 @@ class Judge:
 
     def __call__(self, samples: Path) -> Quality:
         """Return the quality of the images in ``samples``, a folder that ``sample`` returned."""
+        from evaluation.metrics.run import compute
+
         from evaluation.images.sets import load, pair
         from evaluation.metrics import observables
         from evaluation.metrics.budget import BUDGETS
-        from evaluation.metrics.run import compute
 
         stack = samples / "samples.npz"
         drawn = self._measured(load(f"{stack}::samples", "drawn", limit=None, seed=0))
@@ -100,8 +102,9 @@ class Judge:
 
     def _measured(self, images: Any) -> Any:
         """Return a set with its observables and SSNet's labels and features."""
-        from evaluation.metrics import observables
         from evaluation.metrics.measuring import measured
+
+        from evaluation.metrics import observables
 
         folder = self._folder / images.facts["hash_of_used"]
         return self._segment(

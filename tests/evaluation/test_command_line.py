@@ -4,8 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from evaluation.__main__ import main, parse
-from evaluation.evaluate import evaluate
+from evaluation.__main__ import main, make_report, parse
 from tests.evaluation.drawn_images import drawn_images
 
 
@@ -52,7 +51,7 @@ def test_bad_input_ends_with_one_line_and_leaves_nothing(files, tmp_path, change
         changes = {"generated": files / changes["generated"]}
     given = parse(line(files, tmp_path / "out", **changes))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        evaluate(given)
+        make_report(given)
     assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit) as ended:
         main(line(files, tmp_path / "out", **changes))
@@ -61,7 +60,7 @@ def test_bad_input_ends_with_one_line_and_leaves_nothing(files, tmp_path, change
 
 def test_a_ceiling_needs_training_images(files, tmp_path):
     with pytest.raises(ValueError, match="give --train"):
-        evaluate(parse([*line(files, tmp_path / "out"), "--ceiling"]))
+        make_report(parse([*line(files, tmp_path / "out"), "--ceiling"]))
 
 
 def test_an_existing_folder_is_refused_and_a_finished_report_replaced_on_request(files, tmp_path):
@@ -69,12 +68,12 @@ def test_an_existing_folder_is_refused_and_a_finished_report_replaced_on_request
     (tmp_path / "mine/thesis.tex").write_text("x")
     for more in ([], ["--overwrite"]):
         with pytest.raises(ValueError, match="no report: choose another"):
-            evaluate(parse(line(files, tmp_path / "mine") + more))
-    evaluate(parse([*line(files, tmp_path / "out"), "--nofigures"]))
+            make_report(parse(line(files, tmp_path / "mine") + more))
+    make_report(parse([*line(files, tmp_path / "out"), "--nofigures"]))
     with pytest.raises(ValueError, match="finished report: add --overwrite"):
-        evaluate(parse([*line(files, tmp_path / "out"), "--nofigures"]))
+        make_report(parse([*line(files, tmp_path / "out"), "--nofigures"]))
     with pytest.raises(ValueError, match="multiply by 255"):
-        evaluate(parse([*line(files, tmp_path / "out", real=files / "unit.npy"), "--overwrite"]))
+        make_report(parse([*line(files, tmp_path / "out", real=files / "unit.npy"), "--overwrite"]))
     assert (tmp_path / "out/report.json").is_file()  # bad input does not cost the old report
-    evaluate(parse([*line(files, tmp_path / "out", seed=1), "--nofigures", "--overwrite"]))
+    make_report(parse([*line(files, tmp_path / "out", seed=1), "--nofigures", "--overwrite"]))
     assert (tmp_path / "out/report.json").is_file()

@@ -1,10 +1,11 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from evaluation import power
-from evaluation.metrics import run
+from evaluation.metrics import table
 from tests.evaluation.drawn_images import drawn_images
 
 
@@ -19,15 +20,16 @@ def line(tmp_path):
 
 def test_the_table_tells_flaws_from_chance_and_a_killed_study_goes_on(line, tmp_path, monkeypatch):
     given, ran = power.parse(line), []
-    original = run.METRICS["physics/holes"]
+    original = table.METRICS["physics/holes"]
 
     def dying(pair, *rest):
         ran.append(pair.generated.name)
         if len(ran) == 3:
             raise KeyboardInterrupt
-        return original(pair, *rest)
+        return original.compute(pair, *rest)
 
-    monkeypatch.setitem(run.METRICS, "physics/holes", dying)
+    metric = dataclasses.replace(original, compute=dying)
+    monkeypatch.setitem(table.METRICS, "physics/holes", metric)
     with pytest.raises(KeyboardInterrupt):
         power.measure_power(given)
     content = power.measure_power(given)

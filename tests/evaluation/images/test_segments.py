@@ -4,11 +4,16 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluation.images.segments import mean_certainty, read_labels, score_counts
+from evaluation.images import segments
+from evaluation.images.segments import (
+    given_labels,
+    mean_certainty,
+    read_labels,
+    score_counts,
+    segmenter,
+)
 from evaluation.images.sets import ImageSet
 from evaluation.label import label
-from evaluation.metrics import measuring
-from evaluation.metrics.measuring import segmented
 from evaluation.ssnet import scores
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.rules import Histograms, lit
@@ -37,7 +42,7 @@ def one():
 @pytest.fixture(scope="module")
 def found(one, weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ssnet")
-    return segmented({"set": one}, weights, folder, features=True)["set"]
+    return one.labelled(segmenter(weights, features=True)(one.images, "set", folder))
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +93,14 @@ def test_a_killed_run_keeps_what_it_has_and_ends_with_the_same_tables(
     weights, score = compiled
     one = ImageSet("set", sparse_images(count, 16)[..., 0])
     monkeypatch.setattr(scores, "_BATCH_PER_DEVICE", 2)
-    monkeypatch.setattr(measuring, "score_function", lambda net, variables: score)
+    monkeypatch.setattr(segments, "score_function", lambda net, variables: score)
 
     def run(folder):
-        return segmented({"a": one}, weights, folder, features=True)["a"]
+        return segmenter(weights, features=True)(one.images, "a", folder / "a")
 
     whole = run(tmp_path / "whole")
-    monkeypatch.setattr(measuring, "_CHUNK", 16)
-    original, calls = measuring._columns, []
+    monkeypatch.setattr(segments, "_CHUNK", 16)
+    original, calls = segments._columns, []
 
     def dying(*given):
         calls.append(1)
@@ -103,28 +108,32 @@ def test_a_killed_run_keeps_what_it_has_and_ends_with_the_same_tables(
             raise KeyboardInterrupt
         return original(*given)
 
-    monkeypatch.setattr(measuring, "_columns", dying)
+    monkeypatch.setattr(segments, "_columns", dying)
     if count > 16:
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut")
         assert len(list((tmp_path / "cut/a/features").glob("0*.npz"))) == 1
     cut = run(tmp_path / "cut")
-    for name, values in whole.segments.table.items():
-        np.testing.assert_array_equal(cut.segments.table[name], values)
-    np.testing.assert_allclose(cut.segments.features(), whole.segments.features(), rtol=1e-6)
+    for name, values in whole.table.items():
+        np.testing.assert_array_equal(cut.table[name], values)
+    np.testing.assert_allclose(cut.features(), whole.features(), rtol=1e-6)
 
 
 def test_features_stay_on_disk_and_are_left_out_on_request(one, found, weights, tmp_path):
     assert isinstance(found.segments.stored, np.memmap)
     assert found.segments.stored.shape == (COUNT, 16 * 2 * 2)
-    without = segmented({"set": one}, weights, tmp_path, features=False)["set"]
-    assert without.segments.stored is None and not list(tmp_path.rglob("features.npy"))
-    np.testing.assert_array_equal(without.is_track, found.is_track)
+    without = segmenter(weights, features=False)(one.images, "set", tmp_path)
+    assert without.stored is None and not list(tmp_path.rglob("features.npy"))
+    np.testing.assert_array_equal(without.table["is_track"], found.is_track)
 
 
-def test_a_set_with_labels_is_not_seen_again(found, weights, tmp_path):
-    again = segmented({"set": found}, weights, tmp_path, features=True)["set"]
-    assert again is found and not list(tmp_path.iterdir())
+def test_labels_may_be_given_as_an_array():
+    is_track = np.arange(COUNT) % 3 == 0
+    np.testing.assert_array_equal(
+        given_labels(is_track, PICKED, COUNT).table["is_track"], is_track[PICKED]
+    )
+    with pytest.raises(ValueError, match="for 41 images: give one for each"):
+        given_labels(is_track, PICKED, COUNT + 1)
 
 
 def test_labels_with_the_truth_about_tracks_only_are_enough(one, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from evaluation.metrics.classifier import auc, delong_variance, null_variance, of_folds, roc
+from evaluation.metrics.auc import auc, delong_variance, null_variance, of_folds
 
 
 def gaussians(distance, n, m, seed):
@@ -44,13 +44,6 @@ def test_the_null_variance_is_that_over_all_labellings(values):
         marked = np.isin(np.arange(7), chosen)
         found.append(auc(values[~marked], values[marked]))
     assert null_variance(values[:4], values[4:]) == pytest.approx(np.var(found), abs=1e-12)
-
-
-def test_the_roc_curve_has_the_area_and_ends_at_one():
-    low, high = (np.round(x, 1) for x in gaussians(1.0, 300, 200, seed=3))
-    false, true = roc(low, high)
-    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
-    assert np.trapezoid(true, false) == pytest.approx(auc(low, high))
 
 
 def test_folds_are_averaged_and_never_compared_with_each_other():

@@ -1,28 +1,33 @@
+import dataclasses
 import functools
 
 import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from evaluation.figures import pages
-from evaluation.figures.classifier_figures import draw, draw_attribution, draw_sizes
+from evaluation.figures.classifier import draw, draw_attribution, draw_sizes, figures
+from evaluation.figures.figure import Comparison
 from evaluation.images import distort
 from evaluation.images.sets import ImageSet, TooFewImagesError, pair
-from evaluation.metrics import classifier_metrics, observables
+from evaluation.metrics.auc import null_variance
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.classifier import (
+    KINDS,
+    METRICS,
     attribute,
     fit_trees,
     held_out_scores,
-    null_variance,
+    multi_rows,
     transferred,
 )
-from evaluation.metrics.classifier_metrics import CLASSIFIER_METRICS, DEFINITIONS, multi_rows
-from evaluation.metrics.rows import seed_of
+from evaluation.metrics.compute import seed_of
+from evaluation.metrics.metric import Result
+from evaluation.metrics.observables import measure
 from evaluation.metrics.small_cnn import fit_cnn
 from tests.evaluation.drawn_images import drawn_images
 
 BUDGET = Budget(None, None, None, 20, 20, 4)
+CLASSIFIER_METRICS = {metric.name: metric for metric in METRICS}
 
 
 def fit_means(inputs, labels, *, seed):
@@ -36,7 +41,7 @@ def normal(count, seed, shift=0.0):
 
 
 def image_set(name, images, labelled=False):
-    table = observables.measure(images)
+    table = measure(images)
     is_track = table["charge"] > np.median(table["charge"]) if labelled else None
     return ImageSet(name, images, table, is_track)
 
@@ -136,23 +141,23 @@ def test_the_network_depends_on_the_seed_alone(real):
 @pytest.mark.usefixtures("optax_promotion")
 @pytest.mark.parametrize("kind", ["trees", "cnn"])
 def test_rows_have_values_floors_and_definitions(kind, real, fresh, blurred, monkeypatch):
-    monkeypatch.setitem(classifier_metrics.SIZES, kind, (50, 25_000))
-    quick = functools.partial(fit_cnn, steps=120)
-    monkeypatch.setitem(classifier_metrics.FITS, "cnn", quick)
+    fit = functools.partial(fit_cnn, steps=120) if kind == "cnn" else fit_trees
+    quick = dataclasses.replace(KINDS[kind], fit=fit, sizes=(50, 25_000))
+    monkeypatch.setitem(KINDS, kind, quick)
     both = pair(real, blurred, fresh, seed=0)
     full, small = CLASSIFIER_METRICS[f"classifier/{kind}"](both, BUDGET, 3)
     assert (full.metric, small.metric) == (f"classifier/{kind}", f"classifier/{kind}@50")
-    assert full.metric in DEFINITIONS and full.n == 240
+    assert full.n == 240
     assert full.value > 0.9 and full.p < 1e-6
     assert abs(full.floor - 0.5) < 0.15
     assert "training images" in full.note and "DeLong" in full.note
 
 
 def test_every_size_has_a_definition():
-    for kind in classifier_metrics.FOLDS:
-        names = {f"classifier/{kind}@{size}" for size in classifier_metrics.SIZES[kind]}
-        assert names < set(DEFINITIONS)
-    assert len(set(DEFINITIONS.values())) == len(DEFINITIONS)
+    for kind in KINDS:
+        metric = CLASSIFIER_METRICS[f"classifier/{kind}"]
+        rows = [metric.name, *(f"classifier/{kind}@{size}" for size in KINDS[kind].sizes)]
+        assert len({metric.definition(row) for row in rows}) == len(rows)
 
 
 def test_labels_of_generated_images_train_as_well_as_real_ones_if_they_are_right(real, fresh):
@@ -196,7 +201,7 @@ def test_too_few_images_are_said(real):
 def test_figures_hold_the_numbers_of_the_rows(real, fresh, blurred):
     both = pair(real, blurred, fresh, seed=0)
     rows = CLASSIFIER_METRICS["classifier/trees"](both, BUDGET, 3)
-    _, scores = draw(both, BUDGET, 3)
+    _, scores = draw(both, 3)
     assert scores["roc"]["real and generated"]["auc"] == rows[0].value
     assert scores["roc"]["real and real"]["auc"] == rows[0].floor
     assert sum(scores["scores"]["real"]) == 240
@@ -206,15 +211,14 @@ def test_figures_hold_the_numbers_of_the_rows(real, fresh, blurred):
     found = {"trees": multi_rows("trees", real, [fresh, blurred], seed=0)}
     _, shares = draw_attribution(found)
     assert shares["trees"]["fresh"]["mean"] > 0.8
-    assert found["trees"]["fresh"].metric in DEFINITIONS
+    assert CLASSIFIER_METRICS["classifier/multi"].definition(found["trees"]["fresh"].metric)
     assert draw_sizes([])[1] == {}
 
 
 def test_the_figure_of_a_report_shows_the_numbers_of_its_row(real, fresh, blurred):
     both, metric = pair(real, blurred, fresh, seed=0), "classifier/trees"
     row = CLASSIFIER_METRICS[metric](both, BUDGET, seed_of(metric, 3))[0]
-    listed = [{"metric": metric, "set": "blurred", "status": "ok"}]
-    drawing = pages.figures([both], listed, budget=BUDGET, seed=3)
+    drawing = figures(Comparison([both], [Result(metric, 0.5, set="blurred")], BUDGET, 3))
     roc = drawing["classifier_blurred"]()[1]["roc"]
     assert roc["real and generated"]["auc"] == row.value
     assert roc["real and real"]["auc"] == row.floor

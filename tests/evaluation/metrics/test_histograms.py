@@ -1,26 +1,24 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics.histograms import PAPER_EDGES, chi2_paper, chi2_two_sample, paper_histogram
+from evaluation.metrics.observables import OBSERVABLES
+from evaluation.metrics.physics import chi2_paper, chi2_two_sample, paper_histogram
 from tests.fixture_files import fixture_files
 
-_FIXTURE_NAMES = {"length": "track_length_px", "width": "track_width_px", "charge": "shower_charge"}
+_FIXTURE_NAMES = {"length": "track_length_px", "width": "track_width_px", "charge": "charge"}
 
 
 def test_the_published_bins():
-    assert {name: len(edges) - 1 for name, edges in PAPER_EDGES.items()} == {
-        "track_length_px": 47,
-        "track_width_px": 30,
-        "shower_charge": 47,
-    }
-    assert [edges[-1] for edges in PAPER_EDGES.values()] == [92.0, 29.0, 36_800.0]
+    edges = [OBSERVABLES[name].edges for name in _FIXTURE_NAMES.values()]
+    assert [len(one) - 1 for one in edges] == [47, 30, 47]
+    assert [one[-1] for one in edges] == [92.0, 29.0, 36_800.0]
 
 
 def test_values_outside_count_in_the_outermost_bins():
-    counts = paper_histogram(np.array([-50.0, 0.0, 29.0, 1e9]), PAPER_EDGES["track_width_px"])
+    counts = paper_histogram(np.array([-50.0, 0.0, 29.0, 1e9]), OBSERVABLES["track_width_px"].edges)
     assert counts.sum() == 4 and counts[0] == 1 and counts[1] == 1 and counts[-1] == 2
     with pytest.raises(ValueError, match="1 of 2 values are NaN"):
-        paper_histogram(np.array([1.0, np.nan]), PAPER_EDGES["track_width_px"])
+        paper_histogram(np.array([1.0, np.nan]), OBSERVABLES["track_width_px"].edges)
 
 
 @pytest.mark.parity
@@ -28,7 +26,7 @@ def test_values_outside_count_in_the_outermost_bins():
 @pytest.mark.parametrize("path", fixture_files("chi2.npz"), ids=str)
 def test_histograms_agree_with_the_published_definition(path, name):
     arrays = np.load(path)
-    edges = PAPER_EDGES[_FIXTURE_NAMES[name]]
+    edges = OBSERVABLES[_FIXTURE_NAMES[name]].edges
     np.testing.assert_array_equal(edges, arrays[f"{name}_bins"])
     base, other = (paper_histogram(arrays[f"{name}_{part}"], edges) for part in ("base", "comp"))
     np.testing.assert_array_equal(base, arrays[f"{name}_base_counts"])

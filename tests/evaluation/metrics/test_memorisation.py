@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from evaluation.metrics import memorisation
-from evaluation.metrics.nearest import nearest_by_l2
+from evaluation.metrics import memorisation, neighbours
+from evaluation.metrics.distances import nearest_by_l2
 from tests.evaluation.drawn_images import drawn_images
 
 
@@ -77,11 +77,11 @@ def test_p_is_uniform_where_nothing_is_memorised(statistic):
         if statistic == "ratio":
             found.append(memorisation.distance_ratio(*distances, seed=draw).p)
         elif statistic == "ranks":
-            found.append(memorisation.rank_p(*distances))
+            found.append(neighbours.rank_p(*distances))
         elif statistic == "closest":
             found.append(memorisation.closest_share(*distances, fraction=0.3).p)
         else:
-            nearest = memorisation.nearest_of_two(generated, to_test, len(train))
+            nearest = neighbours.nearest_of_two(generated, to_test, len(train))
             found.append(
                 memorisation.first_set_share(nearest, (20, 25), permutations=49, seed=draw).p
             )
@@ -103,7 +103,7 @@ def test_a_generator_that_repeats_training_images_is_caught_by_each():
     assert ratio.stderr < 0.2
     closest = memorisation.closest_share(*distances, fraction=0.1)
     assert closest.value == 1.0 and closest.p < 0.01
-    nearest = memorisation.nearest_of_two(to_train, _nearest(generated, test), len(train))
+    nearest = neighbours.nearest_of_two(to_train, _nearest(generated, test), len(train))
     nearer = memorisation.first_set_share(nearest, (60, 50), permutations=199, seed=0)
     assert nearer.value > 0.75 and nearer.p == 1 / 200
     assert nearer.expected == pytest.approx(60 / 110)
@@ -124,7 +124,7 @@ def test_images_too_near_to_the_mean_lie_nearer_to_training_and_test_images_alik
     distances = to_train.distances[:, 0], real_to_train.distances[:, 0]
     found = memorisation.distance_ratio(*distances, seed=0)
     assert found.value < 0.9 and found.p < 0.01
-    nearest = memorisation.nearest_of_two(to_train, _nearest(generated, test), len(train))
+    nearest = neighbours.nearest_of_two(to_train, _nearest(generated, test), len(train))
     shared = memorisation.first_set_share(nearest, (80, 80), permutations=99, seed=0)
     assert shared.p > 0.05
 
@@ -132,15 +132,15 @@ def test_images_too_near_to_the_mean_lie_nearer_to_training_and_test_images_alik
 def test_a_test_set_of_training_images_is_refused():
     with pytest.raises(ValueError, match="half of 4 test images are training images"):
         memorisation.distance_ratio(np.ones(3), np.zeros(4), seed=0)
-    assert memorisation.rank_p(np.zeros(5), np.zeros(7)) == 1.0
+    assert neighbours.rank_p(np.zeros(5), np.zeros(7)) == 1.0
 
 
 def _mixing(first, second, seed=0, permutations=99):
     pairs = ((_nearest(first, first, own=True), _nearest(first, second)),)
     pairs += ((_nearest(second, first), _nearest(second, second, own=True)),)
-    nearest = [memorisation.nearest_of_two(*pair, len(first)) for pair in pairs]
+    nearest = [neighbours.nearest_of_two(*pair, len(first)) for pair in pairs]
     pooled = np.concatenate(nearest)
-    return pooled, memorisation.mixing(pooled, len(first), permutations=permutations, seed=seed)
+    return pooled, neighbours.mixing(pooled, len(first), permutations=permutations, seed=seed)
 
 
 def test_neighbours_among_two_sets_are_those_of_the_pooled_images():
@@ -164,6 +164,6 @@ def test_mixing_is_at_its_floor_for_alike_sets_and_high_for_others_or_denser_one
 def test_the_error_of_a_median_is_its_spread():
     rng = np.random.default_rng(3)
     medians = [np.median(rng.exponential(size=200)) for _ in range(300)]
-    value, error = memorisation.median_and_error(rng.exponential(size=200), seed=0)
+    value, error = neighbours.median_and_error(rng.exponential(size=200), seed=0)
     assert value == pytest.approx(np.log(2), abs=4 * error)
     assert error == pytest.approx(np.std(medians), rel=0.4)

@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import kstest
 
 from evaluation.metrics import mmd
-from evaluation.metrics.discrepancy import discrepancy, gaussian_kernels
-from evaluation.metrics.subsampling import shuffled_labels
+from evaluation.metrics.mmd import discrepancy, gaussian_kernels
+from evaluation.metrics.resampling import shuffled_labels
 from tests.fixture_files import fixture_files
 
 _PARITY = 1e-6  # float32 blocks
@@ -33,17 +33,28 @@ def test_both_forms_agree_with_float64(path):
 def test_the_metrics_have_the_published_widths(path):
     arrays = np.load(path)
     np.testing.assert_array_equal(mmd.PAPER_SIGMAS, arrays["sigmas"])
-    x, y = arrays["x"], arrays["y"]
-    found = mmd.mmd_unbiased(x, y, seed=0, permutations=20)
+    x, y = (arrays[name].reshape(len(arrays[name]), -1) for name in "xy")
+    found, *_ = mmd.mmd_per_sigma(x, y, seed=0, permutations=20)
     assert abs(found.value - arrays["mmd2_unbiased"]) < _PARITY
-    assert found.n == min(len(x), len(y)) and found.p == pytest.approx(1 / 21)
+    assert found.n == min(len(x), len(y))
+
+
+def test_p_counts_the_shuffled_sets_that_are_as_far_apart():
+    rng = np.random.default_rng(9)
+    x, y = 2000.0 * _gaussian(rng, 30), 2000.0 * _gaussian(rng, 20, 0.1)
+    found, *_ = mmd.mmd_per_sigma(x, y, seed=3, permutations=50)
+    null = discrepancy(
+        x, y, gaussian_kernels, permutations=50, seed=3, sigmas=mmd.PAPER_SIGMAS
+    ).null
+    assert len(null) == 50 and 0 < np.count_nonzero(null >= found.value) < 50
+    assert found.p == (1 + np.count_nonzero(null >= found.value)) / 51
 
 
 def test_blocks_do_not_change_the_value(monkeypatch):
     rng = np.random.default_rng(0)
     x, y = _gaussian(rng, 60), _gaussian(rng, 45, 0.5)
     whole = discrepancy(x, y, gaussian_kernels, permutations=30, sigmas=(1.0, 2.0))
-    monkeypatch.setattr("evaluation.metrics.discrepancy._BLOCK", 25)
+    monkeypatch.setattr("evaluation.metrics.mmd._BLOCK", 25)
     parts = discrepancy(x, y, gaussian_kernels, permutations=30, sigmas=(1.0, 2.0))
     np.testing.assert_allclose(parts.unbiased, whole.unbiased, atol=1e-7)
     np.testing.assert_allclose(parts.null, whole.null, atol=1e-6)

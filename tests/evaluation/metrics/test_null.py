@@ -6,8 +6,9 @@ from scipy.stats import kstest
 
 from evaluation.images.segments import Segments
 from evaluation.images.sets import ImageSet, pair
-from evaluation.metrics import observables, rows
+from evaluation.metrics import table
 from evaluation.metrics.budget import Budget
+from evaluation.metrics.observables import measure
 from tests.evaluation.drawn_images import drawn_images
 
 DRAWS, COUNT, FEATURES = 200, 70, 72
@@ -25,14 +26,14 @@ def drawn_set(seed):
     rng = np.random.default_rng([seed, 7])
     images = drawn_images(COUNT, seed=seed, size=16)
     scores = rng.poisson(rng.gamma(2.0, 1.0, (COUNT, 3, 1)), (COUNT, 3, 50))
-    table = {
+    columns = {
         "is_track": np.ones(COUNT, bool),
         "certainty": rng.beta(5, 1, COUNT),
         "scores": scores,
     }
     features = np.maximum(rng.standard_normal((COUNT, FEATURES)), 0).astype(np.float32)
-    one = ImageSet("s", images, observables.measure(images))
-    return one.labelled(Segments(table, "", np.arange(COUNT), features))
+    one = ImageSet("s", images, measure(images))
+    return one.labelled(Segments(columns, "", np.arange(COUNT), features))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def found():
     for draw in range(DRAWS):
         both = pair(drawn_set(2 * draw), drawn_set(2 * draw + 1), other, seed=draw)
         for metric in METRICS:
-            for row in rows.METRICS[metric](both, BUDGET, draw):
+            for row in table.METRICS[metric](both, BUDGET, draw):
                 if row.p is not None and not row.metric.endswith(APPROXIMATE):
                     p.setdefault(row.metric, []).append(row.p)
     return p

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import dbscan
 
-from evaluation.metrics.physics import pixel_clusters
+from evaluation.metrics.observables import pixel_clusters
 
 
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.15, 0.6])

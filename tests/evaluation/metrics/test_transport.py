@@ -6,7 +6,7 @@ from scipy.stats import kstest, wasserstein_distance
 
 from evaluation.metrics import sinkhorn, wasserstein
 from evaluation.metrics.distances import squared_distances
-from evaluation.metrics.result import Result
+from evaluation.metrics.metric import Result
 from tests.fixture_files import fixture_files
 
 

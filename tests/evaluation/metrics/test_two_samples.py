@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp, kstest, wasserstein_distance
 
-from evaluation.metrics.two_samples import histogram_tests, line_tests, sum_tests
+from evaluation.metrics.resampling import histogram_tests, line_tests, sum_tests
 
 
 def mean_shift(a, n_a, b, n_b):

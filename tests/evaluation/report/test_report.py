@@ -1,20 +1,19 @@
 import argparse
+import dataclasses
 import html.parser
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from evaluation import evaluate as evaluating
-from evaluation.__main__ import parse
-from evaluation.evaluate import evaluate
-from evaluation.figures import pages
+from evaluation import evaluator
+from evaluation.__main__ import make_report, parse
 from evaluation.images.sets import ImageSet, TooFewImagesError, pair
-from evaluation.metrics import rows, run
 from evaluation.metrics.budget import Budget
-from evaluation.metrics.result import Result
+from evaluation.metrics.compute import compute
+from evaluation.metrics.metric import Metric, Result
+from evaluation.metrics.table import METRICS
 from evaluation.report import report
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.weights import save
@@ -51,7 +50,7 @@ def made(files, tmp_path_factory):
         files, out, f"--ssnet={files}/ssnet.npz", "--metrics=physics,looking,ssnet,kid"
     )
     given.ceiling = True
-    evaluate(given)
+    make_report(given)
     return out
 
 
@@ -71,12 +70,17 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def one_row_of(metric, results, tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "METRICS", rows.METRICS | {metric: results})
-    monkeypatch.setattr(run, "METRICS", rows.METRICS)
+def evaluate(given: argparse.Namespace) -> dict:
+    """Make the report of a command line; return what report.json holds."""
+    make_report(given)
+    return report.read(given.out / "report.json")
+
+
+def one_row_of(results, tmp_path):
+    metric = Metric("looking", results, {"looking": "a metric"})
     real = ImageSet("real", drawn_images(30, seed=0, size=16))
     pairs = [pair(real, ImageSet("g", real.images), None, seed=0)]
-    return run.compute(pairs, [metric], BUDGET, seed=0, folder=tmp_path)
+    return compute(pairs, [metric], BUDGET, seed=0, folder=tmp_path)
 
 
 def test_a_report_has_all_its_parts(made):
@@ -125,18 +129,17 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(made):
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
 
 
-def test_the_page_says_a_note_once_for_the_rows_that_share_it_and_marks_what_differs():
-    row = {"set": "g", "value": 1.0, "stderr": 0.5, "floor": 0.0, "n": 9, "seconds": 1.0}
-    row |= {"status": "ok", "note": "a < b", "p": 0.5}
-    found = [row | {"metric": name} for name in ("w1/paper", "w1/corrected", "fid")]
-    found[2] |= {"p": 1e-4, "note": ""}
+def test_the_page_says_a_note_once_for_the_rows_that_share_it_and_marks_what_differs(tmp_path):
+    row = Result("w1/paper", 1.0, 0.5, 0.0, 0.5, n=9, note="a < b", set="g", seconds=1.0)
+    other = dataclasses.replace(row, metric="w1/corrected")
+    results = [row, other, dataclasses.replace(row, metric="fid", p=1e-4, note="")]
     names = "images_used images_in_source size empty_images constant_images track_images"
     names += " lit_pixels_up_to_4 largest_pixel checkpoint_step source"
     facts = dict.fromkeys(names.split())
     made = {"time": "now", "git_commit": "abc", "command": ["x"]}
-    content = {"rows": found, "warnings": [], "definitions": {}, "sets": {"g": facts}}
-    content |= {"floor": "train", "budget": "small", "seed": 0, "provenance": made}
-    text = report.page(content, [], Path("unused"))
+    roles = {"generated": "g"}
+    report.Report(results, {"g": facts}, roles, "small", 0, "train", [], made).save(tmp_path)
+    text = (tmp_path / "report.html").read_text()
     assert text.count("the 2 rows above: a &lt; b") == text.count("a &lt; b") == 1
     assert text.count('<tr class="differs">') == 1
     assert "w1 (2 rows)" in text and "fid (1 rows, 1 with p &lt; 0.001)" in text
@@ -156,20 +159,20 @@ def test_a_second_run_gives_the_same_numbers_and_other_metrics_do_not_matter(mad
 
 def test_a_killed_run_continues_with_what_is_missing(files, tmp_path, monkeypatch):
     ran, chosen = [], ("physics/charge", "physics/peak", "physics/holes")
-    original = dict(run.METRICS)
+    original = dict(METRICS)
 
     def counting(name, *, kill):
-        def metric(*given):
+        def compute(*given):
             ran.append(name)
             if kill and name == "physics/peak":
                 raise KeyboardInterrupt
             return original[name](*given)
 
-        return metric
+        return dataclasses.replace(original[name], compute=compute)
 
     given = numbers_only(files, tmp_path / "out", f"--metrics={','.join(chosen)}")
     for name in chosen:
-        monkeypatch.setitem(run.METRICS, name, counting(name, kill=True))
+        monkeypatch.setitem(METRICS, name, counting(name, kill=True))
     with pytest.raises(KeyboardInterrupt):
         evaluate(given)
     assert not (tmp_path / "out/report.json").exists()
@@ -180,7 +183,7 @@ def test_a_killed_run_continues_with_what_is_missing(files, tmp_path, monkeypatc
     missing = {*chosen} - ({*ran} - {"physics/peak"})
     ran.clear()
     for name in chosen:
-        monkeypatch.setitem(run.METRICS, name, counting(name, kill=False))
+        monkeypatch.setitem(METRICS, name, counting(name, kill=False))
     resumed = evaluate(given)
     assert sorted(ran) == sorted(missing)
     assert not (tmp_path / "out/partial").exists()
@@ -194,16 +197,17 @@ def test_a_failed_metric_is_a_marked_row_and_the_others_come(files, tmp_path, mo
     def broken(*_):
         raise RuntimeError("no memory for this")
 
-    original = run.METRICS["physics/peak"]
     given = numbers_only(files, tmp_path / "out", "--metrics=physics/charge,physics/peak")
-    monkeypatch.setitem(run.METRICS, "physics/peak", broken)
+    original = METRICS["physics/peak"]
+    metric = dataclasses.replace(original, compute=broken)
+    monkeypatch.setitem(METRICS, "physics/peak", metric)
     content = evaluate(given)
     failed = [row for row in content["rows"] if row["status"] == "failed"]
     assert [row["metric"] for row in failed] == ["physics/peak"]
     assert failed[0]["note"] == "RuntimeError: no memory for this" and failed[0]["value"] is None
     assert sum(row["status"] == "ok" for row in content["rows"]) == 4
     assert "no memory for this" in (tmp_path / "out/report.html").read_text()
-    monkeypatch.setitem(run.METRICS, "physics/peak", original)
+    monkeypatch.setitem(METRICS, "physics/peak", original)
     assert {row["status"] for row in evaluate(given)["rows"]} == {"ok", "skipped"}
 
 
@@ -212,29 +216,29 @@ def test_metrics_of_all_generators_at_once_give_rows_for_each(count, tmp_path, m
     def joint(pairs, budget, seed):
         return {p.generated.name: [Result("looking/mean_image", len(pairs))] for p in pairs}
 
-    monkeypatch.setattr(run, "JOINT_METRICS", {"looking/all": joint})
+    metric = Metric("looking/all", joint, {"looking/mean_image": "a metric"}, joint=True)
     real = ImageSet("real", drawn_images(20, seed=0, size=16))
     sets = [ImageSet(f"g{place}", real.images) for place in range(count)]
     pairs = [pair(real, one, None, seed=0) for one in sets]
     for _ in range(2):  # computed, then read
-        found = run.compute(pairs, ["looking/all"], BUDGET, seed=0, folder=tmp_path)
-        assert [(row["set"], row["value"]) for row in found] == [(s.name, count) for s in sets]
+        found = compute(pairs, [metric], BUDGET, seed=0, folder=tmp_path)
+        assert [(row.set, row.value) for row in found] == [(s.name, count) for s in sets]
 
 
 def test_too_few_images_mark_the_row_of_that_metric(tmp_path, monkeypatch):
     def needs_more(*_):
         raise TooFewImagesError("real: 30 images, at least 50 are needed")
 
-    row = one_row_of("looking", needs_more, tmp_path, monkeypatch)[0]
-    assert row["status"] == "too few images" and "at least 50" in row["note"]
+    row = one_row_of(needs_more, tmp_path)[0]
+    assert row.status == "too few images" and "at least 50" in row.note
 
 
 def test_a_value_that_did_not_converge_is_never_printed_as_a_number(tmp_path, monkeypatch):
     def unconverged(*_):
-        return [Result("looking/mean_image", 3.0, converged=False, note="after 10 iterations")]
+        return [Result("looking/mean_image", 3.0).unconverged("after 10 iterations")]
 
-    row = one_row_of("looking", unconverged, tmp_path, monkeypatch)[0]
-    assert row["status"] == "not converged" and row["value"] is None
+    row = one_row_of(unconverged, tmp_path)[0].to_dict()
+    assert row["status"] == "not converged" and row["value"] is None and not row["converged"]
 
 
 def test_a_set_without_faint_pixels_beside_one_with_them_is_warned_of(files, tmp_path):
@@ -249,7 +253,7 @@ def test_a_set_without_faint_pixels_beside_one_with_them_is_warned_of(files, tmp
 
 
 def test_ssnet_rows_say_what_to_do_where_there_are_no_weights(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluating, "PACKAGED", tmp_path / "none.npz")
+    monkeypatch.setattr(evaluator, "PACKAGED", tmp_path / "none.npz")
     metrics = "--metrics=physics/charge,ssnet/track_fraction,fid/direct"
     content = evaluate(arguments(files, tmp_path / "a", "--nofigures", metrics))
     status = {row["metric"]: (row["status"], row["note"]) for row in content["rows"]}
@@ -275,7 +279,7 @@ def test_a_figure_that_fails_costs_no_report(files, tmp_path, monkeypatch):
     def whole():
         return Figure(), {"n": 1}
 
-    monkeypatch.setattr(pages, "_of_sets", lambda *_: {"broken": broken, "whole": whole})
+    monkeypatch.setattr(evaluator, "figures", lambda _: {"broken": broken, "whole": whole})
     content = evaluate(arguments(files, tmp_path / "out", "--nossnet", "--metrics=looking"))
     assert content["warnings"] == ["Figure broken failed: ValueError: nothing to draw"]
     assert "whole.png" in (tmp_path / "out/report.md").read_text()

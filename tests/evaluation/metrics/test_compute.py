@@ -4,9 +4,10 @@ import threading
 import pytest
 
 from evaluation.images.sets import ImageSet, pair
-from evaluation.metrics import run
+from evaluation.metrics import compute
 from evaluation.metrics.budget import Budget
-from evaluation.metrics.result import Result
+from evaluation.metrics.metric import Metric, Result
+from evaluation.metrics.table import choose
 from tests.evaluation.drawn_images import drawn_images
 
 ALONE = Budget(None, None, None, 20, 20, 4)
@@ -20,14 +21,14 @@ def pairs():
 
 
 def test_metrics_at_once_give_the_rows_of_one_after_the_other(pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_processors", lambda: 2)
-    metrics = ["looking", "mmd/median", "w1", "neighbours/l2", "memorisation/duplicates"]
+    monkeypatch.setattr(compute, "_processors", lambda: 2)
+    metrics = choose("looking,mmd/median,w1,neighbours/l2,memorisation/duplicates")
     found = [
-        run.compute(pairs, metrics, budget, seed=0, folder=tmp_path / str(budget.at_once))
+        compute.compute(pairs, metrics, budget, seed=0, folder=tmp_path / str(budget.at_once))
         for budget in (ALONE, TOGETHER)
     ]
     for first, second in zip(*found, strict=True):
-        assert first | {"seconds": 0} == second | {"seconds": 0}
+        assert dataclasses.replace(first, seconds=second.seconds) == second
 
 
 def meeting(name, own, other):
@@ -42,17 +43,19 @@ def meeting(name, own, other):
 
 
 def test_two_metrics_run_at_once_and_rows_stay_in_order(pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_processors", lambda: 2)
+    monkeypatch.setattr(compute, "_processors", lambda: 2)
     events = threading.Event(), threading.Event()
-    metrics = {"a": meeting("corrected", *events), "b": meeting("paper", *events[::-1])}
-    monkeypatch.setattr(run, "METRICS", metrics)
-    found = run.compute(pairs, ["a", "b"], TOGETHER, seed=0, folder=tmp_path)
-    assert [row["metric"] for row in found] == ["w1/corrected", "w1/paper"]
+    metrics = [
+        Metric("a", meeting("corrected", *events), {"w1": "W1"}),
+        Metric("b", meeting("paper", *events[::-1]), {"w1": "W1"}),
+    ]
+    found = compute.compute(pairs, metrics, TOGETHER, seed=0, folder=tmp_path)
+    assert [row.metric for row in found] == ["w1/corrected", "w1/paper"]
 
 
 @pytest.mark.parametrize("budget", [ALONE, TOGETHER])
 def test_an_interruption_ends_it_and_keeps_what_is_done(pairs, tmp_path, monkeypatch, budget):
-    monkeypatch.setattr(run, "_processors", lambda: 2)
+    monkeypatch.setattr(compute, "_processors", lambda: 2)
     begun = []
 
     def stop(pair, budget, seed):
@@ -63,10 +66,9 @@ def test_an_interruption_ends_it_and_keeps_what_is_done(pairs, tmp_path, monkeyp
         begun.append("fine")
         return [Result("w1/paper", 1.0)]
 
-    names = [f"fine{k}" for k in range(3)]
-    monkeypatch.setattr(run, "METRICS", dict.fromkeys(names, fine) | {"stop": stop})
     # With threads the last metric is begun first.
-    order = ["fine0", "stop", "fine1"] if budget is ALONE else ["fine1", "stop", "fine0"]
+    names = ["fine0", "stop", "fine1"] if budget is ALONE else ["fine1", "stop", "fine0"]
+    order = [Metric(name, stop if name == "stop" else fine, {"w1": "W1"}) for name in names]
     with pytest.raises(KeyboardInterrupt):
-        run.compute(pairs, order, budget, seed=0, folder=tmp_path)
+        compute.compute(pairs, order, budget, seed=0, folder=tmp_path)
     assert (tmp_path / "fine0@g.json").is_file() and "stop" in begun

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from evaluation.metrics.result import Result, join_notes
+from evaluation.metrics.metric import Result, join_notes
 
 
 def test_a_floor_is_taken_from_the_same_metric_at_the_same_n():
@@ -18,7 +18,7 @@ def test_another_metric_or_n_is_no_floor(floor):
 
 def test_what_did_not_converge_has_no_value():
     failed = Result("w1/paper", 5.0, 0.1, note="few").unconverged("stopped")
-    assert math.isnan(failed.value) and failed.stderr is None and not failed.converged
+    assert math.isnan(failed.value) and failed.stderr is None and failed.status == "not converged"
     assert failed.note == "few; stopped"
 
 

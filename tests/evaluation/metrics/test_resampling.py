@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics import subsampling
+from evaluation.metrics import resampling
 
 
 def test_batches_are_disjoint_and_without_replacement():
     real, generated = np.arange(50)[:, None], np.arange(100, 170)[:, None]
-    batches = subsampling.equal_batches(real, generated, 12, seed=0)
+    batches = resampling.equal_batches(real, generated, 12, seed=0)
     assert len(batches) == 4
     for side, rows in enumerate((real, generated)):
         drawn = np.concatenate([pair[side] for pair in batches]).ravel()
@@ -15,7 +15,7 @@ def test_batches_are_disjoint_and_without_replacement():
 
 def test_a_seed_fixes_the_batches():
     rows = np.arange(40)[:, None]
-    first, again, other = (subsampling.equal_batches(rows, rows, 20, seed=s) for s in (1, 1, 2))
+    first, again, other = (resampling.equal_batches(rows, rows, 20, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -23,7 +23,7 @@ def test_a_seed_fixes_the_batches():
 def test_too_few_images_for_the_batches_are_refused_with_the_numbers():
     rows = np.zeros((30, 2))
     with pytest.raises(ValueError, match="4 batches of 10 images need 40, got 30 real and 30"):
-        subsampling.equal_batches(rows, rows, 10, count=4, seed=0)
+        resampling.equal_batches(rows, rows, 10, count=4, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -37,24 +37,24 @@ def test_too_few_images_for_the_batches_are_refused_with_the_numbers():
 )
 def test_sets_that_cannot_be_compared_are_refused(real, generated, message):
     with pytest.raises(ValueError, match=message):
-        subsampling.as_rows(real, generated)
+        resampling.as_rows(real, generated)
 
 
 def test_images_become_rows():
-    real, generated = subsampling.as_rows(np.zeros((3, 4, 5)), np.zeros((2, 4, 5)))
+    real, generated = resampling.as_rows(np.zeros((3, 4, 5)), np.zeros((2, 4, 5)))
     assert real.shape == (3, 20) and generated.shape == (2, 20)
 
 
 def test_a_reduced_size_says_so():
-    assert subsampling.reduced_size(100, 200, 150) == (100, "")
-    size, note = subsampling.reduced_size(100, 80, 150)
+    assert resampling.reduced_size(100, 200, 150) == (100, "")
+    size, note = resampling.reduced_size(100, 80, 150)
     assert size == 80 and note == "reduced from 100 images to 80: fewer were given"
 
 
 def test_the_error_of_a_mean_difference_is_the_known_one():
     rng = np.random.default_rng(0)
     errors = [
-        subsampling.parts_stderr(
+        resampling.parts_stderr(
             lambda x, y: float(x.mean() - y.mean()),
             rng.normal(size=(400, 1)),
             rng.normal(size=(400, 1)),
@@ -67,15 +67,15 @@ def test_the_error_of_a_mean_difference_is_the_known_one():
 
 def test_small_sets_have_no_error_from_parts():
     rows = np.zeros((99, 1))
-    assert subsampling.parts_stderr(lambda x, y: 0.0, rows, rows, seed=0) is None
+    assert resampling.parts_stderr(lambda x, y: 0.0, rows, rows, seed=0) is None
 
 
 def test_p_counts_the_observed_labelling():
-    assert subsampling.permutation_p(2.0, np.array([1.0, 2.0, 3.0])) == 0.75
-    assert subsampling.permutation_p(9.0, np.zeros(99)) == 0.01
+    assert resampling.permutation_p(2.0, np.array([1.0, 2.0, 3.0])) == 0.75
+    assert resampling.permutation_p(9.0, np.zeros(99)) == 0.01
 
 
 def test_shuffled_labels_keep_the_size_of_the_first_sample():
-    labels = subsampling.shuffled_labels(3, 5, 200, seed=0)
+    labels = resampling.shuffled_labels(3, 5, 200, seed=0)
     assert (labels.sum(axis=0) == 3).all() and labels[:3, 0].all()
     np.testing.assert_allclose(labels[:, 1:].mean(axis=1), 3 / 8, atol=0.12)

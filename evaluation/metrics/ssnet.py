@@ -1,7 +1,7 @@
-"""The metrics that compare what SSNet sees: track fraction, votes, pixels and certainties."""
+"""The metrics ``ssnet/``: track fraction, votes, pixels and certainties that SSNet finds."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import MappingProxyType
 
 import numpy as np
@@ -10,127 +10,81 @@ from scipy.stats import fisher_exact
 from evaluation.images.segments import MISSING
 from evaluation.images.sets import ImageSet, Pair
 from evaluation.metrics.budget import Budget
-from evaluation.metrics.observable_tests import STATISTICS, binned, value_rows
-from evaluation.metrics.result import Result, skipped
-from evaluation.metrics.two_samples import Statistic, Tested, sum_tests
+from evaluation.metrics.metric import FEWEST, Metric, Result, sizes_note, skipped
+from evaluation.metrics.observables import Observable
+from evaluation.metrics.physics import tested_row, value_definitions, value_rows
+from evaluation.metrics.resampling import Statistic, Tested, sum_tests
 from evaluation.ssnet.network import CLASSES
 from evaluation.ssnet.rules import MOST_PIXELS, PIXEL_BINS, SCORE_BINS
 
-Rows = Callable[[Pair, Budget, int], list[Result]]
-
 # Numbers of each image; the bins are those of arXiv:2307.13687, Fig. 7.
 _PIXEL_EDGES = np.linspace(0.0, MOST_PIXELS, PIXEL_BINS + 1)
-EDGES = MappingProxyType(
-    {
-        "track_pixels": _PIXEL_EDGES,
-        "shower_pixels": _PIXEL_EDGES,
-        "num_track": _PIXEL_EDGES,
-        "num_shower": _PIXEL_EDGES,
-        "certainty": np.linspace(0.0, 1.0, SCORE_BINS + 1),
-    }
-)
-MEANINGS = MappingProxyType(
-    {
-        "track_pixels": "lit pixels of an image that SSNet takes for track",
-        "shower_pixels": "lit pixels of an image that SSNet takes for shower",
-        "num_track": "votes for track among all pixels of an image",
-        "num_shower": "votes for shower among all pixels of an image",
-        "certainty": "mean over the lit pixels of an image of SSNet's largest score",
-    }
-)
 SCORE_EDGES = np.linspace(0.0, 1.0, SCORE_BINS + 1)
-_FRACTIONS = MappingProxyType(
-    {"track_fraction": "is_track", "track_fraction_lit": "is_track_lit"}  # column of the table
+COUNTS = MappingProxyType(
+    {
+        "track_pixels": Observable(
+            "lit pixels of an image that SSNet takes for track", "track pixels", _PIXEL_EDGES
+        ),
+        "shower_pixels": Observable(
+            "lit pixels of an image that SSNet takes for shower", "shower pixels", _PIXEL_EDGES
+        ),
+        "num_track": Observable(
+            "votes for track among all pixels of an image",
+            "votes for track (all pixels)",
+            _PIXEL_EDGES,
+        ),
+        "num_shower": Observable(
+            "votes for shower among all pixels of an image",
+            "votes for shower (all pixels)",
+            _PIXEL_EDGES,
+        ),
+        "certainty": Observable(
+            "mean over the lit pixels of an image of SSNet's largest score",
+            "mean certainty of the lit pixels",
+            SCORE_EDGES,
+        ),
+    }
 )
-_FEWEST = 20
 _BLOCK = 4096
-
-_BY_IMAGE = "p by permutation of images, whose pixels belong together"
-_SCORE_MEANINGS = MappingProxyType(
-    {
-        "chi2": "chi2 with Poisson errors of both sets",
-        "ks": "largest difference of the cumulated fractions",
-        "w1": "1-D Wasserstein distance of the bins' centres",
-    }
-)
-DEFINITIONS = MappingProxyType(
-    {
-        "ssnet/track_fraction": "fraction of track images, by the paper's rule (votes of all "
-        "pixels), of the generated set minus that of the real one; binomial error; p by Fisher's "
-        "exact test",
-        "ssnet/track_fraction_lit": "the same by the votes of lit pixels only",
-        **{
-            f"ssnet/{name}/{statistic}": f"{MEANINGS[name]}; {meaning}{binned(statistic, edges)}"
-            for name, edges in EDGES.items()
-            for statistic, meaning in STATISTICS.items()
-        },
-        **{
-            f"ssnet/scores/{name}/{statistic}": f"SSNet's score for {name} of each lit pixel, "
-            f"{SCORE_BINS} bins from 0 to 1: {meaning}; {_BY_IMAGE}"
-            for name in CLASSES
-            for statistic, meaning in _SCORE_MEANINGS.items()
-        },
-    }
-)
 
 
 def fraction_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Compare the fractions of track images (arXiv:2307.13687, Table 2), by both rules."""
-    rows = []
-    for name, column in _FRACTIONS.items():
-        there = _with_column(pair, column)
-        metric = f"ssnet/{name}"
-        rows.append(_fraction(metric, pair, column) if there else skipped(metric, MISSING))
-    return rows
+    columns = {"ssnet/track_fraction": "is_track", "ssnet/track_fraction_lit": "is_track_lit"}
+    return [
+        _fraction(metric, pair, column) if _has(pair, column) else skipped(metric, MISSING)
+        for metric, column in columns.items()
+    ]
 
 
 def count_rows(name: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Compare a number that SSNet gives each image, by the statistics of the observables."""
-    if not _with_column(pair, name):
-        return [skipped(f"ssnet/{name}/chi2_paper", MISSING)]
-    return value_rows(
-        f"ssnet/{name}",
-        pair,
-        lambda one: one.segments.table[name].astype(np.float64),
-        EDGES[name],
-        seed=seed,
-        permutations=budget.permutations,
-        splits=budget.splits,
-    )
+    path = f"ssnet/{name}"
+    if not _has(pair, name):
+        return [skipped(f"{path}/chi2_paper", MISSING)]
+
+    def column(images: ImageSet) -> np.ndarray:
+        return images.segments.table[name].astype(np.float64)
+
+    return value_rows(path, pair, column, COUNTS[name].edges, budget, seed)
 
 
 def score_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Compare the scores of lit pixels for each class (the paper's certainties, Fig. 7)."""
-    if not _with_column(pair, "scores"):
+    if not _has(pair, "scores"):
         reason = f"{MISSING}; labels.h5 does not keep them, so leave --labels_ out"
         return [skipped(f"ssnet/scores/{CLASSES[0]}/chi2", reason)]
-    for one in (pair.real, pair.generated, *pair.floor):
-        one.require(_FEWEST)
+    pair.require(FEWEST)
     options = {"permutations": budget.permutations, "halves": budget.splits}
-    found = _score_tests(pair.real, pair.generated, seed=seed, **options)
+    values = _score_tests(pair.real, pair.generated, seed=seed, **options)
     floors = _score_tests(*pair.floor, seed=seed, permutations=1, halves=2)
     return [
-        Result(
-            f"ssnet/scores/{name}",
-            tested.value,
-            tested.stderr,
-            floors[name].value,
-            tested.p,
-            n=min(len(pair.real), len(pair.generated)),
-            note=_sizes(pair),
-        )
-        for name, tested in found.items()
+        tested_row(f"ssnet/scores/{name}", tested, floors[name].value, pair)
+        for name, tested in values.items()
     ]
 
 
-SEGMENT_METRICS: dict[str, Rows] = {
-    "ssnet/track_fraction": fraction_rows,
-    **{f"ssnet/{name}": functools.partial(count_rows, name) for name in EDGES},
-    "ssnet/scores": score_rows,
-}
-
-
-def _with_column(pair: Pair, column: str) -> bool:
+def _has(pair: Pair, column: str) -> bool:
     """Return whether a column is there for all four sets."""
     sets = (pair.real, pair.generated, *pair.floor)
     return all(one.segments is not None and column in one.segments.table for one in sets)
@@ -148,8 +102,7 @@ def _fraction(metric: str, pair: Pair, column: str) -> Result:
         ]
         return shares[1] - shares[0], float(np.hypot(*errors))
 
-    for one in (pair.real, pair.generated, *pair.floor):
-        one.require(_FEWEST)
+    pair.require(FEWEST)
     value, error = difference(pair.real, pair.generated)
     table = [[tracks(one), len(one) - tracks(one)] for one in (pair.real, pair.generated)]
     of_each = [f"{100 * tracks(one) / len(one):.1f} %" for one in (pair.real, pair.generated)]
@@ -160,7 +113,7 @@ def _fraction(metric: str, pair: Pair, column: str) -> Result:
         difference(*pair.floor)[0],
         float(fisher_exact(table).pvalue),
         n=min(len(pair.real), len(pair.generated)),
-        note=f"tracks: {of_each[0]} of real, {of_each[1]} of generated images; {_sizes(pair)}",
+        note=f"tracks: {of_each[0]} of real, {of_each[1]} of generated images; {sizes_note(pair)}",
     )
 
 
@@ -207,8 +160,45 @@ def _w1(a: np.ndarray, b: np.ndarray) -> float:
 
 
 _COMPARISONS = MappingProxyType({"chi2": _chi2, "ks": _ks, "w1": _w1})
+_COMPARED = MappingProxyType(
+    {
+        "chi2": "chi2 with Poisson errors of both sets",
+        "ks": "largest difference of the cumulated fractions",
+        "w1": "1-D Wasserstein distance of the bins' centres",
+    }
+)
 
-
-def _sizes(pair: Pair) -> str:
-    origin = f"floor from {len(pair.floor[0])} and {len(pair.floor[1])} {pair.floor_from}"
-    return f"{len(pair.real)} real, {len(pair.generated)} generated; {origin}"
+METRICS = (
+    Metric(
+        "ssnet/track_fraction",
+        fraction_rows,
+        {
+            "ssnet/track_fraction": "fraction of track images, by the paper's rule (votes of all "
+            "pixels), of the generated set minus that of the real one; binomial error; p by "
+            "Fisher's exact test",
+            "ssnet/track_fraction_lit": "the same by the votes of lit pixels only",
+        },
+        needs="labels",
+    ),
+    *(
+        Metric(
+            f"ssnet/{name}",
+            functools.partial(count_rows, name),
+            value_definitions(f"ssnet/{name}", count.meaning, count.edges),
+            needs="labels",
+        )
+        for name, count in COUNTS.items()
+    ),
+    Metric(
+        "ssnet/scores",
+        score_rows,
+        {
+            f"ssnet/scores/{name}/{statistic}": f"SSNet's score for {name} of each lit pixel, "
+            f"{SCORE_BINS} bins from 0 to 1: {meaning}; p by permutation of images, whose pixels "
+            "belong together"
+            for name in CLASSES
+            for statistic, meaning in _COMPARED.items()
+        },
+        needs="labels",
+    ),
+)

@@ -1,13 +1,10 @@
 import numpy as np
 import pytest
 
-from evaluation.figures import maps, neighbour_figures
+from evaluation.figures import maps, neighbours
 from evaluation.images.sets import ImageSet, pair
-from evaluation.metrics.budget import BUDGETS
 from evaluation.metrics.image_emd import image_emd
 from tests.evaluation.drawn_images import drawn_images
-
-_BUDGET = BUDGETS["small"]
 
 
 def _set(name, seed, count=25, labels=True, size=16):
@@ -18,7 +15,7 @@ def _set(name, seed, count=25, labels=True, size=16):
 @pytest.mark.parametrize("labels", [False, True])
 def test_panels_show_the_nearest_of_either_set_and_class(labels, tmp_path):
     generated, train = _set("generated", 0, labels=labels), _set("train", 1, labels=labels)
-    figure, found = neighbour_figures.draw_neighbours(generated, [4, 3], train, count=3)
+    figure, found = neighbours.draw_neighbours(generated, [4, 3], train, count=3)
     figure.savefig(tmp_path / "panels.png")
     assert [query["query"] for query in found["queries"]] == [4, 3]
     for query in found["queries"]:
@@ -43,7 +40,7 @@ def test_panels_show_the_nearest_of_either_set_and_class(labels, tmp_path):
 
 def test_a_track_and_a_shower_are_queried_and_the_sheet_fits(tmp_path):
     real, generated = _set("real", 2, 40), _set("generated", 3)
-    figure, found = neighbour_figures.draw(pair(real, generated, None, seed=0), _BUDGET, 0)
+    figure, found = neighbours.draw(pair(real, generated, None, seed=0), 0)
     figure.savefig(tmp_path / "panels.png")
     kinds = [bool(generated.is_track[query["query"]]) for query in found["queries"]]
     assert kinds == [True, False] and found["pool"] == "real"
@@ -54,7 +51,7 @@ def test_a_track_and_a_shower_are_queried_and_the_sheet_fits(tmp_path):
 def test_a_class_without_images_leaves_its_row_empty():
     generated, train = _set("generated", 4), _set("train", 5)
     train.is_track[:] = True
-    _, found = neighbour_figures.draw_neighbours(generated, [3], train, count=2)
+    _, found = neighbours.draw_neighbours(generated, [3], train, count=2)
     assert not generated.is_track[3]
     same, every = found["queries"][0]["rows"][:2]
     assert same["l2"]["places"] == [] and len(every["emd_px"]["places"]) == 2
@@ -62,7 +59,7 @@ def test_a_class_without_images_leaves_its_row_empty():
 
 def test_distances_to_training_images_are_all_counted(tmp_path):
     sets = [_set(name, seed) for seed, name in enumerate(("generated", "real", "train"))]
-    figure, found = neighbour_figures.draw_train_distances(*sets)
+    figure, found = neighbours.draw_train_distances(*sets)
     figure.savefig(tmp_path / "distances.png")
     assert sum(found["counts"]["real"]) == sum(found["counts"]["generated"]) == 25
 

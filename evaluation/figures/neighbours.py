@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.figures.figure import DPI, Comparison, Drawn, Figures
 from evaluation.images.sets import ImageSet, Pair
-from evaluation.metrics.budget import Budget
-from evaluation.metrics.image_emd import EmdIndex, emd_index
-from evaluation.metrics.nearest import Neighbours, nearest_by_emd, nearest_by_l2
+from evaluation.metrics.compute import seed_of
+from evaluation.metrics.distances import Neighbours, nearest_by_l2
+from evaluation.metrics.image_emd import EmdIndex, emd_index, nearest_by_emd
 
-_DPI = 110
 _DOTS = 2  # a pixel
 _COUNT = 5  # neighbours, as published
 _GAP_PX, _TEXT_PX, _SIDE_PX = 4, 14, 30  # around an image, above it, and left of a row
@@ -32,12 +33,27 @@ class _Pool:
     is_own: bool  # the queries are of this set, and not their own neighbours
 
 
-def draw(pair: Pair, budget: Budget, seed: int) -> tuple[Figure, dict[str, Any]]:
+def figures(comparison: Comparison) -> Figures:
+    """Return what draws these figures, if there are metrics of neighbours and memorisation."""
+    drawing: Figures = {}
+    if comparison.has("neighbours"):
+        seed = seed_of("neighbours", comparison.seed)
+        for pair in comparison.pairs:
+            drawing[f"neighbours_{pair.generated.name}"] = partial(draw, pair, seed)
+    if comparison.has("memorisation"):
+        for pair in comparison.pairs:
+            if pair.train is not None:
+                sets = (pair.generated, pair.real, pair.train)
+                name = f"train_distances_{pair.generated.name}"
+                drawing[name] = partial(draw_train_distances, *sets)
+    return drawing
+
+
+def draw(pair: Pair, seed: int) -> Drawn:
     """Draw the neighbours of a track and a shower image among training and generated images.
 
     Without SSNet labels two random images stand for them, without training images the real ones.
     """
-    del budget
     generated, train = pair.generated, pair.train
     order = np.random.default_rng([seed, 4]).permutation(len(generated))
     lit = order[generated.images[order].any(axis=(1, 2))]
@@ -50,7 +66,7 @@ def draw(pair: Pair, budget: Budget, seed: int) -> tuple[Figure, dict[str, Any]]
 
 def draw_neighbours(
     generated: ImageSet, chosen: list[int], pool: ImageSet, *, count: int = _COUNT
-) -> tuple[Figure, dict[str, Any]]:
+) -> Drawn:
     """Draw the images nearest to some generated ones, by pixels and by exact transport of charge.
 
     Each is on its own grey scale. Where both sets have SSNet labels, a row of the neighbours of
@@ -72,7 +88,7 @@ def draw_neighbours(
     found = {int(place): list(_rows(generated, int(place), pools, count)) for place in chosen}
     sheets = [_sheet(generated.images[place], rows, pools, count) for place, rows in found.items()]
     heights, width = [len(sheet) for sheet, _ in sheets], sheets[0][0].shape[1]
-    size = np.array([width, sum(heights)]) * _DOTS / _DPI
+    size = np.array([width, sum(heights)]) * _DOTS / DPI
     figure = Figure(figsize=tuple(size), facecolor=_BACKGROUND)
     top = sum(heights)
     for (sheet, texts), height, place in zip(sheets, heights, found, strict=True):
@@ -86,9 +102,7 @@ def draw_neighbours(
     return figure, {"generated": generated.name, "pool": pool.name, "queries": listed}
 
 
-def draw_train_distances(
-    generated: ImageSet, real: ImageSet, train: ImageSet
-) -> tuple[Figure, dict[str, Any]]:
+def draw_train_distances(generated: ImageSet, real: ImageSet, train: ImageSet) -> Drawn:
     """Draw how far generated and real images are from the nearest training image, by pixels."""
     distances = {
         role: nearest_by_l2(one.images, train.images, count=1).distances[:, 0]

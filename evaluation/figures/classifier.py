@@ -1,17 +1,18 @@
 """Figures of the classifier tests; each comes with the numbers behind it."""
 
-import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
 
+from evaluation.figures.figure import Comparison, Drawn, Figures
 from evaluation.images.sets import Pair
-from evaluation.metrics.budget import Budget
-from evaluation.metrics.classifier import HeldOut, roc
-from evaluation.metrics.classifier_metrics import FOLDS, held_out
-from evaluation.metrics.result import Result
+from evaluation.metrics.classifier import KINDS, HeldOut, held_out
+from evaluation.metrics.compute import seed_of
+from evaluation.metrics.metric import Result
 
 _COLOURS = {"trees": "#1f6fb4", "cnn": "#d9602b"}
 _REAL, _GENERATED, _FLOOR = "#9aa3ad", "#d9602b", "#9aa3ad"
@@ -19,9 +20,30 @@ _BINS = 40
 _POINTS = 200  # of a curve that are kept
 
 
-def draw(pair: Pair, budget: Budget, seed: int) -> tuple[Figure, dict[str, Any]]:
+def figures(comparison: Comparison) -> Figures:
+    """Return what draws these figures, if there are such metrics."""
+    drawing: Figures = {}
+    results = [result for result in comparison.results if result.status == "ok"]
+    if comparison.has("classifier"):
+        seed = seed_of("classifier/trees", comparison.seed)  # of the row that it shows
+        for pair in comparison.pairs:
+            drawing[f"classifier_{pair.generated.name}"] = partial(draw, pair, seed)
+    for images in comparison.generated:
+        own = [result for result in results if result.set == images.name]
+        if any(result.metric in ("classifier/trees", "classifier/cnn") for result in own):
+            drawing[f"classifier_sizes_{images.name}"] = partial(draw_sizes, own)
+    shares: dict[str, dict[str, Result]] = {}
+    for result in results:
+        family, _, kind = result.metric.rpartition("/")
+        if family == "classifier/multi":
+            shares.setdefault(kind, {})[result.set] = result
+    if shares:
+        drawing["classifier_multi"] = partial(draw_attribution, shares)
+    return drawing
+
+
+def draw(pair: Pair, seed: int) -> Drawn:
     """Draw the ROC curves and scores of the trees, which are quick to train again."""
-    del budget
     equal = pair.equal_sizes(seed=seed)
     return draw_scores(
         held_out("trees", equal.real, equal.generated, seed=seed),
@@ -30,7 +52,7 @@ def draw(pair: Pair, budget: Budget, seed: int) -> tuple[Figure, dict[str, Any]]
     )
 
 
-def draw_scores(found: HeldOut, floor: HeldOut, *, label: str) -> tuple[Figure, dict[str, Any]]:
+def draw_scores(found: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
     """Draw the ROC curve of held-out scores beside that of two real sets, and the scores.
 
     Args:
@@ -67,18 +89,22 @@ def draw_scores(found: HeldOut, floor: HeldOut, *, label: str) -> tuple[Figure, 
     return figure, counts
 
 
-def draw_sizes(rows: Sequence[Result | Mapping[str, Any]]) -> tuple[Figure, dict[str, Any]]:
+def draw_sizes(rows: Sequence[Result]) -> Drawn:
     """Draw the AUC against the number of training images of either set, with the floors.
 
     Args:
-        rows: of one generated set, results or rows of a report; others than ``classifier/KIND`` and
-            ``classifier/KIND@SIZE`` are left out, and those without a value.
+        rows: of one generated set; others than ``classifier/KIND`` and ``classifier/KIND@SIZE``
+            are left out.
     """
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")
     axes = figure.subplots()
     counts = {}
     for kind, colour in _COLOURS.items():
-        points = sorted(filter(None, (_point(row, kind) for row in rows)))
+        points = sorted(
+            (_training_size(row, kind), row.value, row.stderr, row.floor)
+            for row in rows
+            if _sized(row, kind)
+        )
         if not points:
             continue
         size, value, stderr, floor = np.array(points).T
@@ -99,7 +125,7 @@ def draw_sizes(rows: Sequence[Result | Mapping[str, Any]]) -> tuple[Figure, dict
 
 def draw_attribution(
     rows: Mapping[str, Mapping[str, Result]],
-) -> tuple[Figure, dict[str, Any]]:
+) -> Drawn:
     """Draw which generator real images look like, from ``multi_rows`` of each kind of classifier.
 
     Args:
@@ -126,15 +152,18 @@ def _curve(one: HeldOut) -> tuple[np.ndarray, np.ndarray]:
     curves = []
     for k in np.unique(one.fold):
         scores, is_high = one.scores[one.fold == k], one.is_generated[one.fold == k]
-        curves.append(np.interp(real, *roc(scores[~is_high], scores[is_high])))
+        false, true, _ = roc_curve(is_high, scores, drop_intermediate=False)
+        curves.append(np.interp(real, false, true))
     return real, np.mean(curves, axis=0)
 
 
-def _point(row: Result | Mapping[str, Any], kind: str) -> tuple[float, ...] | None:
-    """Return size, AUC, error and floor of a row of this kind of classifier."""
-    get = row.get if isinstance(row, Mapping) else lambda name: getattr(row, name)
-    matched = re.fullmatch(rf"classifier/{kind}(?:@(\d+))?", get("metric"))
-    if matched is None or None in (get("value"), get("stderr"), get("floor")):
-        return None
-    trained = get("n") * (FOLDS[kind] - 1) // FOLDS[kind]
-    return (int(matched[1] or trained), get("value"), get("stderr"), get("floor"))
+def _sized(result: Result, kind: str) -> bool:
+    """Return whether a result is the AUC of a kind of classifier, of any training size."""
+    name = result.metric.partition("@")[0]
+    return name == f"classifier/{kind}" and None not in (result.stderr, result.floor)
+
+
+def _training_size(result: Result, kind: str) -> int:
+    """Return the training images of either set behind an AUC."""
+    folds, size = KINDS[kind].folds, result.metric.partition("@")[2]
+    return int(size) if size else result.n * (folds - 1) // folds

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from evaluation.figures import segment_figures
+from evaluation.figures.distributions import figures
+from evaluation.figures.figure import Comparison
 from evaluation.images.segments import Segments
 from evaluation.images.sets import ImageSet, TooFewImagesError, pair
-from evaluation.metrics import rows
 from evaluation.metrics.budget import Budget
-from evaluation.metrics.segment_metrics import EDGES, SEGMENT_METRICS, fraction_rows, score_rows
+from evaluation.metrics.observables import measure
+from evaluation.metrics.ssnet import COUNTS, METRICS, fraction_rows, score_rows
 from evaluation.ssnet.network import CLASSES
 
 BUDGET = Budget(None, None, None, 999, 19, 10)
@@ -38,7 +41,7 @@ def seen(count, seed, *, tracks=0.7, sure=8.0, pixels=60, name="s"):
 
 def all_rows(generated):
     both = pair(seen(600, 0), generated, seen(600, 1), seed=0)
-    return {r.metric: r for metric in SEGMENT_METRICS.values() for r in metric(both, BUDGET, 3)}
+    return {r.metric: r for metric in METRICS for r in metric(both, BUDGET, 3)}
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +50,10 @@ def equal():
 
 
 def test_equal_sets_differ_by_chance_and_every_row_is_complete(equal):
-    assert len(equal) == 2 + 4 * len(EDGES) + 3 * len(CLASSES)
+    assert len(equal) == 2 + 4 * len(COUNTS) + 3 * len(CLASSES)
     for row in equal.values():
         assert None not in (row.value, row.stderr, row.floor, row.p) and row.n == 600
-        assert row.p > 0.001 and rows.definition(row.metric)
+        assert row.p > 0.001
 
 
 @pytest.mark.parametrize(
@@ -94,23 +97,28 @@ def test_pixels_that_share_their_image_do_not_make_chance_significant():
 
 def test_without_ssnet_every_metric_says_what_to_do():
     plain = ImageSet("s", np.zeros((30, 8, 8), np.uint8))
-    for metric in SEGMENT_METRICS.values():
+    for metric in METRICS:
         for row in metric(pair(plain, plain, None, seed=0), BUDGET, 0):
             assert row.note.startswith("skipped: ") and "--ssnet" in row.note
-            assert rows.definition(row.metric)
+            assert metric.definition(row.metric)
 
 
 def test_too_few_images_are_said():
     few = seen(12, 0)
-    for metric in SEGMENT_METRICS.values():
+    for metric in METRICS:
         with pytest.raises(TooFewImagesError, match="12 images|at least 20"):
             metric(pair(few, few, few, seed=0), BUDGET, 0)
 
 
+def comparison(real, generated):
+    sets = [replace(one, table=measure(one.images)) for one in (real, generated)]
+    return Comparison([pair(*sets, None, seed=0)], [], BUDGET, 0)
+
+
 def test_figures_hold_the_counts_of_every_set():
     sets = (seen(50, 0, name="real"), seen(30, 1, name="generated"))
-    drawn = segment_figures.figures(sets[0], [sets[1]])
-    assert len(drawn) == 1 + len(EDGES) + len(CLASSES)
+    drawn = figures(comparison(*sets))
+    assert sum(name.startswith("ssnet_") for name in drawn) == 1 + len(COUNTS) + len(CLASSES)
     _, numbers = drawn["ssnet_track_pixels"]()
     assert {who: sum(found) for who, found in numbers["counts"].items()} == {
         "real": 50,
@@ -121,4 +129,5 @@ def test_figures_hold_the_counts_of_every_set():
     _, numbers = drawn["ssnet_fractions"]()
     assert numbers["is_track"]["generated"] == pytest.approx(sets[1].is_track.mean())
     plain = ImageSet("plain", np.zeros((3, 8, 8), np.uint8))
-    assert segment_figures.figures(sets[0], [plain]) == {}
+    drawn = figures(comparison(sets[0], plain))
+    assert "charge" in drawn and not any(name.startswith("ssnet_") for name in drawn)

@@ -5,12 +5,13 @@ import pytest
 
 from evaluation.images.segments import Segments
 from evaluation.images.sets import ImageSet, TooFewImagesError, pair
-from evaluation.metrics import rows
 from evaluation.metrics.budget import Budget
-from evaluation.metrics.feature_metrics import FEATURE_METRICS, frechet_p
+from evaluation.metrics.fid import frechet_p
+from evaluation.metrics.table import METRICS
 from tests.evaluation.drawn_images import drawn_images
 
 BUDGET = Budget(None, None, None, 199, 19, 4)
+FEATURE_METRICS = {name: metric for name, metric in METRICS.items() if metric.needs == "features"}
 FEATURES = 96
 IDS = {
     "fid/direct": ["fid/paper", "fid/full"],
@@ -47,9 +48,13 @@ def found():
 
 def test_every_row_of_features_has_an_error_a_floor_and_a_definition(found):
     assert list(found["equal"]) == [name for ids in IDS.values() for name in ids]
+    definitions = [
+        metric.definition(row) for name, metric in FEATURE_METRICS.items() for row in IDS[name]
+    ]
+    assert all(definitions)
     for row in found["equal"].values():
         assert row.n == 120 and np.isfinite([row.value, row.stderr, row.floor]).all()
-        assert rows.definition(row.metric) and "floor from training images" in row.note
+        assert "floor from training images" in row.note
 
 
 def test_equal_features_are_near_the_floor_and_shifted_ones_are_not(found):
@@ -92,7 +97,7 @@ def test_without_features_the_row_says_what_to_do(name):
         (row,) = FEATURE_METRICS[name](pair(one, one, one, seed=0), BUDGET, 0)
         assert row.metric.split("/")[0] == IDS[name][0].split("/")[0] and np.isnan(row.value)
         assert row.note.startswith("skipped: ") and "--ssnet" in row.note
-        assert rows.definition(row.metric)
+        assert FEATURE_METRICS[name].definition(row.metric)
 
 
 def test_too_few_images_for_components_are_said_with_both_numbers():

@@ -1,0 +1,253 @@
+"""The story of a report: read the sets, measure them, compute what is missing."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.figures.figure import Comparison
+from evaluation.figures.table import figures
+from evaluation.images import distort
+from evaluation.images.segments import Table, segmenter
+from evaluation.images.sets import ImageSet, check_alike, load, pair, random_rows
+from evaluation.metrics.budget import BUDGETS, Budget
+from evaluation.metrics.compute import compute
+from evaluation.metrics.metric import Metric
+from evaluation.metrics.observables import measured
+from evaluation.metrics.table import choose
+from evaluation.report.report import Report, versions, warnings_of
+from evaluation.ssnet.network import CLASSES
+from evaluation.ssnet.weights import PACKAGED, Weights, open_weights
+from sgm_jax.run.files import write_json
+from sgm_jax.run.log import LOGGER
+from sgm_jax.run.workdir import provenance
+
+Source = ImageSet | np.ndarray | str | Path  # a set: of images, or where to read them
+
+
+def evaluate(
+    real: Source,
+    generated: Source | Mapping[str, Source],
+    *,
+    train: Source | None = None,
+    labels: Mapping[str, str | Path | np.ndarray] | None = None,
+    ssnet: str | Path | bool = True,
+    metrics: str | Iterable[str | Metric] | None = None,
+    budget: str = "small",
+    threshold: int = 0,
+    ceiling: bool = False,
+    seed: int = 0,
+    work: str | Path | None = None,
+    overwrite: bool = False,
+) -> Report:
+    """Compare generated images with real ones.
+
+    Images are ``[N, H, W]`` or ``[N, H, W, 1]`` on the scale 0..255, or a path of anything that
+    `sgm_jax.data` reads: a folder of PNG files, .npy, .npz or HDF5.
+
+    Args:
+        real: held-out real images.
+        generated: images of one generator, or of several by their names.
+        train: real images to take the floor from, and to look for memorised images in. Without them
+            the floor is one half of the real images against the other.
+        labels: of sets by their names (``real``, ``train``, ``generated`` or those given), so that
+            SSNet need not see these: a ``labels.h5`` of ``evaluation.label``, or bool ``[N]``,
+            which images are tracks.
+        ssnet: weights of SSNet; True takes the package's, False leaves out all that needs SSNet.
+        metrics: which ones, by name or first part: ``"physics,looking"`` or a list, which may hold
+            a `Metric` of your own. All by default.
+        budget: numbers of images and re-drawings: ``"small"``, ``"paper"`` or ``"full"``.
+        threshold: pixels at most this become 0 in all sets.
+        ceiling: add a deliberately bad set, training images with 0.9 of their charge.
+        seed: of everything random.
+        work: folder that keeps what is done, so that the same call goes on after it was stopped.
+        overwrite: replace what is kept in ``work`` if it belongs to other settings.
+
+    Returns:
+        The results, and what draws the figures.
+
+    Raises:
+        FileNotFoundError: a set, labels or weights are not there.
+        ValueError: sets that cannot be compared, unknown metrics, or other settings in ``work``.
+    """
+    chosen = choose(metrics)
+    if budget not in BUDGETS:
+        raise ValueError(f"budget {budget!r} is unknown; choose from {', '.join(BUDGETS)}")
+    generated = generated if isinstance(generated, Mapping) else {"generated": generated}
+    sources = {"real": real} | ({} if train is None else {"train": train})
+    roles = {role: role for role in sources}
+    for place, name in enumerate(generated, start=1):
+        roles["generated" if place == 1 else f"generated_{place}"] = name
+    _check_names([*sources, *generated], labels or {})
+    weights = _open_weights(ssnet, chosen, unlabelled=set(roles.values()) - set(labels or {}))
+    images = {
+        role: _load(
+            (sources | generated)[name],
+            name,
+            limit=_limit(role, BUDGETS[budget]),
+            seed=seed,
+            threshold=threshold,
+            labels=(labels or {}).get(name),
+        )
+        for role, name in roles.items()
+    }
+    if ceiling:
+        images["ceiling"] = _ceiling(images.get("train"))
+    check_alike(list(images.values()))
+    settings = _settings(images, weights, budget, seed)
+    with ExitStack() as stack:
+        if work is None:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _claim(Path(work), settings, overwrite=overwrite)
+        return _report(images, chosen, weights, Path(work), budget=budget, seed=seed)
+
+
+def _report(
+    sets: dict[str, ImageSet],
+    metrics: list[Metric],
+    weights: Weights | None,
+    work: Path,
+    *,
+    budget: str,
+    seed: int,
+) -> Report:
+    """Measure the sets, by role, compare them and put everything together."""
+    sets = {
+        role: measured(images, work / "observables" / f"{role}.npz")
+        for role, images in sets.items()
+    }
+    if weights is not None:
+        needed = any(metric.needs == "features" for metric in metrics)
+        segment = segmenter(weights, features=needed)
+        sets = {
+            role: images
+            if images.segments is not None
+            else images.labelled(segment(images.images, images.name, work / "ssnet" / role))
+            for role, images in sets.items()
+        }
+    real, train = sets["real"], sets.get("train")
+    generated = [images for role, images in sets.items() if role not in ("real", "train")]
+    pairs = [pair(real, images, train, seed=seed) for images in generated]
+    sizes = BUDGETS[budget]
+    results = compute(pairs, metrics, sizes, seed=seed, folder=work / "rows")
+    facts = {images.name: images.facts for images in sets.values()}
+    made = provenance()
+    made["versions"] |= versions()
+    counts = " and ".join(str(len(images)) for images in pairs[0].floor)
+    return Report(
+        results=results,
+        sets=facts,
+        roles={role: images.name for role, images in sets.items()},
+        budget=budget,
+        seed=seed,
+        floor=f"{pairs[0].floor_from} ({counts} images)",
+        warnings=warnings_of(facts),
+        provenance=made,
+        figures=figures(Comparison(pairs, results, sizes, seed)),
+        tables=_tables(sets.values()),
+    )
+
+
+def _check_names(names: list[str], labels: Mapping[str, object]) -> None:
+    """Refuse names that are no file names, and labels of sets that are not there."""
+    for name in names:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ValueError(f"the name {name!r} must consist of letters, digits, '_', '-' and '.'")
+    if len(set(names)) < len(names):
+        raise ValueError(f"two sets have one name ({', '.join(names)}); use --name and --name_2")
+    unknown = labels.keys() - set(names)
+    if unknown:
+        raise ValueError(f"labels of {', '.join(sorted(unknown))}; the sets are {', '.join(names)}")
+
+
+def _open_weights(
+    ssnet: str | Path | bool, metrics: list[Metric], unlabelled: set[str]
+) -> Weights | None:
+    """Return SSNet if it has anything to do; without packaged weights its rows say what to do."""
+    idle = not unlabelled or not any(metric.needs for metric in metrics)
+    if ssnet is False or idle or (ssnet is True and not PACKAGED.is_file()):
+        return None
+    weights = open_weights(None if ssnet is True else Path(ssnet))
+    if weights.net.num_classes != len(CLASSES):
+        raise ValueError(f"{ssnet}: has {weights.net.num_classes} classes, not 3")
+    return weights
+
+
+def _limit(role: str, budget: Budget) -> int | None:
+    return {"real": budget.real, "train": budget.train}.get(role, budget.generated)
+
+
+def _load(
+    source: Source,
+    name: str,
+    *,
+    limit: int | None,
+    seed: int,
+    threshold: int,
+    labels: str | Path | np.ndarray | None,
+) -> ImageSet:
+    """Return a set of at most ``limit`` images, whatever it is given as."""
+    if not isinstance(source, ImageSet):
+        return load(source, name, limit=limit, seed=seed, threshold=threshold, labels=labels)
+    if threshold or labels is not None:
+        raise ValueError(f"{name} is an ImageSet: apply threshold and labels when you load it")
+    return replace(source.take(random_rows(len(source), limit, seed)), name=name)
+
+
+def _ceiling(train: ImageSet | None) -> ImageSet:
+    """Spoil the training images; real ones would be compared with themselves."""
+    if train is None:
+        raise ValueError("--ceiling spoils training images: give --train as well")
+    factor = 0.9
+    worse = distort.scale_charge(train.images, factor)
+    facts = train.facts | {"source": f"{factor} x {train.facts['source']}"}
+    return ImageSet("ceiling", worse, {}, train.is_track, facts)
+
+
+def _settings(
+    sets: dict[str, ImageSet], weights: Weights | None, budget: str, seed: int
+) -> dict[str, object]:
+    """Return what the numbers depend on, beside the metrics."""
+    facts = [images.facts for images in sets.values()]
+    return {
+        "sets": {role: [one.name, one.facts["hash_of_used"]] for role, one in sets.items()},
+        "labels": [[one["track_images"], one["ssnet"]] for one in facts],
+        "ssnet": None if weights is None else weights.sha256,
+        "budget": budget,
+        "seed": seed,
+    }
+
+
+def _claim(work: Path, settings: dict[str, object], *, overwrite: bool) -> None:
+    """Take a folder for these settings; go on with what an earlier run of the same left."""
+    note = work / "settings.json"
+    kept = json.loads(note.read_text()) if note.is_file() else {}
+    other = [name for name in settings if settings[name] != kept.get(name)]
+    if kept and not other:
+        LOGGER.info("continuing the report in %s", work)
+        return
+    if kept and not overwrite:
+        raise ValueError(
+            f"{work} holds an unfinished report of other {', '.join(other)}; "
+            "repeat that command, add --overwrite or choose another --out"
+        )
+    if kept:
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(note, settings)
+
+
+def _tables(sets: Iterable[ImageSet]) -> dict[str, Table]:
+    """Return what was measured on every image, by the names of the files."""
+    tables = {}
+    for images in sets:
+        tables[f"observables_{images.name}"] = images.table
+        if images.segments is not None:
+            tables[f"ssnet_{images.name}"] = images.segments.table
+    return tables

@@ -1,0 +1,19 @@
+"""The table of figures.
+
+A new figure is a function that returns a Matplotlib figure and the numbers behind it, named in the
+``figures`` of one of the modules below.
+"""
+
+from evaluation.figures import classifier, distributions, images, maps, neighbours
+from evaluation.figures.figure import Comparison, Figures
+
+# In the order of a report.
+_FAMILIES = (distributions, images, neighbours, maps, classifier)
+
+
+def figures(comparison: Comparison) -> Figures:
+    """Return what draws each figure of a comparison, by its name.
+
+    Those of the sets themselves are always there, the others if their metrics were computed.
+    """
+    return {name: draw for family in _FAMILIES for name, draw in family.figures(comparison).items()}
