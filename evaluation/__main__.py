@@ -98,8 +98,10 @@ def make_report(options: argparse.Namespace) -> None:
 
 def _check_free(out: Path, overwrite: bool) -> None:
     """Refuse a folder that holds anything but an unfinished report."""
+    from sgm_jax.run.parts import is_claimed
+
     finished = (out / "report.json").is_file()
-    if (overwrite and finished) or not out.exists() or (out / "partial/settings.json").is_file():
+    if (overwrite and finished) or not out.exists() or is_claimed(out / "partial"):
         return
     if not out.is_dir() or any(out.iterdir()):
         fix = (

@@ -1,12 +1,11 @@
 """The story of a report: read the sets, measure them, compute what is missing."""
 
-import json
 import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,10 @@ from evaluation.metrics.table import choose
 from evaluation.report.report import Report, versions, warnings_of
 from evaluation.ssnet.network import CLASSES
 from evaluation.ssnet.weights import PACKAGED, Weights, open_weights
-from sgm_jax.run.files import write_json
-from sgm_jax.run.log import LOGGER
+from sgm_jax.run.parts import RECIPE, Parts, differences, is_claimed, open_parts
 from sgm_jax.run.workdir import provenance
+
+_FIX = "repeat that command, add --overwrite or choose another --out"
 
 Source = ImageSet | np.ndarray | str | Path  # a set: of images, or where to read them
 
@@ -39,7 +39,7 @@ def evaluate(
     labels: Mapping[str, str | Path | np.ndarray] | None = None,
     ssnet: str | Path | bool = True,
     metrics: str | Iterable[str | Metric] | None = None,
-    budget: str = "small",
+    budget: str | Budget = "small",
     threshold: int = 0,
     ceiling: bool = False,
     seed: int = 0,
@@ -62,7 +62,7 @@ def evaluate(
         ssnet: weights of SSNet; True takes the package's, False leaves out all that needs SSNet.
         metrics: which ones, by name or first part: ``"physics,looking"`` or a list, which may hold
             a `Metric` of your own. All by default.
-        budget: numbers of images and re-drawings: ``"small"``, ``"paper"`` or ``"full"``.
+        budget: numbers of images and re-drawings: ``"small"``, ``"paper"``, ``"full"`` or your own.
         threshold: pixels at most this become 0 in all sets.
         ceiling: add a deliberately bad set, training images with 0.9 of their charge.
         seed: of everything random.
@@ -77,8 +77,9 @@ def evaluate(
         ValueError: sets that cannot be compared, unknown metrics, or other settings in ``work``.
     """
     chosen = choose(metrics)
-    if budget not in BUDGETS:
+    if isinstance(budget, str) and budget not in BUDGETS:
         raise ValueError(f"budget {budget!r} is unknown; choose from {', '.join(BUDGETS)}")
+    sizes = BUDGETS[budget] if isinstance(budget, str) else budget
     generated = generated if isinstance(generated, Mapping) else {"generated": generated}
     sources = {"real": real} | ({} if train is None else {"train": train})
     roles = {role: role for role in sources}
@@ -90,7 +91,7 @@ def evaluate(
         role: _load(
             (sources | generated)[name],
             name,
-            limit=_limit(role, BUDGETS[budget]),
+            limit=_limit(role, sizes),
             seed=seed,
             threshold=threshold,
             labels=(labels or {}).get(name),
@@ -100,42 +101,40 @@ def evaluate(
     if ceiling:
         images["ceiling"] = _ceiling(images.get("train"))
     check_alike(list(images.values()))
-    settings = _settings(images, weights, budget, seed)
+    recipe = _recipe(images, weights, sizes, seed)
     with ExitStack() as stack:
-        if work is None:
-            work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _claim(Path(work), settings, overwrite=overwrite)
-        return _report(images, chosen, weights, Path(work), budget=budget, seed=seed)
+        folder = Path(work or stack.enter_context(tempfile.TemporaryDirectory()))
+        if overwrite and is_claimed(folder) and differences(recipe, folder / RECIPE, fix=_FIX):
+            shutil.rmtree(folder)
+        parts = stack.enter_context(open_parts(folder, recipe, fix=_FIX))
+        return _report(images, chosen, weights, parts, budget=budget, sizes=sizes, seed=seed)
 
 
 def _report(
     sets: dict[str, ImageSet],
     metrics: list[Metric],
     weights: Weights | None,
-    work: Path,
+    parts: Parts,
     *,
-    budget: str,
+    budget: str | Budget,
+    sizes: Budget,
     seed: int,
 ) -> Report:
     """Measure the sets, by role, compare them and put everything together."""
-    sets = {
-        role: measured(images, work / "observables" / f"{role}.npz")
-        for role, images in sets.items()
-    }
+    sets = {role: measured(images, parts) for role, images in sets.items()}
     if weights is not None:
         needed = any(metric.needs == "features" for metric in metrics)
         segment = segmenter(weights, features=needed)
         sets = {
             role: images
             if images.segments is not None
-            else images.labelled(segment(images.images, images.name, work / "ssnet" / role))
+            else images.labelled(segment(images.images, images.name, parts))
             for role, images in sets.items()
         }
     real, train = sets["real"], sets.get("train")
     generated = [images for role, images in sets.items() if role not in ("real", "train")]
     pairs = [pair(real, images, train, seed=seed) for images in generated]
-    sizes = BUDGETS[budget]
-    results = compute(pairs, metrics, sizes, seed=seed, folder=work / "rows")
+    results = compute(pairs, metrics, sizes, seed=seed, parts=parts)
     facts = {images.name: images.facts for images in sets.values()}
     made = provenance()
     made["versions"] |= versions()
@@ -144,7 +143,8 @@ def _report(
         results=results,
         sets=facts,
         roles={role: images.name for role, images in sets.items()},
-        budget=budget,
+        budget=budget if isinstance(budget, str) else "own",
+        sizes=sizes,
         seed=seed,
         floor=f"{pairs[0].floor_from} ({counts} images)",
         warnings=warnings_of(facts),
@@ -210,37 +210,18 @@ def _ceiling(train: ImageSet | None) -> ImageSet:
     return ImageSet("ceiling", worse, {}, train.is_track, facts)
 
 
-def _settings(
-    sets: dict[str, ImageSet], weights: Weights | None, budget: str, seed: int
+def _recipe(
+    sets: dict[str, ImageSet], weights: Weights | None, budget: Budget, seed: int
 ) -> dict[str, object]:
-    """Return what the numbers depend on, beside the metrics."""
+    """Return what the kept numbers depend on."""
     facts = [images.facts for images in sets.values()]
     return {
         "sets": {role: [one.name, one.facts["hash_of_used"]] for role, one in sets.items()},
         "labels": [[one["track_images"], one["ssnet"]] for one in facts],
         "ssnet": None if weights is None else weights.sha256,
-        "budget": budget,
+        "budget": asdict(budget),
         "seed": seed,
     }
-
-
-def _claim(work: Path, settings: dict[str, object], *, overwrite: bool) -> None:
-    """Take a folder for these settings; go on with what an earlier run of the same left."""
-    note = work / "settings.json"
-    kept = json.loads(note.read_text()) if note.is_file() else {}
-    other = [name for name in settings if settings[name] != kept.get(name)]
-    if kept and not other:
-        LOGGER.info("continuing the report in %s", work)
-        return
-    if kept and not overwrite:
-        raise ValueError(
-            f"{work} holds an unfinished report of other {', '.join(other)}; "
-            "repeat that command, add --overwrite or choose another --out"
-        )
-    if kept:
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(note, settings)
 
 
 def _tables(sets: Iterable[ImageSet]) -> dict[str, Table]:

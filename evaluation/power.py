@@ -8,7 +8,6 @@ stopped, the same command continues with the metrics that are missing.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,45 +55,31 @@ def measure_power(options: argparse.Namespace) -> dict[str, Any]:
         ValueError: too few training images, or a folder of other settings.
     """
     # Imported here because they import jax, which reads the environment that run sets.
-    from evaluation.images.segments import segmenter
-    from evaluation.images.sets import pair
-    from evaluation.metrics.budget import BUDGETS
-    from evaluation.metrics.compute import compute
-    from evaluation.metrics.observables import measured
+    from evaluation import evaluate
+    from evaluation.metrics.budget import Budget
     from evaluation.metrics.table import choose
-    from evaluation.ssnet.weights import open_weights
-    from sgm_jax.run.workdir import provenance
 
-    chosen = [metric for metric in choose(options.metrics) if not metric.joint]
-    labelled = [metric for metric in chosen if metric.needs]
-    others = [metric for metric in chosen if not metric.needs]
-    weights = open_weights(options.ssnet) if labelled else None
     sets = load_cases(options)
-    hashes = {role: images.facts["hash_of_used"] for role, images in sets.items()}
-    settings = {"n": options.n, "seed": options.seed, "sets": hashes}
-    _claim(options.work, settings)
-    sets = {
-        role: measured(images, options.work / f"observables/{role}.npz")
-        for role, images in sets.items()
+    report = evaluate(
+        sets["real"],
+        {name: sets[name] for name in CASES},
+        train=sets["train"],
+        ssnet=options.ssnet or True,
+        metrics=[metric for metric in choose(options.metrics) if not metric.joint],
+        budget=Budget(
+            None, None, None, permutations=1_000, image_permutations=1_000, splits=20, at_once=2
+        ),
+        seed=options.seed,
+        work=options.work,
+    )
+    settings = {
+        "n": options.n,
+        "seed": options.seed,
+        "sets": {role: images.facts["hash_of_used"] for role, images in sets.items()},
+        "ssnet": report.sets["real"]["ssnet"],
     }
-
-    def compare(metrics: list, folder: Path) -> list[Row]:
-        pairs = [pair(sets["real"], sets[name], sets["train"], seed=options.seed) for name in CASES]
-        results = compute(pairs, metrics, BUDGETS["small"], seed=options.seed, folder=folder)
-        return [result.to_dict() for result in results]
-
-    result = compare(others, options.work / "rows")
-    if weights is not None:
-        # Only these results depend on the weights of SSNet, so they get their own folder.
-        folder = options.work / f"ssnet_{weights.sha256[:12]}"
-        segment = segmenter(weights, features=True)
-        sets = {
-            role: images.labelled(segment(images.images, images.name, folder / "sets" / role))
-            for role, images in sets.items()
-        }
-        result += compare(labelled, folder / "rows")
-        settings["ssnet"] = weights.sha256
-    return {"settings": settings, "rows": result, "provenance": provenance()}
+    rows = [result.to_dict() for result in report.results]
+    return {"settings": settings, "rows": rows, "provenance": report.provenance}
 
 
 def load_cases(options: argparse.Namespace) -> dict[str, Any]:
@@ -181,17 +166,6 @@ def _run(options: argparse.Namespace) -> None:
     write_json(options.out / "power.json", content)
     (options.out / "power.md").write_text(render(content))
     LOGGER.info("look at %s", options.out / "power.md")
-
-
-def _claim(work: Path, settings: dict[str, Any]) -> None:
-    """Refuse a folder that holds results of other settings; note these settings in a new one."""
-    from sgm_jax.run.files import write_json
-
-    note = work / "settings.json"
-    if note.is_file() and json.loads(note.read_text()) != settings:
-        raise ValueError(f"{work} holds results of other settings; choose another --work")
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(note, settings)
 
 
 def _title(case: str) -> str:

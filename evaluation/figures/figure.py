@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from evaluation.images.sets import ImageSet, Pair
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.metric import Result
-from sgm_jax.run.files import write_json
+from sgm_jax.run.files import write_arrays, write_json
 
 DPI = 110
 
@@ -59,7 +59,7 @@ def save(drawn: Drawn, path: Path) -> None:
     """
     figure, numbers = drawn
     if any(isinstance(values, np.ndarray) for values in numbers.values()):
-        np.savez_compressed(path.with_name(path.name + ".npz"), **numbers)
+        write_arrays(path.with_name(path.name + ".npz"), numbers)
     else:
         write_json(path.with_name(path.name + ".json"), numbers)
     figure.savefig(path.with_name(path.name + ".png"), dpi=DPI)

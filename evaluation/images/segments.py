@@ -1,7 +1,6 @@
 """What SSNet says of the images of a set: labels, votes, certainties, and features on demand.
 
-It comes from files of ``evaluation.label``, or from SSNet itself: then it is kept on disk chunk by
-chunk, so that a run that was stopped goes on where it was.
+It comes from files of ``evaluation.label``, or from SSNet itself, chunk by chunk.
 """
 
 import json
@@ -19,6 +18,7 @@ from evaluation.ssnet.weights import Weights
 from sgm_jax.data import from_array
 from sgm_jax.data.arrays import read_npy
 from sgm_jax.data.hdf5 import Dataset, read_tables
+from sgm_jax.run.parts import Parts
 
 Table = dict[str, np.ndarray]  # by name, one entry an image
 
@@ -99,36 +99,35 @@ def given_labels(is_track: np.ndarray, rows: np.ndarray, count: int) -> Segments
     return Segments({"is_track": is_track.astype(bool)[rows]}, "labels that were given", rows)
 
 
-def segmenter(weights: Weights, *, features: bool) -> Callable[[np.ndarray, str, Path], Segments]:
-    """Compile SSNet; return a function of images, their name and a folder that labels them.
+def segmenter(weights: Weights, *, features: bool) -> Callable[[np.ndarray, str, Parts], Segments]:
+    """Compile SSNet; return a function of images, their name and kept parts that labels them.
 
     Args:
         weights: of SSNet.
         features: whether to keep the features, 33 kB for an image of 64 x 64 pixels.
 
     Returns:
-        A function of images ``[n, H, W]``, the name of their set and the folder of what is done
-        already; features stay there.
+        A function of images ``[n, H, W]``, the name of their set and the parts that are done
+        already. Features stay in their folder.
     """
     score = score_function(weights.net, weights.variables)
 
-    def segment(images: np.ndarray, name: str, folder: Path) -> Segments:
+    def segment(images: np.ndarray, name: str, parts: Parts) -> Segments:
         # Tables made without features do not stand in for those with them.
-        folder = folder / ("features" if features else "labels")
-        folder.mkdir(parents=True, exist_ok=True)
+        prefix = f"ssnet/{name}/{'features' if features else 'labels'}"
+        stored = parts.path(f"{prefix}/features.npy") if features else None
         size = batch_size(weights.net)
         tables = []
         with tqdm.tqdm(total=len(images), unit="img", desc=f"SSNet ({name})") as bar:
             for chunk in _chunks(len(images), size):
-                path = folder / f"{chunk.start:08d}.npz"
-                if not path.is_file():
-                    stored = folder / "features.npy" if features else None
-                    keep_table(path, _score_chunk(images, chunk, score, stored, size=size))
-                tables.append(read_table(path))
+                part = f"{prefix}/{chunk.start:08d}.npz"
+                if parts.missing([part]):
+                    parts.save(part, _score_chunk(images, chunk, score, stored, size=size))
+                tables.append(parts.load(part))
                 bar.update(chunk.stop - chunk.start)
         table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
-        stored = np.load(folder / "features.npy", mmap_mode="r") if features else None
-        return Segments(table, weights.sha256, np.arange(len(images)), stored)
+        rows = np.arange(len(images))
+        return Segments(table, weights.sha256, rows, stored and np.load(stored, mmap_mode="r"))
 
     return segment
 
@@ -246,19 +245,6 @@ def _columns(images: np.ndarray, block: Scores) -> Table:
 
 def _open_features(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Return float32 rows that are the content of a .npy file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     mode = "r+" if path.is_file() else "w+"
     return np.lib.format.open_memmap(path, mode=mode, dtype=np.float32, shape=shape)
-
-
-def keep_table(path: Path, table: Table) -> None:
-    """Write a table as one .npz file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name("draft-" + path.name)
-    np.savez_compressed(draft, **table)
-    draft.replace(path)
-
-
-def read_table(path: Path) -> Table:
-    """Read what `keep_table` wrote."""
-    with np.load(path) as kept:
-        return {name: kept[name] for name in kept.files}

@@ -1,6 +1,5 @@
 """Compute the results of a report, one metric at a time; each finished one is kept on disk."""
 
-import json
 import math
 import os
 import time
@@ -8,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import threadpoolctl
@@ -17,8 +15,8 @@ import tqdm
 from evaluation.images.sets import Pair, TooFewImagesError
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.metric import Metric, Result
-from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
+from sgm_jax.run.parts import Parts
 
 # What a metric may raise without the others being given up.
 FAILURES = (ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError)
@@ -26,7 +24,7 @@ FAILURES += (TypeError, ValueError)
 
 
 def compute(
-    pairs: list[Pair], metrics: list[Metric], budget: Budget, *, seed: int, folder: Path
+    pairs: list[Pair], metrics: list[Metric], budget: Budget, *, seed: int, parts: Parts
 ) -> list[Result]:
     """Return the results of every metric for every pair, in the order of ``metrics``.
 
@@ -37,10 +35,8 @@ def compute(
         metrics: what to compute.
         budget: sizes.
         seed: of everything random.
-        folder: keeps the results of finished metrics, and gives those it already has; one folder
-            belongs to one choice of sets, budget and seed.
+        parts: of this choice of sets, budget and seed: the results of finished metrics.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tasks = [
         (metric, group)
         for metric in metrics
@@ -49,8 +45,14 @@ def compute(
 
     def work(place: int) -> tuple[int, list[Result]]:
         metric, group = tasks[place]
-        path = folder / f"{metric.name.replace('/', '-')}@{_names(group)}.json"
-        return place, _results(metric, group, budget, seed, path)
+        part = f"rows/{metric.name.replace('/', '-')}@{_names(group)}.json"
+        if parts.missing([part]):
+            results = _results(metric, group, budget, seed)
+            # What failed is not kept, so that it is tried again.
+            if results[0].status not in ("failed", "too few images"):
+                parts.save(part, [result.to_dict() for result in results])
+            return place, results
+        return place, [Result.from_dict(row) for row in parts.load(part)]
 
     by_place: dict[int, list[Result]] = {}
     with tqdm.tqdm(total=len(tasks), unit="metric") as bar:
@@ -96,12 +98,8 @@ def _names(group: list[Pair]) -> str:
     return "+".join(pair.generated.name for pair in group)
 
 
-def _results(
-    metric: Metric, group: list[Pair], budget: Budget, seed: int, path: Path
-) -> list[Result]:
-    """Return the results of one metric; a failed one gives a marked row and is not kept."""
-    if path.is_file():
-        return [Result.from_dict(row) for row in json.loads(path.read_text())]
+def _results(metric: Metric, group: list[Pair], budget: Budget, seed: int) -> list[Result]:
+    """Return the results of one metric; one that fails gives a marked row."""
     start, names = time.perf_counter(), [pair.generated.name for pair in group]
     try:
         own_seed = seed_of(metric.name, seed)
@@ -119,9 +117,7 @@ def _results(
         failed = Result(metric.name, math.nan, note=note, status=status, seconds=seconds)
         return [replace(failed, set=name) for name in names]
     seconds = (time.perf_counter() - start) / len(results)
-    results = [replace(result, seconds=seconds) for result in results]
-    write_json(path, [result.to_dict() for result in results])
-    return results
+    return [replace(result, seconds=seconds) for result in results]
 
 
 def _completed(result: Result, metric: Metric, name: str) -> Result:

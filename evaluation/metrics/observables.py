@@ -7,7 +7,6 @@ arXiv:2307.13687, so that numbers can be laid beside the published ones.
 
 import itertools
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,8 +15,9 @@ import tqdm
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from evaluation.images.segments import Table, keep_table, read_table
+from evaluation.images.segments import Table
 from evaluation.images.sets import ImageSet
+from sgm_jax.run.parts import Parts
 
 CLUSTER_EPS_PX = 3.0  # pixels at most this far apart are neighbours
 CLUSTER_MIN_PIXELS = 5  # a pixel with this many neighbours, itself included, founds a cluster
@@ -89,11 +89,12 @@ _BESIDE = ((-1, 0), (0, -1), (0, 1), (1, 0))  # steps to other pixels, in rows a
 _AROUND = (*_BESIDE, (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
-def measured(images: ImageSet, cache: Path) -> ImageSet:
-    """Return the set with its observables, read from ``cache`` if they are there already."""
-    if not cache.is_file():
-        keep_table(cache, measure(images.images))
-    return replace(images, table=read_table(cache))
+def measured(images: ImageSet, parts: Parts) -> ImageSet:
+    """Return the set with its observables, from ``parts`` if they are there already."""
+    part = f"observables/{images.name}.npz"
+    if parts.missing([part]):
+        parts.save(part, measure(images.images))
+    return replace(images, table=parts.load(part))
 
 
 def measure(images: np.ndarray) -> Table:

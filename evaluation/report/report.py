@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from matplotlib.figure import Figure
 
 from evaluation.figures.figure import Figures, save
 from evaluation.images.segments import Table
-from evaluation.metrics.budget import BUDGETS
+from evaluation.metrics.budget import Budget
 from evaluation.metrics.compute import FAILURES
 from evaluation.metrics.metric import Result
-from sgm_jax.run.files import write_json
+from sgm_jax.run.files import write_arrays, write_json
 from sgm_jax.run.log import LOGGER
 
 SCHEMA_VERSION = 1
@@ -54,6 +53,7 @@ class Report:
         sets: what is known of each set, by its name.
         roles: names of the sets by role: ``real``, ``train``, ``generated``, ``generated_2``, ...
         budget: name of the budget.
+        sizes: its numbers of images and re-drawings.
         seed: of everything random.
         floor: which sets the floor is from.
         warnings: what may make a difference that is not the generator's.
@@ -66,6 +66,7 @@ class Report:
     sets: dict[str, dict[str, Any]]
     roles: dict[str, str]
     budget: str
+    sizes: Budget
     seed: int
     floor: str
     warnings: list[str]
@@ -125,7 +126,7 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "budget": self.budget,
-            "sizes": asdict(BUDGETS[self.budget]),
+            "sizes": asdict(self.sizes),
             "seed": self.seed,
             "roles": self.roles,
             "sets": self.sets,
@@ -149,7 +150,7 @@ class Report:
         _remove_report(folder)
         names = self._save_figures(folder / "figures") if figures else []
         for name, table in self.tables.items():
-            np.savez_compressed(folder / f"{name}.npz", **table)
+            write_arrays(folder / f"{name}.npz", table)
         pictures = {
             name: base64.b64encode((folder / f"figures/{name}.png").read_bytes()).decode()
             for name in names

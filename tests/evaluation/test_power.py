@@ -45,7 +45,7 @@ def test_the_table_tells_flaws_from_chance_and_a_killed_study_goes_on(line, tmp_
     text = power.render(json.loads(json.dumps(content)))
     assert "| same | 0 | 8 | none |" in text
     assert "| physics/all/holes/w1 | p " in text and "**p 0.000999**" in text
-    with pytest.raises(ValueError, match="other settings; choose another --work"):
+    with pytest.raises(ValueError, match="another recipe"):
         power.measure_power(power.parse([*line, "--seed=1"]))
 
 

@@ -20,6 +20,7 @@ from evaluation.ssnet.rules import Histograms, lit
 from evaluation.ssnet.scores import score_function
 from evaluation.ssnet.weights import Weights
 from sgm_jax.data import from_array
+from sgm_jax.run.parts import Parts
 from tests.evaluation.small_ssnet import sparse_images, trained_variables
 from tests.hostile_files import HDF5
 
@@ -42,7 +43,7 @@ def one():
 @pytest.fixture(scope="module")
 def found(one, weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ssnet")
-    return one.labelled(segmenter(weights, features=True)(one.images, "set", folder))
+    return one.labelled(segmenter(weights, features=True)(one.images, "set", Parts(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_a_killed_run_keeps_what_it_has_and_ends_with_the_same_tables(
     monkeypatch.setattr(segments, "score_function", lambda net, variables: score)
 
     def run(folder):
-        return segmenter(weights, features=True)(one.images, "a", folder / "a")
+        return segmenter(weights, features=True)(one.images, "a", Parts(folder))
 
     whole = run(tmp_path / "whole")
     monkeypatch.setattr(segments, "_CHUNK", 16)
@@ -112,7 +113,7 @@ def test_a_killed_run_keeps_what_it_has_and_ends_with_the_same_tables(
     if count > 16:
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut")
-        assert len(list((tmp_path / "cut/a/features").glob("0*.npz"))) == 1
+        assert len(list((tmp_path / "cut/ssnet/a/features").glob("0*.npz"))) == 1
     cut = run(tmp_path / "cut")
     for name, values in whole.table.items():
         np.testing.assert_array_equal(cut.table[name], values)
@@ -122,7 +123,7 @@ def test_a_killed_run_keeps_what_it_has_and_ends_with_the_same_tables(
 def test_features_stay_on_disk_and_are_left_out_on_request(one, found, weights, tmp_path):
     assert isinstance(found.segments.stored, np.memmap)
     assert found.segments.stored.shape == (COUNT, 16 * 2 * 2)
-    without = segmenter(weights, features=False)(one.images, "set", tmp_path)
+    without = segmenter(weights, features=False)(one.images, "set", Parts(tmp_path))
     assert without.stored is None and not list(tmp_path.rglob("features.npy"))
     np.testing.assert_array_equal(without.table["is_track"], found.is_track)
 

@@ -8,6 +8,7 @@ from evaluation.metrics import compute
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.metric import Metric, Result
 from evaluation.metrics.table import choose
+from sgm_jax.run.parts import Parts
 from tests.evaluation.drawn_images import drawn_images
 
 ALONE = Budget(None, None, None, 20, 20, 4)
@@ -24,7 +25,7 @@ def test_metrics_at_once_give_the_rows_of_one_after_the_other(pairs, tmp_path, m
     monkeypatch.setattr(compute, "_processors", lambda: 2)
     metrics = choose("looking,mmd/median,w1,neighbours/l2,memorisation/duplicates")
     found = [
-        compute.compute(pairs, metrics, budget, seed=0, folder=tmp_path / str(budget.at_once))
+        compute.compute(pairs, metrics, budget, seed=0, parts=Parts(tmp_path / str(budget.at_once)))
         for budget in (ALONE, TOGETHER)
     ]
     for first, second in zip(*found, strict=True):
@@ -49,7 +50,7 @@ def test_two_metrics_run_at_once_and_rows_stay_in_order(pairs, tmp_path, monkeyp
         Metric("a", meeting("corrected", *events), {"w1": "W1"}),
         Metric("b", meeting("paper", *events[::-1]), {"w1": "W1"}),
     ]
-    found = compute.compute(pairs, metrics, TOGETHER, seed=0, folder=tmp_path)
+    found = compute.compute(pairs, metrics, TOGETHER, seed=0, parts=Parts(tmp_path))
     assert [row.metric for row in found] == ["w1/corrected", "w1/paper"]
 
 
@@ -70,5 +71,5 @@ def test_an_interruption_ends_it_and_keeps_what_is_done(pairs, tmp_path, monkeyp
     names = ["fine0", "stop", "fine1"] if budget is ALONE else ["fine1", "stop", "fine0"]
     order = [Metric(name, stop if name == "stop" else fine, {"w1": "W1"}) for name in names]
     with pytest.raises(KeyboardInterrupt):
-        compute.compute(pairs, order, budget, seed=0, folder=tmp_path)
-    assert (tmp_path / "fine0@g.json").is_file() and "stop" in begun
+        compute.compute(pairs, order, budget, seed=0, parts=Parts(tmp_path))
+    assert (tmp_path / "rows/fine0@g.json").is_file() and "stop" in begun

@@ -17,6 +17,7 @@ from evaluation.metrics.table import METRICS
 from evaluation.report import report
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.weights import save
+from sgm_jax.run.parts import Parts
 from tests.evaluation.drawn_images import drawn_images
 from tests.evaluation.small_ssnet import trained_variables
 
@@ -80,7 +81,7 @@ def one_row_of(results, tmp_path):
     metric = Metric("looking", results, {"looking": "a metric"})
     real = ImageSet("real", drawn_images(30, seed=0, size=16))
     pairs = [pair(real, ImageSet("g", real.images), None, seed=0)]
-    return compute(pairs, [metric], BUDGET, seed=0, folder=tmp_path)
+    return compute(pairs, [metric], BUDGET, seed=0, parts=Parts(tmp_path))
 
 
 def test_a_report_has_all_its_parts(made):
@@ -138,7 +139,9 @@ def test_the_page_says_a_note_once_for_the_rows_that_share_it_and_marks_what_dif
     facts = dict.fromkeys(names.split())
     made = {"time": "now", "git_commit": "abc", "command": ["x"]}
     roles = {"generated": "g"}
-    report.Report(results, {"g": facts}, roles, "small", 0, "train", [], made).save(tmp_path)
+    report.Report(results, {"g": facts}, roles, "small", BUDGET, 0, "train", [], made).save(
+        tmp_path
+    )
     text = (tmp_path / "report.html").read_text()
     assert text.count("the 2 rows above: a &lt; b") == text.count("a &lt; b") == 1
     assert text.count('<tr class="differs">') == 1
@@ -176,7 +179,7 @@ def test_a_killed_run_continues_with_what_is_missing(files, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         evaluate(given)
     assert not (tmp_path / "out/report.json").exists()
-    with pytest.raises(ValueError, match="unfinished report of other seed"):
+    with pytest.raises(ValueError, match="another recipe .seed: 0 there, 1 here.*add --overwrite"):
         evaluate(numbers_only(files, tmp_path / "out", "--seed=1"))
 
     # In any order, and what ran beside the killed one is kept.
@@ -221,7 +224,7 @@ def test_metrics_of_all_generators_at_once_give_rows_for_each(count, tmp_path, m
     sets = [ImageSet(f"g{place}", real.images) for place in range(count)]
     pairs = [pair(real, one, None, seed=0) for one in sets]
     for _ in range(2):  # computed, then read
-        found = compute(pairs, [metric], BUDGET, seed=0, folder=tmp_path)
+        found = compute(pairs, [metric], BUDGET, seed=0, parts=Parts(tmp_path))
         assert [(row.set, row.value) for row in found] == [(s.name, count) for s in sets]
 
 
