@@ -1,4 +1,4 @@
-"""TPU chips in numbers, and slices of them that need not be there."""
+"""TPU chips in numbers, and slices of them. Programs are only compiled: no chip need be here."""
 
 import dataclasses
 import importlib.util
@@ -11,14 +11,14 @@ from typing import Any
 # Rounds of bf16 multiplications that make one product of float32 matrices, by jax's name of the
 # precision: 3 and 6 products of the two or three bf16 numbers that a float32 one is split into.
 PASSES = {"default": 1, "high": 3, "highest": 6}
-# What libtpu would otherwise ask a metadata server for, or look at; it only compiles here.
+# libtpu only compiles here; without these it would ask a metadata server and look for chips.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
-    # It guards chips that are not used.
+    # A lock would guard chips that are not used.
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 
@@ -73,17 +73,17 @@ def topology(name: str) -> Topology:
     Raises:
         ValueError: with the chips that are known.
     """
-    found = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
-    if not found or found[1] not in CHIPS:
+    parts = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
+    if not parts or parts[1] not in CHIPS:
         raise ValueError(
             f"--topology={name} is unknown; known are the chips {', '.join(CHIPS)} in grids, as in "
             "v5e:4x8 or v4:2x2x1"
         )
-    return Topology(name, CHIPS[found[1]], math.prod(map(int, found[2].split("x"))))
+    return Topology(name, CHIPS[parts[1]], math.prod(map(int, parts[2].split("x"))))
 
 
 def prepare() -> None:
-    """Set the environment in which jax compiles for chips that are not here, before its import.
+    """Set the environment for compiling without chips; call it before JAX is imported.
 
     Raises:
         ImportError: if there is no compiler for TPUs.
@@ -91,12 +91,12 @@ def prepare() -> None:
     os.environ.update(ENVIRONMENT)
     if importlib.util.find_spec("libtpu") is None:
         raise ImportError(
-            "compiling for TPUs needs libtpu, though no TPU: pip install 'sgm_jax[tpu]'"
+            "compiling for TPUs needs libtpu (but no TPU): pip install 'sgm_jax[tpu]'"
         )
 
 
-def devices(where: Topology) -> Sequence[Any]:
-    """Return the devices of a slice, to compile for.
+def devices(topology: Topology) -> Sequence[Any]:
+    """Return the devices of a slice, for the compiler.
 
     Raises:
         ValueError: if such a slice does not exist.
@@ -105,7 +105,7 @@ def devices(where: Topology) -> Sequence[Any]:
     from jax.experimental import topologies
 
     try:
-        found = topologies.get_topology_desc(where.name, "tpu", **where.chip.options)
+        description = topologies.get_topology_desc(topology.name, "tpu", **topology.chip.options)
     except jax.errors.JaxRuntimeError as error:
-        raise ValueError(f"--topology={where.name}: {error}") from error
-    return found.devices
+        raise ValueError(f"--topology={topology.name}: {error}") from error
+    return description.devices

@@ -1,7 +1,7 @@
-"""What a compiler knows of a program: work, traffic, memory, exchanges. Kept on disk.
+"""Read from the compiler what a program costs one device, and keep it on disk.
 
-Numbers are of one device. A result belongs to the lowered program itself, the devices and the
-versions of the compilers: whatever does not change the program does not compile it again.
+A kept result belongs to the lowered program itself, the devices and the versions of the compilers,
+so a change that leaves the program as it was does not compile it again.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import jax
 
+from launch.plan.roofline import Cost
+from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
 
 _PACKAGES = ("jax", "jaxlib", "libtpu")
@@ -25,65 +27,35 @@ _EXCHANGE = re.compile(
 _SHAPE = re.compile(r"\b(pred|bf16|[suf]\d+)\[([\d,]*)\]")
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What running a program once costs one device.
-
-    Attributes:
-        flops: multiplications and additions.
-        bytes_accessed: between memory and chip.
-        argument_bytes: of memory, for what goes in.
-        memory_bytes: in all: what goes in and out, what is needed between, the program.
-        exchanges: number and bytes of what devices exchange, ``[number, bytes]`` by kind.
-        compile_seconds: that the compiler took.
-        refused: why it could not be compiled; all else is then 0.
-    """
-
-    flops: float = 0.0
-    bytes_accessed: float = 0.0
-    argument_bytes: int = 0
-    memory_bytes: int = 0
-    exchanges: dict[str, list[int]] = dataclasses.field(default_factory=dict)
-    compile_seconds: float = 0.0
-    refused: str = ""
-
-    @property
-    def exchanged_bytes(self) -> int:
-        """Bytes of all exchanges."""
-        return sum(size for _, size in self.exchanges.values())
-
-
-def cost(lowered: jax.stages.Lowered, where: str, *, cache: Path, effort: float = 0.0) -> Cost:
-    """Return what a program costs, compiling it if that is not known yet.
+def cost(lowered: jax.stages.Lowered, devices: str, *, cache: Path, effort: float = 0.0) -> Cost:
+    """Return what a program costs; compile it if its cost is not in the cache.
 
     Args:
         lowered: the program.
-        where: name of the devices that it is for.
-        cache: folder of what is known.
+        devices: name of the devices that it is for.
+        cache: folder of kept costs.
         effort: see :func:`compile_cost`.
     """
     versions = [f"{name} {_version(name)}" for name in _PACKAGES]
     if effort:
         versions.append(f"effort {effort}")
-    said = "\n".join([where, *versions, lowered.as_text()])
-    known = cache / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.json"
-    if known.is_file():
-        return Cost(**json.loads(known.read_text()))
-    LOGGER.info("compiling for %s; a large network takes minutes", where)
-    found = compile_cost(lowered, effort=effort)
+    key = "\n".join([devices, *versions, lowered.as_text()])
+    kept = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    if kept.is_file():
+        return Cost(**json.loads(kept.read_text()))
+    LOGGER.info("compiling for %s; a large network takes minutes", devices)
+    result = compile_cost(lowered, effort=effort)
     cache.mkdir(parents=True, exist_ok=True)
-    draft = known.with_suffix(".part")
-    draft.write_text(json.dumps(dataclasses.asdict(found)))
-    draft.replace(known)
-    return found
+    write_json(kept, dataclasses.asdict(result))
+    return result
 
 
 def compile_cost(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> Cost:
-    """Compile a program and read what it costs; one that does not fit the memory is refused.
+    """Compile a program and read its cost; ``refused`` says so if it does not fit the memory.
 
     Args:
         lowered: the program.
-        effort: of the compiler to make it fast, from -1 to 1; 0 is what running it takes.
+        effort: of the compiler to make the program fast, from -1 to 1; 0 is that of a real run.
     """
     options = {"exec_time_optimization_effort": effort} if effort else None
     began = time.monotonic()
@@ -94,10 +66,10 @@ def compile_cost(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> Cost:
             raise
         return Cost(refused=str(error).splitlines()[0])
     analysis, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    held = (
+    memory_bytes = (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes
-        # What is consumed gives its place to what comes out.
+        # Donated inputs share their memory with outputs.
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes
@@ -106,7 +78,7 @@ def compile_cost(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> Cost:
         flops=analysis["flops"],
         bytes_accessed=analysis["bytes accessed"],
         argument_bytes=memory.argument_size_in_bytes,
-        memory_bytes=held,
+        memory_bytes=memory_bytes,
         exchanges=exchanges(compiled.as_text()),
         compile_seconds=round(time.monotonic() - began, 1),
     )
@@ -114,15 +86,15 @@ def compile_cost(lowered: jax.stages.Lowered, *, effort: float = 0.0) -> Cost:
 
 def exchanges(program: str) -> dict[str, list[int]]:
     """Return number and bytes of the results of each kind of exchange in a program's text."""
-    found: dict[str, list[int]] = {}
+    totals: dict[str, list[int]] = {}
     for match in _EXCHANGE.finditer(program):
         sizes = [_shape_bytes(*shape) for shape in _SHAPE.findall(match["result"])]
         if match["start"] and match["kind"] != "all-reduce":
-            # It gives back what goes in, then what will come out.
+            # Its result lists the inputs first, then the outputs.
             sizes = sizes[len(sizes) // 2 :]
-        count, size = found.get(match["kind"], (0, 0))
-        found[match["kind"]] = [count + 1, size + sum(sizes)]
-    return found
+        count, size = totals.get(match["kind"], (0, 0))
+        totals[match["kind"]] = [count + 1, size + sum(sizes)]
+    return totals
 
 
 def _shape_bytes(kind: str, dimensions: str) -> int:

@@ -1,16 +1,41 @@
-"""From what a program costs to how long it takes at best, and what a run takes.
+"""The best time that a chip's peaks allow for a step.
 
-The best time of a step is the longer of two: all its work at the chip's peak, all its traffic at
-the memory's bandwidth. No program is faster; a good one comes near. Exchanges between chips are
-timed beside it: they overlap with work more or less.
+It is the longer of two times: all work at the chip's peak, and all memory traffic at the memory's
+bandwidth. No program is faster than that, and a good one comes near. Exchanges between chips have a
+time of their own, because they overlap with work more or less.
 """
 
 import dataclasses
 
 from launch.plan.chips import PASSES, Topology
-from launch.plan.compiled import Cost
 
-_GIB = 2**30
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What running a program once costs one device.
+
+    Attributes:
+        flops: multiplications and additions.
+        bytes_accessed: between memory and chip.
+        argument_bytes: memory of the inputs.
+        memory_bytes: of inputs, outputs, intermediate values and the program together.
+        exchanges: between devices, ``[number, bytes]`` by kind.
+        compile_seconds: time that the compiler took.
+        refused: why it could not be compiled; all other fields are then 0.
+    """
+
+    flops: float = 0.0
+    bytes_accessed: float = 0.0
+    argument_bytes: int = 0
+    memory_bytes: int = 0
+    exchanges: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    compile_seconds: float = 0.0
+    refused: str = ""
+
+    @property
+    def exchanged_bytes(self) -> int:
+        """Bytes of all exchanges."""
+        return sum(size for _, size in self.exchanges.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +47,11 @@ class Estimate:
         dtype: of the network.
         images_per_chip: of a batch.
         cost: of the step, on one chip.
-        flop_seconds: its work takes at the peak.
-        byte_seconds: its traffic takes at the memory's bandwidth.
-        exchange_seconds: its exchanges take at a pod's all-reduce bandwidth.
-        largest_per_chip: images that fit; None if nobody asked, 0 if not even one does.
-        derived: whether the cost follows from those of other numbers of images, or chips.
+        flop_seconds: time of its work at the peak.
+        byte_seconds: time of its traffic at the memory's bandwidth.
+        exchange_seconds: time of its exchanges at a pod's all-reduce bandwidth.
+        largest_per_chip: images that fit; None if not computed, 0 if not even one fits.
+        derived: whether the cost is derived from that of another number of images, or slice.
     """
 
     topology: Topology
@@ -104,8 +129,8 @@ def estimate(
 def between(costs: dict[int, Cost], images: int) -> Cost:
     """Return the cost of a number of images: lines through those of two other numbers.
 
-    What does not depend on the images, as updating the parameters, is where the lines begin. The
-    number of chips is in none of it: each runs the same program.
+    The lines begin at the part that does not depend on the images, such as the update of the
+    parameters. The number of chips does not matter: each runs the same program.
 
     Args:
         costs: of two numbers of images; one that is refused is refused for all.
@@ -117,8 +142,8 @@ def between(costs: dict[int, Cost], images: int) -> Cost:
     share = (images - few) / (many - few)
 
     def line(field: str) -> float:
-        one, other = getattr(less, field), getattr(more, field)
-        return one + share * (other - one)
+        low, high = getattr(less, field), getattr(more, field)
+        return low + share * (high - low)
 
     return Cost(
         flops=line("flops"),
@@ -145,62 +170,3 @@ def largest(costs: dict[int, Cost], hbm_bytes: float) -> int:
         return few
     slope = max((more.memory_bytes - less.memory_bytes) / (many - few), 1.0)
     return max(int(few + (hbm_bytes - less.memory_bytes) / slope), 0)
-
-
-def table(estimates: list[Estimate], runs: dict[str, int]) -> str:
-    """Return a Markdown table of slices, with scaling relative to the first of the same dtype.
-
-    Args:
-        estimates: the rows.
-        runs: images that go through a step in a whole run, by the run's name.
-    """
-    header = [
-        *(
-            "slice",
-            "chips",
-            "dtype",
-            "images per chip",
-            "cost",
-            "TFLOP",
-            "GB",
-            "memory, GiB",
-            "fits",
-        ),
-        *("largest batch", "exchanged, MB", "ms of work", "ms of traffic", "ms of exchange"),
-        *("best ms", "share of peak", "steps/s", "efficiency"),
-        *(f"{unit}: {what}" for what in runs for unit in ("hours", "chip-hours")),
-    ]
-    rows = [_row(one, estimates, runs) for one in estimates]
-    return "\n".join(
-        "| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)
-    )
-
-
-def _row(one: Estimate, estimates: list[Estimate], runs: dict[str, int]) -> list[str]:
-    """Return a row; work, traffic, memory and exchanges are those of a step on one chip."""
-    chips, cost, hbm = one.topology.count, one.cost, one.topology.chip.hbm_bytes
-    room = one.largest_per_chip
-    begin = [one.topology.name, str(chips), one.dtype, str(one.images_per_chip)]
-    begin.append("derived" if one.derived else "compiled")
-    batch = "" if room is None else str(room * chips)
-    if cost.refused:
-        return [*begin, "", "", f"> {hbm / _GIB:g}", "no", batch, *[""] * (8 + 2 * len(runs))]
-    first = next(other for other in estimates if other.dtype == one.dtype)
-    speed = one.images_per_second / first.images_per_second if not first.cost.refused else 0.0
-    return [
-        *begin,
-        f"{cost.flops / 1e12:.3g}",
-        f"{cost.bytes_accessed / 1e9:.3g}",
-        f"{cost.memory_bytes / _GIB:.2f} of {hbm / _GIB:g}",
-        "yes" if one.fits else "no",
-        batch,
-        f"{cost.exchanged_bytes / 1e6:.3g}",
-        f"{1e3 * one.flop_seconds:.3g}",
-        f"{1e3 * one.byte_seconds:.3g}",
-        f"{1e3 * one.exchange_seconds:.3g}",
-        f"{1e3 * one.step_seconds:.3g}",
-        f"{100 * one.share_of_peak:.0f} %",
-        f"{1 / one.step_seconds:.3g}",
-        f"{speed * first.topology.count / chips:.2f}",
-        *(f"{one.hours(images) * n:.3g}" for images in runs.values() for n in (1, chips)),
-    ]

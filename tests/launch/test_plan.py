@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from launch import programs
-from launch.plan import chips, compiled, roofline
-from launch.plan.compiled import Cost
-from launch.plan.planning import Plan
+from launch.plan import chips, compiled, report, roofline
+from launch.plan.__main__ import Plan
+from launch.plan.roofline import Cost
 from sgm_jax.generators import score
 from sgm_jax.run import parallel
 from tests.tiny_run import EDM, tiny_config
@@ -105,7 +105,7 @@ def test_what_the_compiler_refused_does_not_fit():
     assert roofline.largest({8: refused, 4: refused}, 16 * GIB) == 0
     assert not _estimate(refused).fits and _estimate().fits
     assert not _estimate(Cost(flops=1.0, memory_bytes=17 * GIB)).fits
-    row = roofline.table([_estimate(refused)], {"a run": 1}).splitlines()[-1]
+    row = report.table([_estimate(refused)], {"a run": 1}).splitlines()[-1]
     assert "| > 16 | no |" in row
 
 
@@ -114,7 +114,7 @@ def test_the_table_has_a_value_in_every_column_and_scaling_from_the_first_slice(
     rows = [_estimate(), _estimate(slower, chips.topology("v5e:4x8"), images_per_chip=4)]
     rows.append(_estimate(Cost(refused="RESOURCE_EXHAUSTED: too much")))
     # 4 chips, 8 images each, 2 ms; then twice as long a run.
-    header, line, *lines = roofline.table(rows, {"a": 57_600_000, "b": 115_200_000}).splitlines()
+    header, line, *lines = report.table(rows, {"a": 57_600_000, "b": 115_200_000}).splitlines()
     assert all(text.count("|") == header.count("|") for text in (line, *lines))
     assert lines[0].endswith("| 1.00 | 1 | 4 | 2 | 8 |")
     # Half the images on a chip, in twice the time, on eight times the chips.
