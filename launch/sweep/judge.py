@@ -4,7 +4,6 @@ The floor is what as many other real images get. A number above the floor of 0 m
 real images.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,8 @@ MEANING = (
     "chi2 of all observables, for 1000 images of each set (a given difference adds more for more "
     "images; the error takes the observables as independent). *FID* uses SSNet's features, *MMD²* "
     "is the unbiased one of pixels, *lit pixels* the share of them. *Noise of dark pixels* is the "
-    "root mean square of what the paper's post-processing sets to zero, on the scale 0..255."
+    "root mean square of what the paper's post-processing sets to zero, on the scale 0..255. At "
+    "most 2000 images of a set are compared."
 )
 
 
@@ -47,7 +47,7 @@ class Judge:
     """Real images to compare with; what is computed is kept in a folder."""
 
     def __init__(self, real: str, train: str, *, count: int, folder: Path):
-        """Read and measure ``count`` held-out images and as many others for the floor.
+        """Read ``count`` held-out images, and as many others for the floor, and label them.
 
         Args:
             real: held-out images, anything that :func:`sgm_jax.data.open_images` reads.
@@ -60,13 +60,12 @@ class Judge:
             ValueError: if there are fewer than ``count``.
         """
         # Imported here because they import jax, which reads the environment that run sets.
-        from evaluation.metrics.measuring import segmenter
-
+        from evaluation.images.segments import segmenter
         from evaluation.images.sets import load
         from evaluation.ssnet.weights import open_weights
 
         weights = open_weights(None)
-        self._segment: Callable[[Any, Path], Any] = segmenter(weights, features=True)
+        segment = segmenter(weights, features=True)
         # Results with other weights of SSNet are not reused.
         self._folder = folder / f"ssnet_{weights.sha256[:12]}"
         sets = {}
@@ -77,58 +76,49 @@ class Judge:
                     f"config.data.{role}_path={path} holds {len(images)} images, and sets of "
                     f"{count} are compared; lower --num_samples or give more images"
                 )
-            sets[role] = self._measured(images)
+            kept = self._folder / "real" / images.facts["hash_of_used"]
+            sets[role] = images.labelled(segment(images.images, role, kept))
         self.real, self._train = sets["test"], sets["train"]
 
     def __call__(self, samples: Path) -> Quality:
         """Return the quality of the images in ``samples``, a folder that ``sample`` returned."""
-        from evaluation.metrics.run import compute
-
-        from evaluation.images.sets import load, pair
-        from evaluation.metrics import observables
-        from evaluation.metrics.budget import BUDGETS
+        from evaluation import evaluate
+        from evaluation.images.sets import load
 
         stack = samples / "samples.npz"
-        drawn = self._measured(load(f"{stack}::samples", "drawn", limit=None, seed=0))
+        drawn = load(f"{stack}::samples", "drawn", limit=None, seed=0)
         # As many of each: a distance between few images has another bias than one between many.
-        rows = np.arange(len(drawn))
-        real, train = self.real.take(rows), self._train.take(rows)
-        metrics = [f"physics/{key}" for key in observables.EDGES] + ["mmd/unbiased", "fid/direct"]
+        real, train = (images.take(np.arange(len(drawn))) for images in (self.real, self._train))
         sets = [images.facts["hash_of_used"] for images in (drawn, self.real, self._train)]
-        folder = self._folder.joinpath(*sets, "rows")
-        compared = [pair(real, drawn, train, seed=0)]
-        found = compute(compared, metrics, BUDGETS["small"], seed=0, folder=folder)
-        return from_rows(found, len(drawn)) | _background(stack, drawn.images, real.images)
-
-    def _measured(self, images: Any) -> Any:
-        """Return a set with its observables and SSNet's labels and features."""
-        from evaluation.metrics.measuring import measured
-
-        from evaluation.metrics import observables
-
-        folder = self._folder / images.facts["hash_of_used"]
-        return self._segment(
-            measured(images, observables.measure, folder / "observables.npz"), folder
+        report = evaluate(
+            real,
+            {"drawn": drawn},
+            train=train,
+            metrics=["physics", "mmd/unbiased", "fid/direct"],
+            work=self._folder.joinpath(*sets),
         )
+        return from_results(report.results) | _background(stack, drawn.images, real.images)
 
 
-def from_rows(rows: list[dict[str, Any]], count: int) -> Quality:
-    """Return physics, FID and MMD² from the evaluator's rows for sets of ``count`` images."""
-    finished = {row["metric"]: row for row in rows if row["status"] == "ok"}
+def from_results(results: list[Any]) -> Quality:
+    """Return physics, FID and MMD² from the evaluator's results for one set."""
+    by_name = {result.metric: result for result in results if result.status == "ok"}
     chi2 = [
-        row
-        for name, row in finished.items()
+        result
+        for name, result in by_name.items()
         if name.startswith("physics/all/") and name.endswith("chi2_two_sample")
     ]
-    floor = sum(row["floor"] for row in chi2)
-    above = sum(row["value"] for row in chi2) - floor
-    error = sum(row["stderr"] ** 2 for row in chi2) ** 0.5
-    scale = 1000.0 / count
-    numbers = {"physics": _number(scale * above, scale * error, scale * floor)}
+    numbers = {}
+    if chi2:
+        scale = 1000.0 / chi2[0].n
+        floor = sum(result.floor for result in chi2)
+        above = sum(result.value for result in chi2) - floor
+        error = sum(result.stderr**2 for result in chi2) ** 0.5
+        numbers["physics"] = _number(scale * above, scale * error, scale * floor)
     for name in ("fid/full", "mmd/unbiased"):
-        row = finished.get(name)
-        if row is not None and None not in (row["stderr"], row["floor"]):
-            numbers[name] = _number(row["value"] - row["floor"], row["stderr"], row["floor"])
+        result = by_name.get(name)
+        if result is not None and None not in (result.stderr, result.floor):
+            numbers[name] = _number(result.value - result.floor, result.stderr, result.floor)
     return numbers
 
 

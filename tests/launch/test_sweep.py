@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from evaluation.metrics.metric import Result
 from launch.sweep import budget, cases, compare, judge, report
 from sgm_jax.run.interruption import Stop
 from tests.tiny_run import EDM, tiny_config, write_images
@@ -143,18 +144,17 @@ def test_a_budget_does_not_end_a_command_that_is_not_training(tmp_path):
 
 
 def test_numbers_are_sums_of_chi2_of_all_images_above_their_floors_per_1000():
-    rows = [
-        {"metric": f"physics/{kind}/chi2_two_sample", "value": v, "stderr": e, "floor": f}
-        for kind, v, e, f in [
+    results = [
+        Result(f"physics/{kind}/chi2_two_sample", value, stderr, floor, n=500)
+        for kind, value, stderr, floor in [
             ("all/holes", 20.0, 3.0, 12.0),
             ("all/peak", 30.0, 4.0, 40.0),
             ("tracks/peak", 999.0, 4.0, 0.0),
         ]
     ]
-    rows.append({"metric": "fid/full", "value": 9.0, "stderr": 1.0, "floor": 4.0})
-    rows = [row | {"status": "ok"} for row in rows]
-    rows.append({"metric": "mmd/unbiased", "status": "failed"})
-    assert judge.from_rows(rows, 500) == {
+    results.append(Result("fid/full", 9.0, 1.0, 4.0))
+    results.append(Result("mmd/unbiased", 9.0, 1.0, 4.0, status="failed"))
+    assert judge.from_results(results) == {
         "physics": _number(-4.0, 10.0, 104.0),
         "fid/full": _number(5.0, 1.0, 4.0),
     }
