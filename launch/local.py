@@ -3,11 +3,11 @@
   python -m launch.local --processes=2 --devices=4 -- \\
       python -m sgm_jax.main --config=configs/demo.py --workdir=runs/demo
 
-It is the test bed of a pod, and a way to use two sockets: --processes=2 --devices=1 --pin binds
-each process to its share of the cores, those of one memory node together. Every line is printed
-with the number of the process that said it. SIGTERM and Ctrl-C reach all processes as SIGTERM, at
-which a training run saves its state; the second one ends them. Where one process fails, the others
-are ended too, and the exit status is that of the first.
+Use it to try what a pod does, or to use two sockets: --processes=2 --devices=1 --pin binds each
+process to its share of the cores, with cores of one memory node together. Every output line starts
+with the number of its process. SIGTERM and Ctrl-C are sent to all processes as SIGTERM, at which a
+training run saves its state and stops; a second one kills them. If one process fails, the others
+are ended too, and its exit status is returned.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-# What the others get to notice by themselves that one has failed, and to say so.
+# Time for the other processes to notice by themselves that one has failed, and to report it.
 PATIENCE_SECONDS = 50.0
 _POLL_SECONDS = 0.1
 _DEVICES = "--xla_force_host_platform_device_count"
@@ -33,7 +33,7 @@ class Group:
     """Processes that run one command together."""
 
     def __init__(self, command: Sequence[str], *, processes: int, devices: int, pin: bool):
-        """Start them."""
+        """Start the processes; see :func:`launch`."""
         address = f"127.0.0.1:{free_port()}"
         self._lock = threading.Lock()
         self._signals = 0
@@ -44,7 +44,7 @@ class Group:
                 env=os.environ | environment(address, index, processes=processes, devices=devices),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C would otherwise reach them directly, as a signal that saves nothing.
+                # Otherwise Ctrl-C would reach the process directly, as SIGINT.
                 start_new_session=True,
             )
             self._running.append(process)
@@ -58,19 +58,19 @@ class Group:
 
     def wait(self, patience_seconds: float) -> int:
         """Return when all have ended: 0, or the exit status of the first that failed."""
-        first = self._first_failure()
-        if first is not None:
-            index, status = first
-            self._say(f"process {index} {describe_status(status)}; the others are to end")
+        failure = self._first_failure()
+        if failure is not None:
+            index, status = failure
+            self._say(f"process {index} {describe_status(status)}; ending the others")
             self._end_all(patience_seconds)
         for process in self._running:
             process.wait()
         for reader in self._readers:
             reader.join()
-        return 0 if first is None else shell_status(first[1])
+        return 0 if failure is None else shell_status(failure[1])
 
     def request_stop(self, number: int) -> None:
-        """Pass a request to stop on; end everything at the second."""
+        """Send SIGTERM to all processes; at the second request, kill them."""
         self._signals += 1
         if self._signals == 1:
             self._say(f"{signal.Signals(number).name}: SIGTERM to all processes")
@@ -81,7 +81,7 @@ class Group:
             statuses = [process.poll() for process in self._running]
             failed = [(index, status) for index, status in enumerate(statuses) if status]
             if failed:
-                # The one that broke ends by its error or signal, the others by losing it.
+                # The others end later, when they lose contact with this one.
                 return failed[0]
             if None not in statuses:
                 return None
@@ -93,19 +93,19 @@ class Group:
             time.sleep(_POLL_SECONDS)
         for index, process in enumerate(self._running):
             if process.poll() is None:
-                self._say(f"process {index} goes on after {patience_seconds:g} s: killed")
+                self._say(f"process {index} still runs after {patience_seconds:g} s: killed")
         self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:
         for process in self._running:
             if process.poll() is None:
-                # Each leads a group of its own, with what it has started.
+                # Each leads a process group of its own, with its child processes.
                 os.killpg(process.pid, number)
 
     def _copy(self, index: int) -> None:
         with self._running[index].stdout as stream:
             for line in stream:
-                # Of a progress bar that was drawn over and over, only the last state is a line.
+                # A progress bar is drawn over and over: keep its last state only.
                 text = line.decode(errors="replace").rstrip().rsplit("\r", 1)[-1]
                 self._print(f"[{index}] {text}")
 
@@ -130,23 +130,23 @@ def launch(
     Args:
         command: program and arguments, the same for all.
         processes: how many.
-        devices: simulated in each of them.
+        devices: simulated devices in each process.
         pin: bind each process to its share of the cores.
-        patience_seconds: that processes get to end by themselves once one has failed.
+        patience_seconds: time for processes to end by themselves after one has failed.
 
     Raises:
         ValueError: if there are fewer cores than processes to pin to them.
     """
     if pin and processes > len(os.sched_getaffinity(0)):
         cores = len(os.sched_getaffinity(0))
-        raise ValueError(f"--pin: {processes} processes cannot share {cores} cores; leave it out")
+        raise ValueError(f"--pin: {processes} processes cannot share {cores} cores; omit --pin")
     group = Group(command, processes=processes, devices=devices, pin=pin)
     with _forwarding(group):
         return group.wait(patience_seconds)
 
 
 def environment(address: str, index: int, *, processes: int, devices: int) -> dict[str, str]:
-    """Return the variables that make a process number ``index`` of several."""
+    """Return the environment variables of process number ``index`` of several."""
     flags = re.sub(rf"{_DEVICES}=\d+", "", os.environ.get("XLA_FLAGS", ""))
     return {
         "JAX_COORDINATOR_ADDRESS": address,
@@ -159,28 +159,28 @@ def environment(address: str, index: int, *, processes: int, devices: int) -> di
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on just now."""
+    """Return a port that is free at the moment."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]
 
 
 def share_of_cores(index: int, processes: int) -> set[int]:
-    """Return the cores of one process: an equal share, of as few memory nodes as can be."""
+    """Return the cores of one process: an equal share, on as few memory nodes as possible."""
     cores = sorted(os.sched_getaffinity(0), key=lambda core: (_memory_node(core), core))
     each = len(cores) // processes
     return set(cores[index * each : (index + 1) * each])
 
 
 def describe_status(status: int) -> str:
-    """Say how a process ended, from what :class:`subprocess.Popen` calls its return code."""
+    """Say how a process ended, from the return code of :class:`subprocess.Popen`."""
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
     return f"ended with status {status}"
 
 
 def shell_status(status: int) -> int:
-    """Return the exit status that a shell gives to a return code."""
+    """Return the exit status that a shell shows for a return code."""
     return 128 - status if status < 0 else status
 
 
@@ -205,24 +205,27 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m launch.local", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--processes", type=int, default=2, help="how many (default: 2)")
-    parser.add_argument("--devices", type=int, default=1, help="in each process (default: 1)")
+    parser.add_argument("--processes", type=int, default=2, help="number of processes (default: 2)")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="simulated devices in each process (default: 1)"
+    )
     parser.add_argument("--pin", action="store_true", help="bind processes to their share of cores")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- program and arguments")
-    given = parser.parse_args(arguments)
-    given.command = given.command[given.command[:1] == ["--"] :]
-    if not given.command:
+    options = parser.parse_args(arguments)
+    options.command = options.command[options.command[:1] == ["--"] :]
+    if not options.command:
         parser.error("no command: write it after --, as in -- python -m sgm_jax.main --config=...")
     for name in ("processes", "devices"):
-        if getattr(given, name) < 1:
-            parser.error(f"--{name} is {getattr(given, name)}; it must be at least 1")
-    return given
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} is {getattr(options, name)}; it must be at least 1")
+    return options
 
 
 def main() -> None:
-    """Run the command that the command line gives."""
-    given = parse()
-    sys.exit(launch(given.command, processes=given.processes, devices=given.devices, pin=given.pin))
+    """Run the command after ``--`` with the settings before it."""
+    options = parse()
+    settings = {"processes": options.processes, "devices": options.devices, "pin": options.pin}
+    sys.exit(launch(options.command, **settings))
 
 
 if __name__ == "__main__":

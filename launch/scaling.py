@@ -1,12 +1,11 @@
-"""What sharing a training step costs: the same images per device on more and more devices.
+"""Measure what sharing a training step costs, with equally many images on each device.
 
     python -m launch.scaling --config=configs/demo.py --images_per_device=4
     python -m launch.scaling --config=configs/demo.py --layouts=1x1,1x8,2x4
 
-A layout is processes x simulated devices in each. They share the cores of this machine, so wall
-time cannot stay the same as on chips of their own; what can be seen is whether an image takes more
-processor time than on one device: copies, exchanges of gradients and waiting that burns time are in
-it. What a network between hosts costs is not.
+A layout is processes x simulated devices in each. All devices share the cores of this machine, so
+wall time grows with their number. Processor time per image shows what sharing costs: copies, the
+exchange of gradients, and busy waiting. The cost of a network between hosts is not in it.
 """
 
 import dataclasses
@@ -23,18 +22,20 @@ from sgm_jax.run.command import run, start_jax
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 _LAYOUTS = flags.DEFINE_list(
-    "layouts", ["1x1", "1x2", "1x4", "1x8", "2x1", "2x4"], "Processes x devices in each."
+    "layouts", ["1x1", "1x2", "1x4", "1x8", "2x1", "2x4"], "Layouts: processes x devices in each."
 )
-_IMAGES = flags.DEFINE_integer("images_per_device", 4, "In a step.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 10, "Steps that are measured.", lower_bound=1)
-_WORKER = flags.DEFINE_bool("worker", False, "Be one of the processes that are measured.")
+_IMAGES = flags.DEFINE_integer(
+    "images_per_device", 4, "Images of each device in a step.", lower_bound=1
+)
+_STEPS = flags.DEFINE_integer("steps", 10, "Number of steps that are measured.", lower_bound=1)
+_WORKER = flags.DEFINE_bool("worker", False, "Used by the command itself: be a measured process.")
 _DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 flags.mark_flag_as_required("config")
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """A training step on one layout; ``processor_seconds`` are those of all processes."""
+    """A training step on one layout; ``processor_seconds`` is the sum over all processes."""
 
     processes: int
     devices: int
@@ -44,12 +45,12 @@ class Scaling:
 
     @property
     def seconds_per_image(self) -> float:
-        """Processor time."""
+        """Processor time of an image."""
         return self.processor_seconds / self.images
 
 
 def layout(text: str) -> tuple[int, int]:
-    """Return processes and devices in each, from text like ``2x4``.
+    """Return the processes, and the devices in each, of a text like ``2x4``.
 
     Raises:
         ValueError: if it is not of that form.
@@ -63,7 +64,7 @@ def layout(text: str) -> tuple[int, int]:
 def measure(
     config: ml_collections.ConfigDict, *, images_per_device: int, steps: int
 ) -> dict[str, float]:
-    """Return wall and processor seconds of a training step in this process, of the last steps."""
+    """Return the mean wall and processor seconds of a training step in this process."""
     # Imported here because they import jax, which reads the environment that run sets.
     import jax
 
@@ -83,11 +84,11 @@ def measure(
     }
 
 
-def measured(text: str, arguments: list[str], images_per_device: int) -> Scaling:
-    """Run the worker on a layout and add its processes up.
+def measure_layout(text: str, arguments: list[str], images_per_device: int) -> Scaling:
+    """Run the workers of a layout and add up their processor time.
 
     Raises:
-        RuntimeError: if it failed, with what it said.
+        RuntimeError: if a worker failed, with its output.
     """
     processes, devices = layout(text)
     command = [sys.executable, "-m", "launch.local", f"--processes={processes}"]
@@ -96,24 +97,25 @@ def measured(text: str, arguments: list[str], images_per_device: int) -> Scaling
     if done.returncode:
         raise RuntimeError(f"layout {text} failed:\n{done.stdout[-2000:]}")
     lines = [line.split("] ", 1)[1] for line in done.stdout.splitlines() if "] {" in line]
-    found = [json.loads(line) for line in lines]
+    results = [json.loads(line) for line in lines]
     return Scaling(
         processes,
         devices,
         images_per_device * processes * devices,
-        wall_seconds=max(one["wall_seconds"] for one in found),
-        processor_seconds=sum(one["processor_seconds"] for one in found),
+        wall_seconds=max(result["wall_seconds"] for result in results),
+        processor_seconds=sum(result["processor_seconds"] for result in results),
     )
 
 
-def table(found: list[Scaling]) -> str:
-    """Lay the measurements out; the efficiency is relative to the first."""
+def table(results: list[Scaling]) -> str:
+    """Return a Markdown table; the efficiency is relative to the first layout."""
     head = ["processes x devices", "images a step", "wall seconds", "CPU-s an image", "efficiency"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for one in found:
-        share = found[0].seconds_per_image / one.seconds_per_image
-        row = [f"{one.processes} x {one.devices}", str(one.images), f"{one.wall_seconds:.2f}"]
-        row += [f"{one.seconds_per_image:.3f}", f"{share:.2f}"]
+    for result in results:
+        seconds = result.seconds_per_image
+        row = [f"{result.processes} x {result.devices}", str(result.images)]
+        row += [f"{result.wall_seconds:.2f}", f"{seconds:.3f}"]
+        row.append(f"{results[0].seconds_per_image / seconds:.2f}")
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -137,9 +139,9 @@ def _work() -> None:
 def _compare() -> None:
     for text in _LAYOUTS.value:
         layout(text)
-    # What was said of the configuration is said to the workers again.
+    # The workers get the flags of this command.
     arguments = ["--worker", *sys.argv[1:]]
-    print(table([measured(text, arguments, _IMAGES.value) for text in _LAYOUTS.value]))
+    print(table([measure_layout(text, arguments, _IMAGES.value) for text in _LAYOUTS.value]))
 
 
 if __name__ == "__main__":

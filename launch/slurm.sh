@@ -6,7 +6,7 @@
 #
 # Arguments are those of python -m sgm_jax.main. The workdir and the images must lie on storage that
 # all nodes share. Two minutes before the time is over, and when the job is preempted, the run saves
-# its state and ends with status 143; the job is then put back into the queue and goes on from there.
+# its state and ends with status 143; the job then goes back into the queue and continues from there.
 # Environment: PYTHON, the interpreter (default: .venv/bin/python of the folder that sbatch was
 # called in), or "apptainer exec --nv sgm_jax.sif python".
 #
@@ -25,14 +25,14 @@ set -uo pipefail
 cd "${SLURM_SUBMIT_DIR:?start it with sbatch}" || exit
 read -r -a python <<<"${PYTHON:-.venv/bin/python}"
 export PYTHONUNBUFFERED=1
-# srun does not take it over from sbatch.
+# srun does not inherit --cpus-per-task from sbatch.
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
 
-# Processes find each other through the variables of the step. One that dies ends the others.
+# Processes find each other through variables of the job step. If one dies, the others are ended.
 srun --kill-on-bad-exit=1 --label "${python[@]}" -m sgm_jax.main "$@"
 status=$?
 
-# A job that its user cancels takes this script with it, and is not put back.
+# A cancelled job ends this script too, and is not queued again.
 if [ "$status" -eq 143 ]; then
     echo "stopped with its state saved; back into the queue"
     scontrol requeue "$SLURM_JOB_ID"

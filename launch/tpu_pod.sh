@@ -10,15 +10,15 @@
 #   start    start python -m sgm_jax.main on all hosts
 #   log      follow the log of the first host until the run ends
 #   stop     ask the run to save its state and leave, and wait for that
-#   down     delete the slice: nothing else ends its cost
+#   down     delete the slice; until then it costs money
 #   run      up install start log
 #
 # Options:
-#   --version=V   up: of the machine image; default: that of the type
+#   --version=V   up: version of the machine image; default: the one for the type
 #   --bucket=B    install: mount the Cloud Storage bucket B as the folder bucket on every host. All
-#                 hosts must see the workdir and the images, so that they are to be in it:
+#                 hosts must see the workdir and the images, so put them there:
 #                 --workdir=bucket/runs/NAME --config.data.train_path=bucket/...
-#   --spot        up: cheaper, and taken away at any time; started again, the run goes on
+#   --spot        up: cheaper, but may be taken away at any time; start it again to continue
 #   --dry_run     print the commands and do nothing
 #
 # Every command is printed before it runs. It needs gcloud, logged in to a project with TPU quota.
@@ -50,9 +50,9 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ -n "$name" ] || die "no --name; give the slice one, as --name=sgm"
-[ -n "$zone" ] || die "no --zone; give one that has the chips, as --zone=us-west4-a"
-[ ${#actions[@]} -gt 0 ] || die "nothing to do; give an action, as run"
+[ -n "$name" ] || die "no --name; name the slice, as in --name=sgm"
+[ -n "$zone" ] || die "no --zone; give a zone that has the chips, as in --zone=us-west4-a"
+[ ${#actions[@]} -gt 0 ] || die "nothing to do; give an action, such as run"
 
 # Prints a command as a shell would read it, and runs it.
 tell() {
@@ -74,12 +74,12 @@ image() {
         v4-*) echo tpu-ubuntu2204-base ;;
         v5litepod-*) echo v2-alpha-tpuv5-lite ;;
         v6e-*) echo v2-alpha-tpuv6e ;;
-        *) die "no image is known for --type=$type; give --version" ;;
+        *) die "no machine image is known for --type=$type; give --version" ;;
     esac
 }
 
 up() {
-    [ -n "$type" ] || die "no --type; give a slice, as --type=v5litepod-32"
+    [ -n "$type" ] || die "no --type; give the type of slice, as in --type=v5litepod-32"
     [ -n "$version" ] || version="$(image)"
     if tpu describe "$name" --format='value(state)' && [ -z "$dry_run" ]; then
         echo "$name is there and is used" >&2
@@ -92,7 +92,7 @@ install() {
     local archive="${TMPDIR:-/tmp}/sgm_jax_$name.tar.gz"
     tell git -C "$(dirname "$0")/.." archive --format=tar.gz --output="$archive" HEAD
     tpu scp "$archive" "$name:source.tar.gz" --worker=all
-    # The images have Python 3.10, which is too old.
+    # The machine images have Python 3.10, which is too old.
     on_hosts all "set -e; sudo apt-get update -qq; sudo apt-get install -y -qq python3.11-venv; \
 rm -rf source; mkdir source; tar -xzf source.tar.gz -C source; ln -s ../bucket source/bucket; \
 python3.11 -m venv venv; cd source; ../venv/bin/pip install -q -c constraints.txt -e '.[tpu]'"
@@ -100,17 +100,17 @@ python3.11 -m venv venv; cd source; ../venv/bin/pip install -q -c constraints.tx
 }
 
 mount() {
-    # A folder is renamed when a checkpoint is complete, and hosts look for each other's files.
+    # Complete checkpoints are renamed folders, and hosts must see each other's files at once.
     on_hosts all "set -e; mkdir -p bucket; mountpoint -q bucket || gcsfuse --implicit-dirs \
 --rename-dir-limit=100000 --metadata-cache-ttl-secs=0 ${bucket@Q} bucket"
 }
 
-# What the hosts are to expand stands in single quotes.
+# Single quotes hold what the hosts expand, not this shell.
 # shellcheck disable=SC2016
 start() {
     [ ${#arguments[@]} -gt 0 ] || die "start: no arguments; write -- --config=... --workdir=..."
     local running='[ -f run.pid ] && kill -0 "$(cat run.pid)" 2>/dev/null'
-    on_hosts all "if $running; then echo 'a run is there already; stop it first' >&2; exit 1; fi; \
+    on_hosts all "if $running; then echo 'a run is going on already; stop it first' >&2; exit 1; fi; \
 cd source; PYTHONUNBUFFERED=1 nohup ../venv/bin/python -m sgm_jax.main ${arguments[*]@Q} \
 > ../run.log 2>&1 < /dev/null & echo "'$! > ../run.pid'
 }

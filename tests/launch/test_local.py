@@ -59,7 +59,7 @@ def test_where_one_fails_the_others_are_ended_and_its_status_is_returned(capfd, 
     assert local.launch(command, processes=2, devices=1, patience_seconds=0.5) == status
     assert time.monotonic() - began < 60
     out = capfd.readouterr().out
-    assert text in out and "process 0 goes on after 0.5 s: killed" in out
+    assert text in out and "process 0 still runs after 0.5 s: killed" in out
 
 
 def test_others_that_notice_by_themselves_have_time_for_their_last_words(capfd):

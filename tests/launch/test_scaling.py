@@ -29,7 +29,7 @@ def test_a_step_on_all_devices_of_a_process_is_measured(optax_promotion):
 @pytest.mark.slow
 def test_processes_are_measured_together():
     arguments = ["--worker", "--config=configs/demo.py", "--images_per_device=1", "--steps=1"]
-    found = scaling.measured("2x1", arguments, 1)
+    found = scaling.measure_layout("2x1", arguments, 1)
     assert (found.processes, found.devices, found.images) == (2, 1, 2)
     assert found.wall_seconds < 60.0
 
@@ -37,6 +37,6 @@ def test_processes_are_measured_together():
 @pytest.mark.slow
 def test_a_layout_that_fails_says_why():
     with pytest.raises(RuntimeError, match=r"(?s)layout 1x1 failed.*image_size"):
-        scaling.measured(
+        scaling.measure_layout(
             "1x1", ["--worker", "--config=configs/demo.py", "--config.data.image_size=-1"], 1
         )
