@@ -74,7 +74,7 @@ def test_a_bucket_is_mounted_on_all_hosts_and_a_spot_slice_asked_for():
         (["--name=n", "run"], "no --zone"),
         (["--name=n", "--zone=z"], "nothing to do"),
         (["--name=n", "--zone=z", "up"], "no --type"),
-        (["--name=n", "--zone=z", "--type=v9-8", "up"], "no image is known for --type=v9-8"),
+        (["--name=n", "--zone=z", "--type=v9-8", "up"], "image is known for --type=v9-8"),
         (["--name=n", "--zone=z", "start"], "no arguments"),
         (["--name=n", "--zone=z", "fly"], "unknown argument fly"),
     ],
