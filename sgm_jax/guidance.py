@@ -1,7 +1,7 @@
-"""Images under conditions, without training again: each condition makes another score function.
+"""Images under conditions without further training: each condition makes a new score function.
 
-Every sampler takes these as it takes the network's own score, and they can be nested. What they
-change is the denoised image ``D = E[x_0 | x_t] = (x_t + std^2 score) / a``.
+Every sampler takes these like the network's own score, and they can be nested. They change the
+denoised image ``D = E[x_0 | x_t] = (x_t + std^2 score) / a``.
 
 * :func:`known_pixels` puts the known pixels into D: dead wires, occluded regions (inpainting).
 * :func:`tiled` averages D over overlapping tiles of a canvas larger than the network's images
@@ -20,12 +20,12 @@ Observable = Callable[[Array], Array]
 
 
 def known_pixels(score_fn: ScoreFn, sde: SDE, *, known: Array, mask: Array) -> ScoreFn:
-    """Return a score under which pixels run to known values, and the others with them.
+    """Return a score that leads known pixels to their values, and the others along with them.
 
-    The original overwrites known pixels with noised ones after each step, and with them the mean
-    that its last step was to return: noise stays in the images. Here known pixels have the score
-    of their own noise, ``(a known - x) / std^2``: nothing is overwritten, the last step is as
-    always, and solvers that remember steps or choose them work too.
+    The original overwrites known pixels with noised ones after each step, also in the mean that
+    its last step returns: noise stays in the images. Here known pixels have the score of their own
+    noise, ``(a known - x) / std^2``. Nothing is overwritten, the last step is as usual, and solvers
+    with a memory or with adaptive steps work too.
 
     Args:
         score_fn: the network's.
@@ -73,7 +73,6 @@ def observable_guidance(
     *,
     target: Array | float,
     spread: float,
-    strength: float = 1.0,
 ) -> ScoreFn:
     """Return the score of images that are weighted by ``N(observable; target, spread^2)``.
 
@@ -90,7 +89,6 @@ def observable_guidance(
         observable: of denoised images ``[B, H, W, C]`` in model space, ``[B]``; differentiable.
         target: its value, one for all images or ``[B]``.
         spread: how far from it images may be, one standard deviation, in the observable's units.
-        strength: factor on what the score gains; 1 is Bayes' rule.
 
     Raises:
         ValueError: if the spread is not positive.
@@ -110,11 +108,11 @@ def observable_guidance(
         (slope,) = of_value(jnp.ones_like(value))
         (pulled,) = pull(slope)
         uncertain = jnp.sum(variance / scale * slope * pulled, axis=(1, 2, 3))
-        # A network's covariance need not be positive as an exact one is; there nothing is known of
-        # where to go, and dividing by the spread alone would go far astray.
+        # A network's covariance need not be positive, as the exact one is. Where it is not, there
+        # is no direction to go in, and to divide by the spread alone would lead far astray.
         gain = jnp.where(uncertain > 0, 1 / (spread**2 + uncertain), 0.0)
         force = gain * (target - value)
-        return plain + strength * per_image(force, x) * pulled
+        return plain + per_image(force, x) * pulled
 
     return score
 

@@ -1,6 +1,6 @@
 """Images in, one normalisation, and seeded, resumable batches."""
 
-from sgm_jax.data.batches import Batches, in_order, prefetch
+from sgm_jax.data.batches import Batches, prefetch
 from sgm_jax.data.images import Images, from_array
 from sgm_jax.data.normalise import PixelScale, data_std, to_uint8
 from sgm_jax.data.readers import open_images
@@ -11,7 +11,6 @@ __all__ = [
     "PixelScale",
     "data_std",
     "from_array",
-    "in_order",
     "open_images",
     "prefetch",
     "to_uint8",

@@ -4,17 +4,17 @@ import contextlib
 import io
 import lzma
 import math
+import shutil
 import struct
+import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-
-from sgm_jax.data.images import spool
 
 _STREAM_BYTES = 2**24
 # Magic, version and length, and the longest header that numpy accepts.
@@ -129,6 +129,33 @@ def choose_array(arrays: dict[str, Any], *, path: Path, member: str | None) -> s
         f"{path}: no array named images or samples and {len(candidates)} arrays of rank 3 or 4; "
         f"name one as {path}::NAME; it holds: {listing or 'nothing'}"
     )
+
+
+def spool(
+    blocks: Iterable[bytes | np.ndarray], shape: tuple[int, ...], dtype: np.dtype, *, source: str
+) -> np.memmap:
+    """Write `blocks` one after the other to a temporary file and map it read-only.
+
+    The file has no name: it disappears with the returned array, also after a crash. It lives in
+    ``$TMPDIR``; the page cache makes small sets as fast as memory.
+
+    Raises:
+        OSError: the temporary directory has less room than the array needs.
+    """
+    needed = math.prod(shape) * dtype.itemsize
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"{source}: unpacking needs {needed / 1e9:.2f} GB but {folder} has {free / 1e9:.2f} GB "
+            "free; set TMPDIR to a larger disk, or store the images as .npy, which needs no room"
+        )
+    with tempfile.TemporaryFile() as file:
+        # Plain writes report a full disk as an error; writing through a map would kill the process.
+        for block in blocks:
+            file.write(block)
+        file.flush()
+        return np.memmap(file, dtype=dtype, mode="r", shape=shape)
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, header: Header, *, source: str) -> np.ndarray:

@@ -128,20 +128,6 @@ def prefetch(batches: Batches, start: int, stop: int, *, depth: int = 2) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def in_order(images: Images, *, batch_size: int, scale: PixelScale) -> Iterator[Batch]:
-    """Yield every image once, in file order; the last batch holds what is left.
-
-    ``image`` is float32 ``[b, H, W, C]`` in network space; ``index`` is int32 ``[b]``, the position
-    in the set.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    for start in range(0, len(images), batch_size):
-        block = images[start : start + batch_size]
-        index = np.arange(start, start + len(block), dtype=np.int32)
-        yield {"image": scale.to_model(block), "index": index}
-
-
 def _random_bits(seed: int, epoch: int, purpose: int, count: int) -> np.ndarray:
     sequence = np.random.SeedSequence([seed, epoch, purpose])
     return np.random.Philox(sequence).random_raw(count)

@@ -2,10 +2,8 @@
 
 import hashlib
 import math
-import shutil
-import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -245,33 +243,3 @@ def _refuse_first(block, bad, start: int, source: str, fix: str) -> None:
     raise ValueError(
         f"{source}: image {start + position[0]} holds {block[position]:g} at {position[1:]}; {fix}"
     )
-
-
-# Unpacked arrays in an anonymous temporary file, so that the memory need not hold them.
-
-
-def spool(
-    blocks: Iterable[bytes | np.ndarray], shape: tuple[int, ...], dtype: np.dtype, *, source: str
-) -> np.memmap:
-    """Write `blocks` one after the other to a temporary file and map it read-only.
-
-    The file has no name: it disappears with the returned array, also after a crash. It lives in
-    ``$TMPDIR``; the page cache makes small sets as fast as memory.
-
-    Raises:
-        OSError: the temporary directory has less room than the array needs.
-    """
-    needed = math.prod(shape) * dtype.itemsize
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            f"{source}: unpacking needs {needed / 1e9:.2f} GB but {folder} has {free / 1e9:.2f} GB "
-            "free; set TMPDIR to a larger disk, or store the images as .npy, which needs no room"
-        )
-    with tempfile.TemporaryFile() as file:
-        # Plain writes report a full disk as an error; writing through a map would kill the process.
-        for block in blocks:
-            file.write(block)
-        file.flush()
-        return np.memmap(file, dtype=dtype, mode="r", shape=shape)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sgm_jax.data.images import size_message, spool
+from sgm_jax.data.arrays import spool
+from sgm_jax.data.images import size_message
 
 _BLOCK_FILES = 4096
 _TASK_FILES = 64  # of one thread at a time: to hand over a file takes longer than to decode it

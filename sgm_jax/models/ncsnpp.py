@@ -8,7 +8,6 @@ place.
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -28,7 +27,8 @@ from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
 from sgm_jax.models.layers import GroupNorm, group_count
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
 
-# The options of NCSN++, and which of them cannot work together.
+# The embedding of the time, whether the network trains, and the numbers of the images.
+Context = tuple[jax.Array | None, bool, jax.Array]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "swish": nn.swish,
@@ -46,75 +46,8 @@ OPTIONS = {
 }
 
 
-def check_fields(net: Any) -> None:
-    """Refuse the fields of an ``NCSNpp`` that cannot work together.
-
-    Done with numbers alone: tracing the network to find out would take a second of every start.
-
-    Raises:
-        ValueError: naming both numbers and the fix.
-    """
-    for field, known in OPTIONS.items():
-        if getattr(net, field) not in known:
-            raise ValueError(
-                f"model.{field}={getattr(net, field)!r} is unknown; known: {', '.join(known)}"
-            )
-    if net.nf < 8 or net.nf % 4:
-        raise ValueError(f"model.nf={net.nf} must be a multiple of 4, at least 8 (GroupNorm)")
-    if not net.ch_mult or min(net.ch_mult) < 1 or net.num_res_blocks < 1:
-        raise ValueError(
-            f"model.ch_mult={tuple(net.ch_mult)}, model.num_res_blocks={net.num_res_blocks}:"
-            " a network needs levels with at least one block and nf channels each"
-        )
-    if not 0.0 <= net.dropout < 1.0:
-        raise ValueError(f"model.dropout={net.dropout} must lie in [0, 1)")
-    if net.fir and len(net.fir_kernel) < 2:
-        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} needs two taps or more")
-    if net.fir and not sum(net.fir_kernel):
-        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} sums to 0; no filter does")
-    if net.space_to_depth < 1:
-        raise ValueError(f"model.space_to_depth={net.space_to_depth} must be 1 (off) or more")
-    halvings = len(net.ch_mult) - 1
-    divisor = net.space_to_depth * 2**halvings
-    if net.image_size < divisor or net.image_size % divisor:
-        raise ValueError(
-            f"data.image_size={net.image_size} must be a multiple of {divisor}"
-            f" (space_to_depth {net.space_to_depth}, halved {halvings} times by"
-            f" {len(net.ch_mult)} levels); crop or pad the images, or take fewer levels"
-        )
-    for channels in normalised_widths(net):
-        group_count(channels)
-
-
-def normalised_widths(net: Any) -> Iterator[int]:
-    """Yield the channels of every ``GroupNorm`` input on the way down, through and up again."""
-    appended = net.progressive_input == "input_skip" and net.progressive_combine == "cat"
-    width = net.nf
-    skips = [width]
-    for level, mult in enumerate(net.ch_mult):
-        for _ in range(net.num_res_blocks):
-            yield width
-            width = net.nf * mult
-            skips.append(width)
-        yield width
-        if level < len(net.ch_mult) - 1:
-            width *= 2 if appended else 1
-            skips.append(width)
-    yield width
-    for mult in reversed(net.ch_mult):
-        for _ in range(net.num_res_blocks + 1):
-            yield width + skips.pop()
-            width = net.nf * mult
-            yield width
-
-
-# The layers that NCSN++ is put together from, made by the network's options.
-
-Context = tuple[jax.Array | None, bool, jax.Array]
-
-
-class NCSNppLayers(nn.Module):
-    """The options of NCSN++, see the paper's appendix H, and a layer for each of its places.
+class NCSNpp(nn.Module):
+    """A U-Net that sees an image and its noise level; appendix H of the paper has its options.
 
     Attributes:
         image_size: height and width of the images in pixels.
@@ -128,8 +61,8 @@ class NCSNppLayers(nn.Module):
         centered: whether images span [-1, 1]; if not, the network maps its input x to 2x - 1.
         space_to_depth: fold squares of this many pixels into channels first, unfold them last.
         scale_by_sigma: divide the output by the noise level.
-        dtype: of the features, and so of nearly all the work. In float32 always: parameters, what
-            reads or makes an image, statistics of features, the embedding of the time.
+        dtype: type of the features, and so of nearly all the work. Always float32 are parameters,
+            the layers that read or make an image, statistics, and the embedding of the time.
     """
 
     image_size: int
@@ -164,82 +97,6 @@ class NCSNppLayers(nn.Module):
         check_fields(self)
         super().__post_init__()
 
-    def _head(
-        self,
-        h: jax.Array,
-        place: Iterator[int],
-        features: int | None = None,
-        *,
-        init_scale: float | None = None,
-    ) -> jax.Array:
-        """Normalise, activate and convolve, by default to the channels of the (folded) image."""
-        dtype = self.dtype if features else jnp.float32
-        features = features or self.num_channels * self.space_to_depth**2
-        init_scale = self.init_scale if init_scale is None else init_scale
-        h = GroupNorm(self._activation, dtype, name=layer_name(place, "norm"))(h)
-        name = layer_name(place, "conv")
-        return Conv(features, init_scale=init_scale, dtype=dtype, name=name)(h)
-
-    def _block(
-        self, place: Iterator[int], features: int | None = None, resample: str = "none"
-    ) -> ResidualBlock:
-        return ResidualBlock(
-            self._activation,
-            self.dropout,
-            self.skip_rescale,
-            self.init_scale,
-            features=features,
-            resample=resample,
-            dense_shortcut=self.resblock_type == "ddpm",
-            fir_kernel=self._fir_kernel,
-            dtype=self.dtype,
-            name=layer_name(place, "block"),
-        )
-
-    def _change_resolution(
-        self, h: jax.Array, context: Context, place: Iterator[int], *, up: bool
-    ) -> jax.Array:
-        if self.resblock_type == "biggan":
-            return self._block(place, resample="up" if up else "down")(h, *context)
-        layer = Resample(
-            up,
-            self.resamp_with_conv,
-            self._fir_kernel,
-            dtype=self.dtype,
-            name=layer_name(place, "resample"),
-        )
-        return layer(h)
-
-    def _resample_pyramid(self, pyramid: jax.Array, *, up: bool) -> jax.Array:
-        return resample(pyramid, up=up, fir_kernel=self._fir_kernel)
-
-    def _pyramid_conv(
-        self, place: Iterator[int], features: int, *, up: bool, dtype: jnp.dtype
-    ) -> Resample:
-        name = layer_name(place, "resample")
-        return Resample(up, True, self._fir_kernel, features, dtype=dtype, name=name)
-
-    def _attention(self, place: Iterator[int]) -> AttentionBlock:
-        name = layer_name(place, "attention")
-        return AttentionBlock(self.skip_rescale, self.init_scale, dtype=self.dtype, name=name)
-
-    @property
-    def _activation(self) -> Callable[[jax.Array], jax.Array]:
-        return ACTIVATIONS[self.nonlinearity]
-
-    @property
-    def _fir_kernel(self) -> Sequence[float] | None:
-        return self.fir_kernel if self.fir else None
-
-
-def layer_name(place: Iterator[int], kind: str) -> str:
-    """Return the name of the layer in the next place."""
-    return f"{next(place):03d}_{kind}"
-
-
-class NCSNpp(NCSNppLayers):
-    """A U-Net that sees an image and its noise level; its options are those of the base class."""
-
     @nn.compact
     def __call__(
         self,
@@ -254,8 +111,8 @@ class NCSNpp(NCSNppLayers):
             x: noisy images.
             time_cond: ``[B]``; 999 t for the positional embedding, sigma for the Fourier one.
             train: drop features; needs ``rngs={"dropout": key}``.
-            example: ``[B]`` whole numbers that, with the key, choose each image's dropout mask;
-                None means 0 to B - 1.
+            example: ``[B]`` whole numbers that choose, with the key, the dropout mask of each
+                image; None means 0 to B - 1.
 
         Raises:
             ValueError: if the images do not have the size and channels of the network.
@@ -291,7 +148,7 @@ class NCSNpp(NCSNppLayers):
         return h
 
     def _descend(self, x: jax.Array, context: Context, place: Iterator[int]) -> list[jax.Array]:
-        """Return every feature map that the way up will see again, finest first."""
+        """Return every feature map that the way up concatenates, finest first."""
         pyramid = x
         # Late in sampling the noise is a hundredth of the background, where bfloat16 has two
         # digits, as have the products of float32 that accelerators take by default.
@@ -368,3 +225,137 @@ class NCSNpp(NCSNppLayers):
         log_max, log_min = math.log(self.sigma_max), math.log(self.sigma_min)
         sigmas = jnp.exp(jnp.linspace(log_max, log_min, self.num_scales))
         return sigmas[time_cond.astype(jnp.int32)]
+
+    def _head(
+        self,
+        h: jax.Array,
+        place: Iterator[int],
+        features: int | None = None,
+        *,
+        init_scale: float | None = None,
+    ) -> jax.Array:
+        """Normalise, activate and convolve, by default to the channels of the (folded) image."""
+        dtype = self.dtype if features else jnp.float32
+        features = features or self.num_channels * self.space_to_depth**2
+        init_scale = self.init_scale if init_scale is None else init_scale
+        h = GroupNorm(self._activation, dtype, name=layer_name(place, "norm"))(h)
+        name = layer_name(place, "conv")
+        return Conv(features, init_scale=init_scale, dtype=dtype, name=name)(h)
+
+    def _block(
+        self, place: Iterator[int], features: int | None = None, resample: str = "none"
+    ) -> ResidualBlock:
+        return ResidualBlock(
+            self._activation,
+            self.dropout,
+            self.skip_rescale,
+            self.init_scale,
+            features=features,
+            resample=resample,
+            dense_shortcut=self.resblock_type == "ddpm",
+            fir_kernel=self._fir_kernel,
+            dtype=self.dtype,
+            name=layer_name(place, "block"),
+        )
+
+    def _change_resolution(
+        self, h: jax.Array, context: Context, place: Iterator[int], *, up: bool
+    ) -> jax.Array:
+        if self.resblock_type == "biggan":
+            return self._block(place, resample="up" if up else "down")(h, *context)
+        layer = Resample(
+            up,
+            self.resamp_with_conv,
+            self._fir_kernel,
+            dtype=self.dtype,
+            name=layer_name(place, "resample"),
+        )
+        return layer(h)
+
+    def _resample_pyramid(self, pyramid: jax.Array, *, up: bool) -> jax.Array:
+        return resample(pyramid, up=up, fir_kernel=self._fir_kernel)
+
+    def _pyramid_conv(
+        self, place: Iterator[int], features: int, *, up: bool, dtype: jnp.dtype
+    ) -> Resample:
+        name = layer_name(place, "resample")
+        return Resample(up, True, self._fir_kernel, features, dtype=dtype, name=name)
+
+    def _attention(self, place: Iterator[int]) -> AttentionBlock:
+        name = layer_name(place, "attention")
+        return AttentionBlock(self.skip_rescale, self.init_scale, dtype=self.dtype, name=name)
+
+    @property
+    def _activation(self) -> Callable[[jax.Array], jax.Array]:
+        return ACTIVATIONS[self.nonlinearity]
+
+    @property
+    def _fir_kernel(self) -> Sequence[float] | None:
+        return self.fir_kernel if self.fir else None
+
+
+def layer_name(place: Iterator[int], kind: str) -> str:
+    """Return the name of the layer in the next place."""
+    return f"{next(place):03d}_{kind}"
+
+
+def check_fields(net: NCSNpp) -> None:
+    """Refuse fields of an ``NCSNpp`` that cannot work together.
+
+    This needs numbers only: to trace the network instead would take a second of every start.
+
+    Raises:
+        ValueError: naming both numbers and the fix.
+    """
+    for field, known in OPTIONS.items():
+        if getattr(net, field) not in known:
+            raise ValueError(
+                f"model.{field}={getattr(net, field)!r} is unknown; known: {', '.join(known)}"
+            )
+    if net.nf < 8 or net.nf % 4:
+        raise ValueError(f"model.nf={net.nf} must be a multiple of 4, at least 8 (GroupNorm)")
+    if not net.ch_mult or min(net.ch_mult) < 1 or net.num_res_blocks < 1:
+        raise ValueError(
+            f"model.ch_mult={tuple(net.ch_mult)}, model.num_res_blocks={net.num_res_blocks}:"
+            " a network needs levels with at least one block and nf channels each"
+        )
+    if not 0.0 <= net.dropout < 1.0:
+        raise ValueError(f"model.dropout={net.dropout} must lie in [0, 1)")
+    if net.fir and len(net.fir_kernel) < 2:
+        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} needs two taps or more")
+    if net.fir and not sum(net.fir_kernel):
+        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} sums to 0; no filter does")
+    if net.space_to_depth < 1:
+        raise ValueError(f"model.space_to_depth={net.space_to_depth} must be 1 (off) or more")
+    halvings = len(net.ch_mult) - 1
+    divisor = net.space_to_depth * 2**halvings
+    if net.image_size < divisor or net.image_size % divisor:
+        raise ValueError(
+            f"data.image_size={net.image_size} must be a multiple of {divisor}"
+            f" (space_to_depth {net.space_to_depth}, halved {halvings} times by"
+            f" {len(net.ch_mult)} levels); crop or pad the images, or take fewer levels"
+        )
+    for channels in normalised_widths(net):
+        group_count(channels)
+
+
+def normalised_widths(net: NCSNpp) -> Iterator[int]:
+    """Yield the channels of every ``GroupNorm`` input on the way down, through and up again."""
+    appended = net.progressive_input == "input_skip" and net.progressive_combine == "cat"
+    width = net.nf
+    skips = [width]
+    for level, mult in enumerate(net.ch_mult):
+        for _ in range(net.num_res_blocks):
+            yield width
+            width = net.nf * mult
+            skips.append(width)
+        yield width
+        if level < len(net.ch_mult) - 1:
+            width *= 2 if appended else 1
+            skips.append(width)
+    yield width
+    for mult in reversed(net.ch_mult):
+        for _ in range(net.num_res_blocks + 1):
+            yield width + skips.pop()
+            width = net.nf * mult
+            yield width

@@ -3,7 +3,7 @@
 The filters are those of StyleGAN2 (arXiv:1912.04958) and NCSN++ (arXiv:2011.13456): a short kernel,
 normalised to sum one, applied along each axis, with zeros outside the image. On CPUs a filter is a
 sum of shifted images: the gradient of a depthwise convolution is tens of times slower there. On
-TPUs, which multiply matrices for nothing and move shifted images dearly, it is a matrix product.
+TPUs, where matrix products are cheap and shifted copies expensive, it is a matrix product.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,11 @@
 """Exact log-likelihood through the probability-flow ODE (Song et al., arXiv:2011.13456, sec. 4.3).
 
 The log density of an image is that of its latent plus the integral of the drift's divergence along
-the way. The divergence is estimated without bias with random probes ``e`` as ``e . (J e)``
-(Hutchinson; arXiv:1810.01367), each kept for the whole way; several probes give the error. ``J e``
-comes from forward differentiation, ``e J`` of the original from backward: the number is the same,
-but the gradient of a convolution inside a loop is an order of magnitude slower on CPU.
+the path. Random probes ``e`` estimate the divergence without bias as ``e . (J e)`` (Hutchinson;
+arXiv:1810.01367). Each probe is kept for the whole path, and several of them give the error. Here
+forward differentiation gives ``J e``, where the original has ``e J`` from backward differentiation:
+the number is the same, but on CPU the gradient of a convolution inside a loop is an order of
+magnitude slower.
 """
 
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def likelihood(
         atol: absolute tolerance.
 
     Raises:
-        ValueError: for unknown or no probes.
+        ValueError: for an unknown kind of probe, or no probes.
     """
     check_probes(probe, num_probes)
     filled = dequantise(images, keys)
@@ -97,10 +98,10 @@ def likelihood(
 
 
 def check_probes(probe: str, num_probes: int) -> None:
-    """Refuse probes that there are not.
+    """Refuse an unknown kind of probe, or no probes.
 
     Raises:
-        ValueError: with those that there are.
+        ValueError: with the known kinds.
     """
     if probe not in PROBES:
         raise ValueError(f"probe is {probe!r}; it can be: {', '.join(map(repr, PROBES))}")

@@ -1,4 +1,4 @@
-"""Where a solver stops: noise levels ``sigma = std / a`` from the largest down to zero.
+"""Grids of noise levels ``sigma = std / a`` for a solver, from the largest down to zero.
 
 A grid maps ``(sde, num_steps, *, sigma_min, sigma_max, rho)`` to ``[num_steps + 1]`` falling levels
 that start at ``sigma_max``; the last is 0 and the one before ``sigma_min``.

@@ -1,16 +1,15 @@
 """The probability-flow ODE with adaptive steps (Song et al., arXiv:2011.13456, eq. 13).
 
-It joins every image to one latent, deterministically and in both directions: ``decode`` goes from
-noise to data, ``encode`` back. Steps are Dormand and Prince's fifth-order ones, as in the original,
-which solves on the host for a whole batch; here the device solves, and every image has steps of its
-own, so that it does not depend on its neighbours. They share the network's evaluations: those of an
-image that has arrived run idle until the slowest one is there.
+It joins every image to one latent, in both directions and without any randomness. Steps are
+Dormand and Prince's of fifth order, as in the original, which solves on the host for a whole batch.
+Here the device solves, and every image has its own steps, so that it does not depend on its
+neighbours. All images are evaluated together until the slowest one has arrived.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox
@@ -27,46 +26,33 @@ Tree = Any
 MAX_STEPS = 10_000
 
 
-class Flow(NamedTuple):
-    """Where the ODE took images ``[B, H, W, C]``, and evaluations of each one's own ``[B]``."""
-
-    x: Array
-    nfe: Array
-
-
-def encode(
+def flow(
     sde: SDE,
     score_fn: ScoreFn,
-    images: Array,
+    x: Array,
     *,
-    eps: float = 1e-3,
+    first: float,
+    last: float,
     rtol: float = 1e-5,
     atol: float = 1e-5,
-) -> Flow:
-    """Return the latents ``[B, H, W, C]`` of images, their places in the noise at time 1.
+) -> tuple[Array, Array]:
+    """Return where the ODE takes images ``[B, H, W, C]``, and each one's evaluations ``[B]``.
 
     Args:
         sde: the forward process.
         score_fn: its score.
-        images: at time ``eps``, in model space ``[B, H, W, C]``.
-        eps: the first time.
+        x: in model space, at the first time: latents at 1, or images near 0.
+        first: time to start from, above 0.
+        last: time to arrive at, before or after.
         rtol: tolerance of a step, relative to the image.
         atol: the same, in units of model space.
     """
-    return _flow(sde, score_fn, images, first=eps, last=1.0, rtol=rtol, atol=atol)
+    reverse = sde.reverse(score_fn, probability_flow=True)
 
+    def field(x: Array, t: Array) -> Array:
+        return reverse.sde(x, t)[0]
 
-def decode(
-    sde: SDE,
-    score_fn: ScoreFn,
-    latents: Array,
-    *,
-    eps: float = 1e-3,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-) -> Flow:
-    """Return the images ``[B, H, W, C]`` at time ``eps`` of latents; see :func:`encode`."""
-    return _flow(sde, score_fn, latents, first=1.0, last=eps, rtol=rtol, atol=atol)
+    return solve(field, x, first=first, last=last, rtol=rtol, atol=atol)
 
 
 def solve(
@@ -78,7 +64,7 @@ def solve(
     rtol: float,
     atol: float,
 ) -> tuple[Tree, Array]:
-    """Solve ``dy / dt = field(y, t)``, each image with steps of its own.
+    """Solve ``dy / dt = field(y, t)``, each image with its own steps.
 
     Args:
         field: of a tree of arrays ``[B, ...]`` and times ``[B]``, row by row.
@@ -89,17 +75,17 @@ def solve(
         atol: absolute tolerance.
 
     Returns:
-        The tree at the last time, NaN where :data:`MAX_STEPS` were not enough, and each image's
-        number of evaluations ``[B]``.
+        The tree at the last time, NaN where :data:`MAX_STEPS` were not enough, and the number of
+        evaluations of each image ``[B]``.
     """
 
-    one = _one_of_many(field, y)
+    rate = _rate_of_one(field, y)
     # Towards the data nothing is steep at first; from the data, the score changes on a scale of t.
     start = max(last - first, -0.01) if last < first else min(last - first, first)
 
     def path(y: Tree) -> tuple[Tree, Array]:
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, _: one(y, t)),
+            diffrax.ODETerm(lambda t, y, _: rate(y, t)),
             diffrax.Dopri5(),
             first,
             last,
@@ -118,32 +104,14 @@ def solve(
     return jax.vmap(path)(y)
 
 
-def _flow(
-    sde: SDE,
-    score_fn: ScoreFn,
-    x: Array,
-    *,
-    first: float,
-    last: float,
-    rtol: float,
-    atol: float,
-) -> Flow:
-    reverse = sde.reverse(score_fn, probability_flow=True)
+def _rate_of_one(field: Callable[[Tree, Array], Tree], like: Tree) -> Callable[[Tree, Array], Tree]:
+    """Return the field of one image, which under ``jax.vmap`` is ``field`` of all images.
 
-    def field(x: Array, t: Array) -> Array:
-        return reverse.sde(x, t)[0]
-
-    return Flow(*solve(field, x, first=first, last=last, rtol=rtol, atol=atol))
-
-
-def _one_of_many(field: Callable[[Tree, Array], Tree], like: Tree) -> Callable[[Tree, Array], Tree]:
-    """Return the field of one image, which under ``jax.vmap`` is the given one of all of them.
-
-    The solver is written for one image. The field must get all at once nevertheless: it may hold
-    something for each of them, such as the pixels that are known.
+    The solver is written for one image, but the field must get all images at once: it may hold
+    something for each of them, such as known pixels.
     """
     size = jax.tree.leaves(like)[0].shape[0]
-    # What the field holds becomes an argument: a custom rule may not close over traced arrays.
+    # The arrays in the field become arguments: a custom rule may not close over traced ones.
     converted = equinox.filter_closure_convert(field, like, jnp.zeros(size))
     held, static = equinox.partition(converted, equinox.is_array)
 
@@ -201,7 +169,8 @@ class ProbabilityFlow(Sampler):
         """Return the images, and the evaluations each of them took."""
         del i, keys, fresh
         x, nfe = state
-        x, more = decode(self.sde, score_fn, x, eps=self.eps, rtol=self.rtol, atol=self.atol)
+        options = {"first": 1.0, "last": self.eps, "rtol": self.rtol, "atol": self.atol}
+        x, more = flow(self.sde, score_fn, x, **options)
         nfe = nfe + more
         if not self.noise_removal:
             return x, nfe

@@ -42,7 +42,7 @@ class PredictorCorrector(Sampler):
 
     @property
     def nfe(self) -> int:
-        """The evaluations that are made; the original counts a corrector that is not there."""
+        """Evaluations that are made; the original also counts a corrector that does nothing."""
         corrections = 0 if self.corrector is None else self.corrector_steps
         predictions = 0 if self.predictor is no_prediction else 1
         return self.num_steps * (corrections + predictions)
@@ -53,7 +53,7 @@ class PredictorCorrector(Sampler):
         return jnp.linspace(1.0, self.eps, self.num_steps)
 
     def marginal(self, i: Array) -> tuple[Array, Array]:
-        """Return those of the SDE at the time of step i."""
+        """Return factor and deviation of the SDE at the time of step i."""
         t = self.times[i]
         return self.sde.mean_coeff(t), self.sde.std(t)
 

@@ -7,8 +7,8 @@ of any SDE and any network behind it. Time does not appear: in ``y`` the probabi
 order is Euler's method, and both are DDIM with eta 0.
 
 A solver is a function ``(denoise, y, memory, *, levels, z)`` that returns y at the next level and
-what it wants to remember: ``levels`` are the level before (for those that remember), here and
-there; ``z`` is standard normal noise. Level 0 is reached by the denoised image.
+the memory for the next step. ``levels`` are the previous level (for solvers with a memory), the
+current and the next one; ``z`` is standard normal noise. At level 0 the image is the denoised one.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ def ddim(
     noise = eta * there / here * jnp.sqrt(here**2 - there**2)
     kept = jnp.sqrt(there**2 - noise**2) / here
     y = denoised + kept * (y - denoised)
-    # Without fresh noise nothing asks for z, and it is not drawn.
+    # Without fresh noise z is not used, and so not drawn.
     return (y if eta == 0 else y + noise * z), memory
 
 
@@ -91,7 +91,7 @@ SOLVERS: dict[str, Solver] = {
 def _extrapolate(denoised: Array, memory: Array, levels: Levels) -> Array:
     """Return D half a step ahead, on a line in log(sigma) through its last two values.
 
-    The first step has no value before it, and the last, which is infinitely long, needs none.
+    The first step has no earlier value, and the last one, which is infinitely long, needs none.
     """
     before, here, there = levels
     usable = (before > here) & (there > 0)
@@ -122,7 +122,7 @@ class NoiseLevelSampler(Sampler):
     eta: float = 0.0
 
     def __post_init__(self):
-        # The score is not known beyond time 1; a thousandth is the rounding of 32 bits.
+        # The score is not known beyond time 1; a thousandth allows for rounding in float32.
         largest = float(self.sde.noise_level(jnp.ones(())))
         if self.sigma_max > 1.001 * largest:
             raise ValueError(
@@ -132,7 +132,7 @@ class NoiseLevelSampler(Sampler):
 
     @property
     def nfe(self) -> int:
-        """One network evaluation a step; Heun's two, but one for the last."""
+        """One network evaluation a step; two for Heun's method, but one in the last step."""
         return 2 * self.num_steps - 1 if self.solver is heun else self.num_steps
 
     @property
@@ -161,7 +161,7 @@ class NoiseLevelSampler(Sampler):
         def denoise(y: Array, sigma: Array) -> Array:
             return of_level(y, jnp.broadcast_to(sigma, y.shape[:1]))
 
-        # Where there is no level before, the same one again says so.
+        # Where there is no previous level, the current one stands in for it.
         before = levels[jnp.where(fresh, i, jnp.maximum(i - 1, 0))]
         near = before, levels[i], levels[i + 1]
         solver = functools.partial(ddim, eta=self.eta) if self.solver is ddim else self.solver

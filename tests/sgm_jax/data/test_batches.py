@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from sgm_jax.data import Batches, PixelScale, from_array, in_order, open_images, prefetch
+from sgm_jax.data import Batches, PixelScale, from_array, open_images, prefetch
 from sgm_jax.data.batches import epoch_flips, epoch_order
 
 TOTAL = 23
@@ -225,19 +225,3 @@ def test_errors_while_reading_are_raised_at_their_step():
 def test_prefetching_nothing_ahead_is_refused():
     with pytest.raises(ValueError, match="depth is 0"):
         next(prefetch(make(), 0, 5, depth=0))
-
-
-@pytest.mark.parametrize("batch_size", [1, 8, 23, 100])
-def test_in_order_gives_each_image_once_and_a_partial_last_batch(batch_size):
-    batches = list(in_order(IMAGES, batch_size=batch_size, scale=PixelScale(True)))
-    whole = np.concatenate([batch["image"] for batch in batches])
-    np.testing.assert_array_equal(whole, PixelScale(True).to_model(ARRAY[..., None]))
-    index = np.concatenate([batch["index"] for batch in batches])
-    np.testing.assert_array_equal(index, np.arange(TOTAL))
-    assert index.dtype == np.int32
-    assert len(batches[-1]["index"]) == (TOTAL - 1) % batch_size + 1
-
-
-def test_in_order_refuses_empty_batches():
-    with pytest.raises(ValueError, match="batch_size is 0"):
-        next(in_order(IMAGES, batch_size=0, scale=PixelScale(True)))

@@ -7,12 +7,14 @@ import pytest
 
 from sgm_jax.samplers import ode
 from sgm_jax.samplers.base import image_keys
-from sgm_jax.samplers.ode import ProbabilityFlow, decode, encode, solve
+from sgm_jax.samplers.ode import ProbabilityFlow, flow, solve
 from sgm_jax.score import noise_score
 from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
 from tests.fixture_files import fixture_files
 from tests.toy_network import toy_network
 
+TO_DATA = {"first": 1.0, "last": 1e-3}
+TO_NOISE = {"first": 1e-3, "last": 1.0}
 RUNS = fixture_files("sampler_runs_*.npz")
 ABC = (0.7, 0.3, 0.2)
 
@@ -48,7 +50,7 @@ def test_the_flow_agrees_with_the_original(path):
 @pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE()], ids=lambda s: type(s).__name__)
 def test_gaussian_pixels_keep_their_quantile(sde, key):
     latents = sde.prior_std * jax.random.normal(key, (2, 4, 4, 1))
-    images = jax.jit(lambda x: decode(sde, gaussian_score(sde, 0.2), x).x)(latents)
+    images = jax.jit(lambda x: flow(sde, gaussian_score(sde, 0.2), x, **TO_DATA)[0])(latents)
     ratio = spread_at(sde, 0.2, jnp.float32(1e-3)) / spread_at(sde, 0.2, jnp.float32(1.0))
     np.testing.assert_allclose(images, ratio * latents, atol=2e-4)
 
@@ -69,8 +71,8 @@ def test_an_encoded_image_decodes_to_itself(sde, key):
     images = jnp.tanh(jax.random.normal(key, (3, 4, 4, 1)))
     score = noise_score(toy_network(ABC), sde) if isinstance(sde, VPSDE) else _squeezed(sde)
     # To float32's accuracy latents of deviation 50 carry 5e-6, which the way back widens.
-    latents = jax.jit(lambda x: encode(sde, score, x, rtol=1e-6, atol=1e-6).x)(images)
-    back = jax.jit(lambda z: decode(sde, score, z, rtol=1e-6, atol=1e-6).x)(latents)
+    latents = jax.jit(lambda x: flow(sde, score, x, **TO_NOISE, rtol=1e-6, atol=1e-6)[0])(images)
+    back = jax.jit(lambda z: flow(sde, score, z, **TO_DATA, rtol=1e-6, atol=1e-6)[0])(latents)
     np.testing.assert_allclose(back, images, atol=1e-3)
     assert jnp.abs(latents - images).max() > 0.1
 
@@ -93,14 +95,14 @@ def test_an_image_takes_its_own_steps_whoever_is_beside_it(key):
             variance = (sde.mean_coeff(t) * spreads) ** 2 + sde.std(t) ** 2
             return -x / per_image(variance, x)
 
-        return decode(sde, score, x)
+        return flow(sde, score, x, **TO_DATA)
 
     together = run(x, spreads)
     for i in range(3):
         alone = run(x[i : i + 1], spreads[i : i + 1])
-        np.testing.assert_allclose(alone.x[0], together.x[i], rtol=1e-5, atol=1e-6)
-        assert alone.nfe[0] == together.nfe[i]
-    assert together.nfe[1] > together.nfe[0]
+        np.testing.assert_allclose(alone[0][0], together[0][i], rtol=1e-5, atol=1e-6)
+        assert alone[1][0] == together[1][i]
+    assert together[1][1] > together[1][0]
 
 
 def test_the_evaluations_reported_are_those_made(key):
@@ -131,5 +133,6 @@ def test_the_sampler_draws_gaussian_data_and_points(key):
 
 def test_an_unfinished_path_is_no_image(key, monkeypatch):
     monkeypatch.setattr(ode, "MAX_STEPS", 3)
-    flow = decode(VPSDE(), gaussian_score(VPSDE(), 0.1), jax.random.normal(key, (1, 2, 2, 1)))
-    assert jnp.isnan(flow.x).all()
+    latents = jax.random.normal(key, (1, 2, 2, 1))
+    images, _ = flow(VPSDE(), gaussian_score(VPSDE(), 0.1), latents, **TO_DATA)
+    assert jnp.isnan(images).all()
