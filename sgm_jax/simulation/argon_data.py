@@ -1,8 +1,8 @@
-"""The Geant4 data folder: the official one if there is one, else a small one for argon only.
+"""The folder of Geant4's data: the official one if it is there, else a small one for argon only.
 
-calzone ships Geant4 without its 2 GB of physics tables. For a detector of nothing but argon the
+calzone brings Geant4 without its 2 GB of physics tables. For a detector made of argon alone, the
 standard electromagnetic and FTFP_BERT physics read 382 small files, which are written here from
-published formulas. This is Geant4's transport, but not the official Geant4 data.
+published formulas. The transport is Geant4's, but these are not the official Geant4 data.
 """
 
 import os

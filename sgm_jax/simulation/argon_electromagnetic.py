@@ -1,7 +1,13 @@
-"""Photoelectric effect and Rayleigh scattering in argon (``epics2017/phot``, ``epics2017/rayl``).
+"""Electromagnetic cross sections of argon for Geant4 (``G4EMLOW``).
 
-Cross sections are the tables of Elam, Ravel and Sieber, Radiat. Phys. Chem. 63 (2002) 121, taken
-from xraydb. They end at 800 keV; above that power laws continue them.
+Photoelectric effect and Rayleigh scattering (``epics2017/phot``, ``epics2017/rayl``) are the tables
+of Elam, Ravel and Sieber, Radiat. Phys. Chem. 63 (2002) 121, taken from xraydb. They end at
+800 keV, and power laws continue them.
+
+Bremsstrahlung is the table that Geant4's Seltzer-Berger model reads (``brem_SB/br18``): the scaled
+cross section ``(beta^2 / Z^2) k dsigma/dk`` in millibarn on a grid of the photon fraction ``k/T``
+and ``ln(T / MeV)`` (Seltzer and Berger, At. Data Nucl. Data Tables 35, 1986). The original table
+may not be distributed, so it is computed here from the screened Born formula.
 """
 
 from pathlib import Path
@@ -20,6 +26,32 @@ _LAST_MEV = 1e5
 # coherent scattering falls as E^-2 once the form factor cuts it off.
 _PHOTOELECTRIC_SLOPE = -1.1
 _RAYLEIGH_SLOPE = -2.0
+
+ATOMIC_NUMBER = 18
+ELECTRON_MASS_MEV = 0.51099895
+FINE_STRUCTURE = 1.0 / 137.035999
+ELECTRON_RADIUS_CM = 2.8179403e-13
+_MB_PER_CM2 = 1e27
+
+# Below a few MeV the Born formula fails; a straight line in the photon fraction stands in for the
+# Seltzer-Berger values there (tens of per cent accuracy, where radiation is ~2 % of the loss).
+_LOW_ENERGY_INTERCEPT_MB = 8.5
+_LOW_ENERGY_SLOPE_MB = -4.5
+_CROSSOVER_MEV = 1.5
+_CROSSOVER_WIDTH = 0.35  # in ln T
+_TIP_MB = 2.0  # the cross section stays finite where the electron gives up all its energy
+
+_DECADE = np.array([1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300])
+KINETIC_ENERGY_MEV = np.unique(
+    np.concatenate([_DECADE * scale for scale in (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)])
+)
+PHOTON_FRACTION = np.concatenate(
+    [
+        [1e-12, 0.025, 0.05, 0.075],
+        np.round(np.arange(0.1, 0.925, 0.05), 3),
+        [0.925, 0.95, 0.97, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999, 1.0],
+    ]
+)
 
 
 def _table_grid_mev(edges_ev: list[float]) -> np.ndarray:
@@ -85,39 +117,6 @@ def write_rayleigh(folder: Path) -> None:
     target.mkdir(parents=True)
     energy, barn = elam_barn("coh")
     write_physics_vector(target / "re-cs-18.dat", energy, barn * _MM2_PER_BARN * energy**2)
-
-
-# Bremsstrahlung in argon: the table that Geant4's Seltzer-Berger model reads (``brem_SB/br18``).
-#
-# Geant4 expects the scaled cross section ``(beta^2 / Z^2) k dsigma/dk`` in millibarn on a grid of
-# photon fraction ``k/T`` and ``ln(T / MeV)`` (Seltzer and Berger, At. Data Nucl. Data Tables 35,
-# 1986). The real table may not be shipped, so it is computed here from the screened Born formula.
-
-ATOMIC_NUMBER = 18
-ELECTRON_MASS_MEV = 0.51099895
-FINE_STRUCTURE = 1.0 / 137.035999
-ELECTRON_RADIUS_CM = 2.8179403e-13
-_MB_PER_CM2 = 1e27
-
-# Below a few MeV the Born formula fails; a straight line in the photon fraction stands in for the
-# Seltzer-Berger values there (tens of per cent accuracy, where radiation is ~2 % of the loss).
-_LOW_ENERGY_INTERCEPT_MB = 8.5
-_LOW_ENERGY_SLOPE_MB = -4.5
-_CROSSOVER_MEV = 1.5
-_CROSSOVER_WIDTH = 0.35  # in ln T
-_TIP_MB = 2.0  # the cross section stays finite where the electron gives up all its energy
-
-_DECADE = np.array([1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300])
-KINETIC_ENERGY_MEV = np.unique(
-    np.concatenate([_DECADE * scale for scale in (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)])
-)
-PHOTON_FRACTION = np.concatenate(
-    [
-        [1e-12, 0.025, 0.05, 0.075],
-        np.round(np.arange(0.1, 0.925, 0.05), 3),
-        [0.925, 0.95, 0.97, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999, 1.0],
-    ]
-)
 
 
 def coulomb_correction(atomic_number: int) -> float:

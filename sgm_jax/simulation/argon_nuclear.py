@@ -1,6 +1,9 @@
-"""Neutron cross sections for Geant4 (``G4PARTICLEXS/neutron``): inelastic, elastic, capture.
+"""Nuclear cross sections for Geant4 (``G4PARTICLEXS``).
 
-Geant4 opens the files of every element at start-up, so all are written; only argon is tuned.
+For neutrons (``neutron``) these are inelastic scattering, elastic scattering and capture. For
+photons (``gamma``) it is absorption below 130 MeV: the giant dipole resonance and the
+quasi-deuteron effect. Geant4's own parametrisation takes over above 150 MeV. Geant4 opens the files
+of every element at start-up, so all are written; only argon is tuned.
 """
 
 from pathlib import Path
@@ -22,6 +25,18 @@ _THERMAL_MEV = 2.53e-8
 _FLOOR_BARN = 1e-12
 ELASTIC_ENERGY_MEV = np.geomspace(1e-5, 2e4, 181)
 INELASTIC_ENERGY_MEV = np.geomspace(0.2, 2e4, 121)
+
+PHOTONUCLEAR_ELEMENTS = range(1, 101)
+PHOTON_ENERGY_MEV = np.linspace(2.0, 130.0, 129)
+SUM_RULE_MB_MEV = 60.0  # Thomas-Reiche-Kuhn: integral = 60 NZ/A mb MeV
+EXCHANGE_ENHANCEMENT = 1.25  # measured integrals exceed the classical sum rule by about this
+_WIDTH_MEV = 6.0
+_SEPARATION_MEV = 8.0  # no nucleon leaves below about this energy
+_LEVINGER = 6.5
+_PAULI_BLOCKING_MEV = 60.0
+_DEUTERON_BINDING_MEV = 2.2246
+_FLOOR_MB = 1e-9
+_MM2_PER_MB = 1e-25
 
 
 def mass_number(atomic_number: int) -> int:
@@ -81,24 +96,6 @@ def write_neutrons(folder: Path) -> None:
             write_physics_vector(target / f"{name}{element}", energy, barn * _MM2_PER_BARN)
 
 
-# Photonuclear absorption for Geant4 (``G4PARTICLEXS/gamma``) below 130 MeV.
-#
-# The giant dipole resonance plus the quasi-deuteron effect; Geant4's own parametrisation takes over
-# above 150 MeV. All elements are opened at start-up and so all are written.
-
-PHOTONUCLEAR_ELEMENTS = range(1, 101)
-ENERGY_MEV = np.linspace(2.0, 130.0, 129)
-SUM_RULE_MB_MEV = 60.0  # Thomas-Reiche-Kuhn: integral = 60 NZ/A mb MeV
-EXCHANGE_ENHANCEMENT = 1.25  # measured integrals exceed the classical sum rule by about this
-_WIDTH_MEV = 6.0
-_SEPARATION_MEV = 8.0  # no nucleon leaves below about this energy
-_LEVINGER = 6.5
-_PAULI_BLOCKING_MEV = 60.0
-_DEUTERON_BINDING_MEV = 2.2246
-_FLOOR_MB = 1e-9
-_MM2_PER_MB = 1e-25
-
-
 def giant_dipole_mb(atomic_number: int, mass: int, energy_mev: np.ndarray) -> np.ndarray:
     """Return the giant-dipole Lorentzian ``[n]`` (Berman and Fultz, Rev. Mod. Phys. 47, 1975).
 
@@ -128,7 +125,7 @@ def write_photonuclear(folder: Path) -> None:
     target.mkdir(parents=True)
     for element in PHOTONUCLEAR_ELEMENTS:
         mass = mass_number(element)
-        absorbed = giant_dipole_mb(element, mass, ENERGY_MEV)
-        absorbed = absorbed + quasi_deuteron_mb(element, mass, ENERGY_MEV)
+        absorbed = giant_dipole_mb(element, mass, PHOTON_ENERGY_MEV)
+        absorbed = absorbed + quasi_deuteron_mb(element, mass, PHOTON_ENERGY_MEV)
         values = np.maximum(absorbed, _FLOOR_MB) * _MM2_PER_MB
-        write_physics_vector(target / f"inel{element}", ENERGY_MEV, values)
+        write_physics_vector(target / f"inel{element}", PHOTON_ENERGY_MEV, values)

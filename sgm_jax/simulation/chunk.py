@@ -1,6 +1,6 @@
 """One chunk of events, from random seed to encoded images: the unit of work of a process.
 
-Each chunk has random streams of its own: 0 draws the primaries, 1 is Geant4's, and (2, event,
+Each chunk has its own random streams: 0 draws the primaries, 1 is Geant4's, and (2, event,
 projection) makes the noise and the random crop of one image.
 """
 
@@ -82,9 +82,9 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 class ChunkSimulator:
-    """Makes chunks. What a chunk holds depends on the settings, the seed, the split and its number.
+    """Makes chunks, whose content depends on the settings, the seed, the split and the number only.
 
-    It does not depend on the chunks made before it nor on the process that makes it.
+    It depends neither on the chunks made before nor on the process.
     """
 
     def __init__(self, config: ml_collections.ConfigDict, data: Geant4Data):
@@ -149,7 +149,7 @@ def _leave_with(parent_sentinel: int) -> None:
 
 
 def start_worker(config: ml_collections.ConfigDict, data: Geant4Data) -> None:
-    """Prepare a worker process: deaf to Ctrl-C, gone when its parent is gone."""
+    """Prepare a worker process: it ignores Ctrl-C and ends when its parent ends."""
     global _settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(parent_process().sentinel,), daemon=True).start()

@@ -1,6 +1,6 @@
 """Crops of the projections of an event: 8-bit images with their truth.
 
-Each of the three projections of an event is an image of its own, quantised to 8 bit over the whole
+Each of the three projections of an event is one image, quantised to 8 bit over the whole
 view. ``charge_centroid`` is the selection that made the published data set: the charge-weighted
 centre of the view is truncated to a pixel, the crop is cut around that pixel, and it is kept if
 the centre is more than half a crop from every side of the view. ``random_lit_pixel`` cuts anywhere
@@ -151,7 +151,7 @@ def _view(
 
 
 def _paint(size: int, row: np.ndarray, column: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return a square image that is 0 but for the given pixels."""
+    """Return a square image that is 0 except at the given pixels."""
     image = np.zeros((size, size), values.dtype)
     image[row, column] = values
     return image

@@ -1,4 +1,4 @@
-"""The folder that a simulation leaves: PNG images, labels and the recipe that made them.
+"""The folder that a simulation writes: PNG images, labels and the recipe that made them.
 
 ```
 <out>/recipe.json                                   settings, seed, versions
@@ -34,7 +34,7 @@ def image_folder(split: str, image_size: int) -> Path:
 
 
 def make_recipe(config: ml_collections.ConfigDict, seed: int, data: Geant4Data) -> dict:
-    """Return all that decides the bytes of a data set, as JSON values."""
+    """Return everything that decides the bytes of a data set, as JSON values."""
     settings = config.to_dict()
     del settings["num_workers"]  # never changes an image
     recipe = {
@@ -65,12 +65,13 @@ def is_complete(out: Path, recipe: dict) -> bool:
     for split in SPLITS:
         wanted = recipe["simulation"][f"num_{split}"]
         folder = out / image_folder(split, recipe["simulation"]["image_size"])
-        found = sum(1 for _ in folder.glob("*.png"))
-        if found != wanted or not (out / LABELS).is_file():
+        count = sum(1 for _ in folder.glob("*.png"))
+        if count != wanted:
             raise ValueError(
-                f"{folder}: {found} images of {wanted}, {LABELS} there: "
-                f"{(out / LABELS).is_file()}; files were removed, so {advice}"
+                f"{folder} has {count} images instead of {wanted}; files were removed, so {advice}"
             )
+    if not (out / LABELS).is_file():
+        raise ValueError(f"{out} has no {LABELS}; it was removed, so {advice}")
     return True
 
 
@@ -97,8 +98,8 @@ def count_images(out: Path) -> tuple[dict[str, int], dict[str, int]]:
 class LabelFile(io.FileIO):
     """A file that remembers its first failed write and goes on as if it had worked.
 
-    HDF5 crashes the process when the disk is full. It so never learns of that; who writes asks
-    ``check`` and throws the file away.
+    HDF5 would crash the process when the disk is full. With this file it does not notice, and the
+    caller asks ``check`` instead and throws the file away.
     """
 
     failure: OSError | None = None
@@ -122,7 +123,7 @@ class LabelFile(io.FileIO):
             return size or 0
 
     def check(self) -> None:
-        """Raise what a write has failed with, if one has."""
+        """Raise the error of the first failed write, if there was one."""
         if self.failure is not None:
             raise self.failure
 

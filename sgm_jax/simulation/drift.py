@@ -3,7 +3,7 @@
 The anode lies at the low end of x, so charge at x drifts x + half the cube. Diffusion with
 constants D_L along the drift and D_T across it widens a point to a Gaussian of
 sigma = sqrt(2 D t). The Gaussian's integral shares each piece of charge among the pixels, so no
-random noise is added. Of the charge a part exp(-t / lifetime) arrives after a drift time t.
+random noise is added. The share exp(-t / lifetime) of the charge arrives after a drift time t.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from sgm_jax.simulation.geant4 import Deposits
 from sgm_jax.simulation.ionisation import escaped_charge_mev
 from sgm_jax.simulation.truth import PixelClass
 
-_REACH_SIGMA = 2.5  # pixels nearer than this share the charge; what lies beyond is put back in
+_REACH_SIGMA = 2.5  # pixels within this distance share all of the charge
 _SMALLEST_SIGMA_PX = 1e-6  # at the anode nothing diffuses, and 0 / 0 must not happen
 
 
@@ -122,8 +122,8 @@ def drift_time_us(drift_px: np.ndarray, config: ml_collections.ConfigDict) -> np
 
 
 def arriving_share(drift_px: np.ndarray, config: ml_collections.ConfigDict) -> np.ndarray:
-    """Return the share of charge that no impurity catches on a drift of ``drift_px`` pixels."""
-    if config.electron_lifetime_ms == 0.0:  # means that nothing is lost
+    """Return the share of charge that impurities do not absorb over ``drift_px`` pixels."""
+    if config.electron_lifetime_ms == 0.0:  # stands for no loss
         return np.ones_like(drift_px)
     return np.exp(-1e-3 * drift_time_us(drift_px, config) / config.electron_lifetime_ms)
 

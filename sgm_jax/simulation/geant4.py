@@ -2,7 +2,9 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from sgm_jax.simulation.particles import Primaries
 from sgm_jax.simulation.truth import label_deposits
 
 PHYSICS_LIST = "FTFP_BERT"
-_VOLUME = "Argon"
+VOLUME = "Argon"
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,38 @@ def import_calzone() -> ModuleType:
     return calzone
 
 
+def argon_cube(folder: Path, *, side_cm: float, production_cut_cm: float) -> Any:
+    """Return calzone's simulation of a cube of liquid argon, all of whose deposits are recorded.
+
+    There can be one in a process: Geant4 keeps global state.
+
+    Args:
+        folder: of Geant4's data.
+        side_cm: side of the cube.
+        production_cut_cm: electrons of a shorter range are not tracked.
+    """
+    # Geant4 reads the variable when it builds the physics, in this process only.
+    os.environ[DATA_VARIABLE] = str(folder)
+    calzone = import_calzone()
+    cube = {"box": side_cm, "material": "G4_lAr", "role": "record_deposits"}
+    simulation = calzone.Simulation(calzone.Geometry({VOLUME: cube}))
+    simulation.physics = calzone.Physics(
+        "standard", had_model=PHYSICS_LIST, default_cut=production_cut_cm
+    )
+    simulation.sample_deposits = "detailed"
+    simulation.secondaries = True
+    simulation.tracking = True  # records who made whom, needed for the labels
+    return simulation
+
+
 class Geant4:
-    """A cube of liquid argon in Geant4. One a process: Geant4 keeps global state."""
+    """Tracks primaries through the cube of argon."""
 
     def __init__(self, data: Geant4Data, *, side_cm: float, production_cut_cm: float):
-        # Geant4 reads the variable when it builds the physics, in this process only.
-        os.environ[DATA_VARIABLE] = str(data.folder)
         self._calzone = import_calzone()
-        cube = {"box": side_cm, "material": "G4_lAr", "role": "record_deposits"}
-        self._simulation = self._calzone.Simulation(self._calzone.Geometry({_VOLUME: cube}))
-        self._simulation.physics = self._calzone.Physics(
-            "standard", had_model=PHYSICS_LIST, default_cut=production_cut_cm
+        self._simulation = argon_cube(
+            data.folder, side_cm=side_cm, production_cut_cm=production_cut_cm
         )
-        self._simulation.sample_deposits = "detailed"
-        self._simulation.secondaries = True
-        self._simulation.tracking = True  # records who made whom, needed for the labels
 
     def run(self, primaries: Primaries, *, seed: int, delta_min_mev: float) -> Deposits:
         """Track the primaries, one event each; equal seeds give equal deposits.
@@ -91,9 +110,9 @@ class Geant4:
         )
         self._simulation.random = self._calzone.Random(seed)
         result = self._simulation.run(particles)
-        if _VOLUME not in result.deposits:  # everything left the argon without a trace
+        if VOLUME not in result.deposits:  # everything left the argon without a trace
             return NO_DEPOSITS
-        lines, points = result.deposits[_VOLUME].line, result.deposits[_VOLUME].point
+        lines, points = result.deposits[VOLUME].line, result.deposits[VOLUME].point
         classes, rows = label_deposits(result.tracks, lines, points, delta_min_mev=delta_min_mev)
         event = np.concatenate([lines["event"], points["event"]]).astype(np.int64)
         order = np.argsort(event, kind="stable")

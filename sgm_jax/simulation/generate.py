@@ -43,7 +43,7 @@ from sgm_jax.simulation.geant4 import import_calzone
 
 _CHUNKS, _DATA = "chunks", "data"  # folders of the finished chunks and of the data set they become
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_BARREN_CHUNKS = 20  # this many chunks in a row without a single image: the settings are at fault
+_BARREN_CHUNKS = 20  # after so many chunks in a row without an image, the settings are to blame
 
 
 class NoImagesError(ValueError):
@@ -58,14 +58,18 @@ class Summary:
     events: dict[str, int]
     data_kind: str  # of Geant4's data: official or approximated
     seconds: float
-    reused: bool  # the data set was already there, made by the same recipe
+    reused: bool  # a data set of the same recipe existed already
 
     def __str__(self) -> str:
         counts = ", ".join(
             f"{self.images[split]} {split} images from {self.events[split]} events"
             for split in SPLITS
         )
-        verb = "already there, same recipe" if self.reused else f"made in {self.seconds:.0f} s"
+        verb = (
+            "exists already, with the same recipe"
+            if self.reused
+            else f"made in {self.seconds:.0f} s"
+        )
         return f"{counts}; Geant4 data {self.data_kind}; {verb}"
 
 
@@ -75,8 +79,8 @@ def simulate(
     """Simulate the training and test images of ``config`` into the new folder ``out``.
 
     Equal settings and seed give equal bytes, whatever the number of processes and however often
-    the run was interrupted. The folder appears by one rename when all is written. Until then the
-    finished chunks lie in ``<out>.partial``, from where the same call goes on.
+    the run was interrupted. The folder appears by one rename when everything is written. Until
+    then the finished chunks are in ``<out>.partial``, from which the same call continues.
 
     Args:
         config: as from ``default_simulation_config``.
@@ -86,7 +90,7 @@ def simulate(
 
     Raises:
         ValueError: if a setting is bad, ``out`` or ``<out>.partial`` holds something else, another
-            process is at it, or no image passes.
+            process works on it, or no image passes.
         ModuleNotFoundError: if calzone or xraydb is not installed.
         OSError: if the disk is full.
         RuntimeError: if a worker process dies.
@@ -184,9 +188,9 @@ def _pool(config: ml_collections.ConfigDict, data: Geant4Data) -> ProcessPoolExe
 def _ordered_chunks(
     pool: ProcessPoolExecutor, folder: Path, seed: int, split: str, *, ahead: int
 ) -> Iterator[Chunk]:
-    """Yield the chunks 0, 1, 2, ... of a split, ``ahead`` of them in the making at any time.
+    """Yield the chunks 0, 1, 2, ... of a split, with up to ``ahead`` of them being made.
 
-    Only those that an earlier run has not finished are made.
+    Chunks that an earlier run has finished are not made again.
     """
     pending: deque[tuple[Path, Future | None]] = deque()
     try:

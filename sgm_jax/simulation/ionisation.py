@@ -1,9 +1,9 @@
 """From deposited energy to the charge that escapes recombination.
 
-Ions and electrons recombine the more the denser they lie, so heavily ionising particles lose more
-of their charge. Charge is given in MeV of a minimum ionising particle: what such a particle
-(2.1 MeV/cm) would have to deposit to leave as much charge. Such a particle so keeps its energy,
-with or without recombination, and thresholds and noise keep their meaning.
+The denser ions and electrons are, the more of them recombine, so heavily ionising particles lose
+more of their charge. Charge is given in MeV of a minimum ionising particle (2.1 MeV/cm): the energy
+that such a particle would deposit to leave as much charge. Such a particle keeps its energy with or
+without recombination, and thresholds and noise keep their meaning.
 """
 
 import ml_collections
@@ -16,11 +16,11 @@ ARGON_DENSITY_G_PER_CM3 = 1.396  # of Geant4's G4_lAr
 REFERENCE_MEV_PER_CM = 2.1  # energy loss that keeps its charge
 _BIRKS_A, _BIRKS_K = 0.800, 0.0486  # ICARUS; k in (kV/cm) (g/cm2) / MeV
 _BOX_ALPHA, _BOX_BETA = 0.93, 0.212  # ArgoNeuT; beta in (kV/cm) (g/cm2) / MeV
-# dE/dx is averaged over this length of a track, and what is shorter counts as this long. The models
-# were fitted to tracks seen at millimetres, their short electrons included; taken step by step
-# instead, these electrons would count as dense and a muon would lose a tenth of its charge.
+# dE/dx is averaged over this length of a track, and shorter deposits count as this long. The
+# models were fitted to tracks resolved at millimetres, including their short electrons. Step by
+# step, these electrons would count as dense, and a muon would lose a tenth of its charge.
 _STRETCH_CM = 0.03
-_LOWEST_MEV_PER_CM = 1.0  # no particle loses less; only fluctuations do, where the models fail
+_LOWEST_MEV_PER_CM = 1.0  # only fluctuations are below, where the models fail
 
 
 def birks(de_dx_mev_per_cm: np.ndarray, field_kv_per_cm: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The truth that goes into the label file: fields of images, fields of primaries, their meaning."""
+"""Fields of the label file: the truth about images and primaries, and what each field means."""
 
 import ml_collections
 import numpy as np

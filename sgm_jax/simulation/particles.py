@@ -25,7 +25,7 @@ MASS_MEV = np.array([0.51099895, 0.0, 105.6583755, 139.57039, 938.27209])
 
 @dataclass(frozen=True)
 class Primaries:
-    """One particle an event: arrays of one length, ``n`` events."""
+    """``n`` primary particles, as arrays of equal length."""
 
     kind: np.ndarray  # [n] ParticleKind
     pdg: np.ndarray  # [n]; pions come in both charges
@@ -58,12 +58,9 @@ def draw_primaries(
     )
 
 
-# Events: one or several primaries from one vertex.
-
-
 @dataclass(frozen=True)
 class Events:
-    """The primaries of ``m`` events, ``n`` in all."""
+    """The primaries of ``m`` events, ``n`` in all; those of one event have one vertex."""
 
     primaries: Primaries
     event: np.ndarray  # [n] 0 to m - 1, rising; every event has at least one primary
@@ -82,7 +79,7 @@ class Events:
 def draw_events(rng: np.random.Generator, count: int, config: ml_collections.ConfigDict) -> Events:
     """Draw ``count`` events; their numbers of primaries are uniform within the bounds."""
     low, high = config.particles_per_event
-    # No number is drawn where there is no choice: single particles then are what they ever were.
+    # No number is drawn where there is no choice: it would change all later ones.
     size = rng.integers(low, high + 1, count) if low < high else np.full(count, low)
     event = np.repeat(np.arange(count), size)
     primaries = draw_primaries(rng, event.size, config)

@@ -46,14 +46,14 @@ class _Footprints:
         summed = np.bincount(index.ravel(), shared.ravel(), minlength=count * rows * columns)
         return summed.reshape(count, rows, columns)
 
-    def of(self, some: np.ndarray) -> "_Footprints":
-        """Return the footprints ``some`` alone, in the same box."""
+    def take(self, rows: np.ndarray) -> "_Footprints":
+        """Return the footprints of some pieces, in the same box."""
         return replace(
             self,
-            piece=self.piece[some],
-            corner=self.corner[some],
-            row_share=self.row_share[some],
-            column_share=self.column_share[some],
+            piece=self.piece[rows],
+            corner=self.corner[rows],
+            row_share=self.row_share[rows],
+            column_share=self.column_share[rows],
         )
 
 
@@ -82,9 +82,9 @@ def render(
     shower, track = prints.sum(charge_mev, charge.is_track[seen].astype(np.int64), 2)
     planes = {PixelClass.TRACK: track}
     for kind in (PixelClass.MICHEL, PixelClass.DELTA):
-        some = np.flatnonzero(charge.class_mev[seen, kind])
-        if some.size:
-            planes[kind] = prints.of(some).sum(charge.class_mev[seen[some], kind])[0]
+        rows = np.flatnonzero(charge.class_mev[seen, kind])
+        if rows.size:
+            planes[kind] = prints.take(rows).sum(charge.class_mev[seen[rows], kind])[0]
     total = shower + track
     for kind in planes.keys() - {PixelClass.TRACK}:
         shower = shower - planes[kind]

@@ -65,9 +65,9 @@ def _electromagnetic_roots(electromagnetic: np.ndarray, parent: np.ndarray) -> n
 def _michel_rows(tracks: np.ndarray, parent: np.ndarray, kinetic_mev: np.ndarray) -> np.ndarray:
     """Return the rows of the electrons and positrons that decays of muons made.
 
-    A negative muon that has stopped is captured, decays in its orbit, and in any case sheds Auger
-    electrons on the way to it, all under one name in Geant4. A decay is told by its electron
-    antineutrino, and of the electrons beside that the one with the most energy is taken.
+    In Geant4 one process covers what happens to a stopped negative muon: it emits Auger electrons,
+    and is then captured or decays in its orbit. An electron antineutrino marks a decay, and of the
+    electrons beside it the one of most energy is taken.
     """
     child = np.flatnonzero((parent >= 0) & (np.abs(tracks["pid"][parent]) == _MUON))
     pdg = tracks["pid"][child]

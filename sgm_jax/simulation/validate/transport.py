@@ -1,6 +1,5 @@
 """Beams into a large cube of liquid argon, with all that Geant4 recorded on the way."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sgm_jax.simulation.argon_data import DATA_VARIABLE
-from sgm_jax.simulation.geant4 import PHYSICS_LIST, import_calzone
+from sgm_jax.simulation.geant4 import VOLUME, argon_cube, import_calzone
 
 HALF_SIDE_CM = 300.0  # 21 radiation lengths: holds any shower and muon range of the report
 PRODUCTION_CUT_CM = 0.004
-_VOLUME = "Argon"
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Beam:
 
     @cached_property
     def path_cm(self) -> np.ndarray:
-        """Length ``[count]`` of the way of every beam particle, along its vertices."""
+        """Length ``[count]`` of the path of every beam particle, along its vertices."""
         step = np.linalg.norm(np.diff(self.primary["position"], axis=0), axis=1)
         same = np.diff(self.primary["event"].astype(np.int64)) == 0
         return np.bincount(self.primary["event"][1:][same], step[same], minlength=self.count)
@@ -102,16 +99,11 @@ class Argon:
     """A cube of liquid argon in Geant4. One a process: Geant4 keeps global state."""
 
     def __init__(self, folder: Path, *, seed: int, production_cut_cm: float = PRODUCTION_CUT_CM):
-        os.environ[DATA_VARIABLE] = str(folder)
         self._seed = seed
         self._calzone = import_calzone()
-        cube = {"box": 2.0 * HALF_SIDE_CM, "material": "G4_lAr", "role": "record_deposits"}
-        self._simulation = self._calzone.Simulation(self._calzone.Geometry({_VOLUME: cube}))
-        self._simulation.physics = self._calzone.Physics(
-            "standard", had_model=PHYSICS_LIST, default_cut=production_cut_cm
+        self._simulation = argon_cube(
+            folder, side_cm=2.0 * HALF_SIDE_CM, production_cut_cm=production_cut_cm
         )
-        self._simulation.sample_deposits = "detailed"
-        self._simulation.tracking = True
 
     def shoot(
         self, pdg: int, kinetic_mev: float, count: int, *, depth_cm: float, alone: bool = False
@@ -126,7 +118,7 @@ class Argon:
             kinetic_mev: their kinetic energy.
             count: how many, one an event.
             depth_cm: argon ahead of them.
-            alone: drop all that they make; much faster where only their own way matters.
+            alone: drop everything that they make; much faster where only their own path matters.
         """
         start = HALF_SIDE_CM - depth_cm
         what = [self._seed, abs(pdg), int(pdg < 0), round(1e6 * kinetic_mev), round(1e3 * depth_cm)]
@@ -136,13 +128,13 @@ class Argon:
         place = {"position": (0.0, 0.0, start), "direction": (0.0, 0.0, 1.0)}
         particles = self._calzone.particles(count, pid=pdg, energy=kinetic_mev, **place)
         result = self._simulation.run(particles)
-        if _VOLUME not in result.deposits:
+        if VOLUME not in result.deposits:
             raise ValueError(
                 f"{count} particles of {kinetic_mev:g} MeV left nothing in {depth_cm:g} cm; "
                 "shoot more, or deeper"
             )
-        found = result.deposits[_VOLUME]
-        deposits = _deposit_table(found.line, found.point, start)
+        recorded = result.deposits[VOLUME]
+        deposits = _deposit_table(recorded.line, recorded.point, start)
         return Beam(count, start, deposits, result.tracks, result.vertices)
 
 

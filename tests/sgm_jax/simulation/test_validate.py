@@ -21,7 +21,7 @@ from sgm_jax.simulation.validate.references import (
     STANDARDS,
 )
 from sgm_jax.simulation.validate.report import write_report
-from sgm_jax.simulation.validate.run import validate
+from sgm_jax.simulation.validate.studies import validate
 from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study
 from sgm_jax.simulation.validate.transport import Argon, Beam, run_apart
 

@@ -1,4 +1,4 @@
-"""Run the studies and write their report."""
+"""The studies by name: run them and write their report."""
 
 import resource
 from pathlib import Path
