@@ -46,7 +46,9 @@ def parse_option(text: str, base: ml_collections.ConfigDict, *, sampler: bool) -
         copy = base.copy_and_resolve_references()
         config_flags.DEFINE_config_dict("config", copy, flag_values=values, sys_argv=arguments)
         unread = values(arguments)[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError) as error:
+        raise ValueError(f'{flag}="{text}": the configuration has no field {error.args[0]}') from error
+    except (flags.Error, TypeError, ValueError) as error:
         raise ValueError(f'{flag}="{text}": {error}') from error
     if unread:
         raise ValueError(f'{flag}="{text}": {unread[0]} is no flag; write --config.FIELD=VALUE')

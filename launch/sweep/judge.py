@@ -38,8 +38,7 @@ MEANING = (
     "chi2 of all observables, for 1000 images of each set (a given difference adds more for more "
     "images; the error takes the observables as independent). *FID* uses SSNet's features, *MMD²* "
     "is the unbiased one of pixels, *lit pixels* the share of them. *Noise of dark pixels* is the "
-    "root mean square of what the paper's post-processing sets to zero, on the scale 0..255. At "
-    "most 2000 images of a set are compared."
+    "root mean square of what the paper's post-processing sets to zero, on the scale 0..255."
 )
 
 
@@ -63,6 +62,7 @@ class Judge:
         from evaluation.images.segments import segmenter
         from evaluation.images.sets import load
         from evaluation.ssnet.weights import open_weights
+        from sgm_jax.run.parts import open_parts
 
         weights = open_weights(None)
         segment = segmenter(weights, features=True)
@@ -76,14 +76,17 @@ class Judge:
                     f"config.data.{role}_path={path} holds {len(images)} images, and sets of "
                     f"{count} are compared; lower --num_samples or give more images"
                 )
-            kept = self._folder / "real" / images.facts["hash_of_used"]
-            sets[role] = images.labelled(segment(images.images, role, kept))
+            recipe = {"images": images.facts["hash_of_used"], "ssnet": weights.sha256}
+            kept = self._folder / "real" / recipe["images"]
+            with open_parts(kept, recipe, fix="choose another --out") as parts:
+                sets[role] = images.labelled(segment(images.images, role, parts))
         self.real, self._train = sets["test"], sets["train"]
 
     def __call__(self, samples: Path) -> Quality:
         """Return the quality of the images in ``samples``, a folder that ``sample`` returned."""
         from evaluation import evaluate
         from evaluation.images.sets import load
+        from evaluation.metrics.budget import Budget
 
         stack = samples / "samples.npz"
         drawn = load(f"{stack}::samples", "drawn", limit=None, seed=0)
@@ -95,6 +98,7 @@ class Judge:
             {"drawn": drawn},
             train=train,
             metrics=["physics", "mmd/unbiased", "fid/direct"],
+            budget=Budget(None, None, None, 1_000, 1_000, 20, at_once=2),
             work=self._folder.joinpath(*sets),
         )
         return from_results(report.results) | _background(stack, drawn.images, real.images)
