@@ -61,21 +61,21 @@ def compare(paths: list[Path], *, steps: list[int] | None = None) -> dict[str, A
     return {"columns": shown, "rows": rows, "refused": refused}
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(comparison: dict[str, Any]) -> str:
     """Return the table of a comparison."""
-    names = [_title(column) for column in found["columns"]]
+    names = [_title(column) for column in comparison["columns"]]
     lines = ["| metric | n | floor | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
-    for metric, cells in found["rows"].items():
-        there = [cell for cell in cells if cell]
-        floors = [cell["floor"] for cell in there if cell["floor"] is not None]
+    for metric, cells in comparison["rows"].items():
+        filled = [cell for cell in cells if cell]
+        floors = [cell["floor"] for cell in filled if cell["floor"] is not None]
         floor = _span(floors)
         values = " | ".join(_cell(cell) for cell in cells)
-        lines.append(f"| {metric} | {there[0]['n'] or ''} | {floor} | {values} |")
-    origins = dict.fromkeys(column["floor"] for column in found["columns"])
+        lines.append(f"| {metric} | {filled[0]['n'] or ''} | {floor} | {values} |")
+    origins = dict.fromkeys(column["floor"] for column in comparison["columns"])
     lines += ["", f"Floor: {'; elsewhere '.join(origins)}."]
-    if found["refused"]:
+    if comparison["refused"]:
         lines += ["", "Not compared:", ""]
-        lines += [f"- {metric}: {reason}" for metric, reason in found["refused"].items()]
+        lines += [f"- {metric}: {reason}" for metric, reason in comparison["refused"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -111,30 +111,30 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, nargs="+", help="training step of every generated set")
     parser.add_argument("--out", type=Path, help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="write into an existing folder")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        _run(given)
+        _run(options)
     except (ValueError, OSError) as error:
         parser.exit(1, f"{error}\n")
 
 
-def _run(given: argparse.Namespace) -> None:
-    found = compare(given.reports, steps=given.steps)
-    text = markdown(found)
+def _run(options: argparse.Namespace) -> None:
+    comparison = compare(options.reports, steps=options.steps)
+    text = markdown(comparison)
     print(text, end="")
-    if given.out is None:
+    if options.out is None:
         return
-    if given.out.exists() and not given.overwrite:
-        raise ValueError(f"{given.out} is there already; add --overwrite or choose another --out")
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "compare.md").write_text(text)
-    (given.out / "compare.json").write_text(json.dumps(found, indent=2) + "\n")
-    steps = [column["step"] for column in found["columns"]]
-    for metric, cells in found["rows"].items():
+    if options.out.exists() and not options.overwrite:
+        raise ValueError(f"{options.out} is there already; add --overwrite or choose another --out")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "compare.md").write_text(text)
+    (options.out / "compare.json").write_text(json.dumps(comparison, indent=2) + "\n")
+    steps = [column["step"] for column in comparison["columns"]]
+    for metric, cells in comparison["rows"].items():
         figure = draw(metric, cells, steps)
         if figure is not None:
-            figure.savefig(given.out / f"{metric.replace('/', '-')}.png", dpi=110)
-    print(f"look at {given.out}")
+            figure.savefig(options.out / f"{metric.replace('/', '-')}.png", dpi=110)
+    print(f"look at {options.out}")
 
 
 def _columns(path: Path, content: dict[str, Any]) -> list[Column]:
@@ -160,10 +160,10 @@ def _columns(path: Path, content: dict[str, Any]) -> list[Column]:
 
 def _difference(cells: list[dict[str, Any] | None], columns: list[Column]) -> str:
     """Say why the rows of one metric cannot be compared; nothing if they can."""
-    there = [(c, column) for c, column in zip(cells, columns, strict=True) if c is not None]
-    measured = [(c, column) for c, column in there if c["value"] is not None]
+    filled = [(c, column) for c, column in zip(cells, columns, strict=True) if c is not None]
+    measured = [(c, column) for c, column in filled if c["value"] is not None]
     if not measured:
-        return "no value: " + "; ".join(dict.fromkeys(c["note"] or c["status"] for c, _ in there))
+        return "no value: " + "; ".join(dict.fromkeys(c["note"] or c["status"] for c, _ in filled))
     for (a, first), (b, second) in itertools.pairwise(measured):
         for what in ("definition", "n"):
             if a[what] != b[what]:

@@ -136,8 +136,8 @@ def _report(
     pairs = [pair(real, images, train, seed=seed) for images in generated]
     results = compute(pairs, metrics, sizes, seed=seed, parts=parts)
     facts = {images.name: images.facts for images in sets.values()}
-    made = provenance()
-    made["versions"] |= versions()
+    origin = provenance()
+    origin["versions"] |= versions()
     counts = " and ".join(str(len(images)) for images in pairs[0].floor)
     return Report(
         results=results,
@@ -148,7 +148,7 @@ def _report(
         seed=seed,
         floor=f"{pairs[0].floor_from} ({counts} images)",
         warnings=warnings_of(facts),
-        provenance=made,
+        provenance=origin,
         figures=figures(Comparison(pairs, results, sizes, seed)),
         tables=_tables(sets.values()),
     )
@@ -216,8 +216,11 @@ def _recipe(
     """Return what the kept numbers depend on."""
     facts = [images.facts for images in sets.values()]
     return {
-        "sets": {role: [one.name, one.facts["hash_of_used"]] for role, one in sets.items()},
-        "labels": [[one["track_images"], one["ssnet"]] for one in facts],
+        "sets": {
+            role: [image_set.name, image_set.facts["hash_of_used"]]
+            for role, image_set in sets.items()
+        },
+        "labels": [[fact["track_images"], fact["ssnet"]] for fact in facts],
         "ssnet": None if weights is None else weights.sha256,
         "budget": asdict(budget),
         "seed": seed,

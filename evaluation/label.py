@@ -36,6 +36,20 @@ from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.workdir import provenance
 
+_READ_ROWS = 256
+_CHUNK_ROWS = 32
+_MEANINGS = {
+    "pixel_label": "class of largest score: 0 background, 1 shower, 2 track",
+    "certainty": "the largest score, at most 0.999",
+    "is_track": "the paper's rule: more votes for track than for shower among all pixels",
+    "num_track": "votes for track among all pixels",
+    "num_shower": "votes for shower among all pixels",
+    "is_track_lit": "more votes for track than for shower among lit pixels",
+    "num_track_lit": "votes for track among lit pixels",
+    "num_shower_lit": "votes for shower among lit pixels",
+    "lit_pixels": "lit pixels of each class of largest score: background, shower, track",
+}
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Label one set; ``arguments`` are those of the command line by default."""
@@ -52,44 +66,23 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--nofeatures", action="store_true", help="do not write features.npy")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
-    given = parser.parse_args(arguments)
-    run(lambda: _run(given), debug=given.debug)
+    options = parser.parse_args(arguments)
+    run(lambda: _run(options), debug=options.debug)
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> None:
     # These import JAX; --help has answered before.
     from evaluation.ssnet.network import CLASSES
     from evaluation.ssnet.weights import open_weights
     from sgm_jax.data import open_images
 
     start_jax(alone="python -m evaluation.label")
-    weights = open_weights(given.ssnet)
+    weights = open_weights(options.ssnet)
     if weights.net.num_classes != len(CLASSES):
-        raise ValueError(f"{given.ssnet}: has {weights.net.num_classes} classes, not 3")
-    images = open_images(given.images, num_channels=1, image_size=None, scaling=given.scaling)
-    summary = label(images, weights, given.out, features=not given.nofeatures)
+        raise ValueError(f"{options.ssnet}: has {weights.net.num_classes} classes, not 3")
+    images = open_images(options.images, num_channels=1, image_size=None, scaling=options.scaling)
+    summary = label(images, weights, options.out, features=not options.nofeatures)
     LOGGER.info("%s", json.dumps({k: v for k, v in summary.items() if k != "provenance"}))
-
-
-if __name__ == "__main__":
-    main()
-
-
-# Label images with SSNet, in a stream: what the command ``evaluation.label`` does.
-
-_READ_ROWS = 256
-_CHUNK_ROWS = 32
-_MEANINGS = {
-    "pixel_label": "class of largest score: 0 background, 1 shower, 2 track",
-    "certainty": "the largest score, at most 0.999",
-    "is_track": "the paper's rule: more votes for track than for shower among all pixels",
-    "num_track": "votes for track among all pixels",
-    "num_shower": "votes for shower among all pixels",
-    "is_track_lit": "more votes for track than for shower among lit pixels",
-    "num_track_lit": "votes for track among lit pixels",
-    "num_shower_lit": "votes for shower among lit pixels",
-    "lit_pixels": "lit pixels of each class of largest score: background, shower, track",
-}
 
 
 def label(images: Images, weights: Weights, out: Path, *, features: bool) -> dict[str, Any]:
@@ -141,34 +134,34 @@ def _label_blocks(
     score = score_function(weights.net, weights.variables)
     kept = None
     with tqdm.tqdm(total=len(images), unit="img", desc="label") as bar:
-        for rows, found in blocks(images, score, batch_size=batch_size(weights.net)):
-            columns = _columns(images[rows], found, histograms)
+        for rows, scored in blocks(images, score, batch_size=batch_size(weights.net)):
+            columns = _columns(images[rows], scored, histograms)
             for name, values in columns.items():
                 if name not in tables:
                     _create(tables, name, len(images), values)
                 tables[name][rows] = values
             if features:
-                flat = found.flat_features()
+                flat = scored.flat_features()
                 if kept is None:
                     kept = _new_array(folder / "features.npy", (len(images), flat.shape[1]))
                 kept[rows] = flat
-            bar.update(len(found.scores))
+            bar.update(len(scored.scores))
 
 
-def _columns(images: np.ndarray, found: Scores, histograms: Histograms) -> dict[str, np.ndarray]:
+def _columns(images: np.ndarray, scored: Scores, histograms: Histograms) -> dict[str, np.ndarray]:
     """Return all that is kept of a block, by name."""
     is_lit = lit(images)
-    every, among = count_votes(found.scores), count_votes(found.scores, is_lit)
+    every, among = count_votes(scored.scores), count_votes(scored.scores, is_lit)
     return {
-        "pixel_label": found.scores.argmax(axis=-1).astype(np.uint8),
-        "certainty": found.scores.max(axis=-1).astype(np.float16),
+        "pixel_label": scored.scores.argmax(axis=-1).astype(np.uint8),
+        "certainty": scored.scores.max(axis=-1).astype(np.float16),
         "is_track": every.is_track,
         "num_track": every.num_track,
         "num_shower": every.num_shower,
         "is_track_lit": among.is_track,
         "num_track_lit": among.num_track,
         "num_shower_lit": among.num_shower,
-        "lit_pixels": histograms.add(found.scores, is_lit).astype(np.int32),
+        "lit_pixels": histograms.add(scored.scores, is_lit).astype(np.int32),
     }
 
 
@@ -202,3 +195,7 @@ def _new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         np.save(path, np.empty(shape, np.float32))
         return np.empty(shape, np.float32)
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+
+if __name__ == "__main__":
+    main()

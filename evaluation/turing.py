@@ -25,6 +25,10 @@ from evaluation.images.sets import ImageSet
 from sgm_jax.run.command import run
 from sgm_jax.run.log import LOGGER
 
+SCHEMA_VERSION = 1
+MOST = 500  # images of a kind: the page counts in whole numbers below 2^1024
+_UNKNOWN, _SHOWER, _TRACK = range(3)
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Make a page; ``arguments`` are those of the command line by default."""
@@ -43,11 +47,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
-    given = parser.parse_args(arguments)
-    run(lambda: make(given), debug=given.debug)
+    options = parser.parse_args(arguments)
+    run(lambda: make(options), debug=options.debug)
 
 
-def make(given: argparse.Namespace) -> None:
+def make(options: argparse.Namespace) -> None:
     """Write the page of parsed arguments.
 
     Raises:
@@ -56,39 +60,28 @@ def make(given: argparse.Namespace) -> None:
     """
     from evaluation.images.sets import check_alike, load
 
-    if not 1 <= given.count <= MOST:
-        raise ValueError(f"--count={given.count} must be from 1 to {MOST}, of each kind")
-    if given.out.exists() and not given.overwrite:
-        raise ValueError(f"{given.out} is there already: add --overwrite or choose another --out")
-    if not given.out.parent.is_dir():
-        raise FileNotFoundError(f"no folder {given.out.parent} to put {given.out.name} into")
-    labels = (given.labels_real, given.labels_generated)
+    if not 1 <= options.count <= MOST:
+        raise ValueError(f"--count={options.count} must be from 1 to {MOST}, of each kind")
+    if options.out.exists() and not options.overwrite:
+        raise ValueError(f"{options.out} is there already: add --overwrite or choose another --out")
+    if not options.out.parent.is_dir():
+        raise FileNotFoundError(f"no folder {options.out.parent} to put {options.out.name} into")
+    labels = (options.labels_real, options.labels_generated)
     by_class = None not in labels
     if not by_class and labels != (None, None):
         raise ValueError("labels of one set only: give both --labels_real and --labels_generated")
     sets = []
     for place, (role, file) in enumerate(zip(("real", "generated"), labels, strict=True)):
-        options = {"threshold": given.threshold, "labels": file}
-        limit = None if by_class else given.count  # of classes enough must be found first
-        one = load(getattr(given, role), role, limit=limit, seed=given.seed, **options)
-        sets.append(choose(one, given.count, by_class=by_class, seed=given.seed + place))
+        settings = {"threshold": options.threshold, "labels": file}
+        limit = None if by_class else options.count  # of classes enough must be found first
+        image_set = load(getattr(options, role), role, limit=limit, seed=options.seed, **settings)
+        sets.append(choose(image_set, options.count, by_class=by_class, seed=options.seed + place))
     check_alike(sets)
-    given.out.write_text(page(*sets, title=given.name, seed=given.seed))
-    LOGGER.info("open %s in a browser: %d + %d images", given.out, given.count, given.count)
+    options.out.write_text(page(*sets, title=options.name, seed=options.seed))
+    LOGGER.info("open %s in a browser: %d + %d images", options.out, options.count, options.count)
 
 
-if __name__ == "__main__":
-    main()
-
-
-# The page of a Turing test: real and generated images, shuffled, with their answers masked.
-
-SCHEMA_VERSION = 1
-MOST = 500  # images of a kind: the page counts in whole numbers below 2^1024
-_UNKNOWN, _SHOWER, _TRACK = range(3)
-
-
-def choose(one: ImageSet, count: int, *, by_class: bool, seed: int) -> ImageSet:
+def choose(image_set: ImageSet, count: int, *, by_class: bool, seed: int) -> ImageSet:
     """Return ``count`` random images of a set; by class, as many tracks as showers.
 
     Real and generated images are then equally many in each class, so that half of the answers is
@@ -97,21 +90,24 @@ def choose(one: ImageSet, count: int, *, by_class: bool, seed: int) -> ImageSet:
     Raises:
         ValueError: if there are too few, with both numbers.
     """
-    wanted = {"images": (np.ones(len(one), bool), count)}
+    wanted = {"images": (np.ones(len(image_set), bool), count)}
     if by_class:
         tracks = count // 2
-        wanted = {"tracks": (one.is_track, tracks), "showers": (~one.is_track, count - tracks)}
+        wanted = {
+            "tracks": (image_set.is_track, tracks),
+            "showers": (~image_set.is_track, count - tracks),
+        }
     rng = np.random.default_rng(seed)
     rows = []
     for kind, (marked, number) in wanted.items():
         places = np.flatnonzero(marked)
         if len(places) < number:
             raise ValueError(
-                f"{one.facts['source']}: {len(places)} {kind}, but the page takes {number}; "
+                f"{image_set.facts['source']}: {len(places)} {kind}, but the page takes {number}; "
                 "lower --count or give more images"
             )
         rows.append(rng.permutation(places)[:number])
-    return one.take(np.concatenate(rows))
+    return image_set.take(np.concatenate(rows))
 
 
 def page(real: ImageSet, generated: ImageSet, *, title: str, seed: int) -> str:
@@ -138,7 +134,9 @@ def page(real: ImageSet, generated: ImageSet, *, title: str, seed: int) -> str:
     order = np.random.default_rng([seed, 1]).permutation(2 * len(real))
     codes = np.concatenate([_codes(real, 0), _codes(generated, 1)])[order]
     images = [
-        _png(image, one.facts["threshold"]) for one in (real, generated) for image in one.images
+        _png(image, image_set.facts["threshold"])
+        for image_set in (real, generated)
+        for image in image_set.images
     ]
     images = [images[place] for place in order]
     key = hashlib.blake2b(b"".join(images) + str(seed).encode(), digest_size=8).hexdigest()
@@ -146,8 +144,8 @@ def page(real: ImageSet, generated: ImageSet, *, title: str, seed: int) -> str:
         "title": title,
         "key": key,
         "masked": [code ^ (_scramble(f"{key}:{k}") & 255) for k, code in enumerate(codes.tolist())],
-        "digests": [hashlib.blake2b(one, digest_size=8).hexdigest() for one in images],
-        "images": [base64.b64encode(one).decode() for one in images],
+        "digests": [hashlib.blake2b(image_set, digest_size=8).hexdigest() for image_set in images],
+        "images": [base64.b64encode(image_set).decode() for image_set in images],
         "facts": _facts(real, generated, title, seed),
     }
     height, width = real.images.shape[1:]
@@ -168,15 +166,18 @@ def _facts(real: ImageSet, generated: ImageSet, title: str, seed: int) -> dict[s
         "title": title,
         "seed": seed,
         "images_of_each": len(real),
-        "sets": {role: {name: one.facts[name] for name in names} for role, one in sets.items()},
+        "sets": {
+            role: {name: image_set.facts[name] for name in names}
+            for role, image_set in sets.items()
+        },
     }
 
 
-def _codes(one: ImageSet, is_generated: int) -> np.ndarray:
+def _codes(image_set: ImageSet, is_generated: int) -> np.ndarray:
     """Return what an image is in one number: generated or not, and its class."""
-    if one.is_track is None:
-        return np.full(len(one), is_generated + 2 * _UNKNOWN)
-    return is_generated + 2 * np.where(one.is_track, _TRACK, _SHOWER)
+    if image_set.is_track is None:
+        return np.full(len(image_set), is_generated + 2 * _UNKNOWN)
+    return is_generated + 2 * np.where(image_set.is_track, _TRACK, _SHOWER)
 
 
 def _png(image: np.ndarray, threshold: int) -> bytes:
@@ -199,3 +200,7 @@ def _scramble(text: str) -> int:
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         state = (state ^ state >> shift) * factor & 0xFFFFFFFF
     return state ^ state >> 16
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,7 @@ def draw(pair: Pair, seed: int) -> Drawn:
     )
 
 
-def draw_scores(found: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
+def draw_scores(scored: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
     """Draw the ROC curve of held-out scores beside that of two real sets, and the scores.
 
     Args:
@@ -63,9 +63,9 @@ def draw_scores(found: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
     figure = Figure(figsize=(8.6, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     counts: dict[str, Any] = {"roc": {}}
-    lines = (("real and generated", found, _GENERATED), ("real and real", floor, _FLOOR))
-    for name, one, colour in lines:
-        curve, area = _curve(one), one.auc()
+    lines = (("real and generated", scored, _GENERATED), ("real and real", floor, _FLOOR))
+    for name, held_out_scores, colour in lines:
+        curve, area = _curve(held_out_scores), held_out_scores.auc()
         text = f"{name}: {area.value:.3f} ± {area.stderr:.3f}"
         left.plot(*curve, color=colour, label=text)
         counts["roc"][name] = {"auc": area.value, "stderr": area.stderr, "p": area.p}
@@ -74,11 +74,11 @@ def draw_scores(found: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
     left.set(xlabel="real images taken for generated", ylabel="generated images found", title=label)
     left.set_aspect("equal")
     left.legend(frameon=False, fontsize=8, title="AUC", loc="lower right")
-    edges = np.linspace(*np.quantile(found.scores, [0.005, 0.995]), _BINS + 1)
+    edges = np.linspace(*np.quantile(scored.scores, [0.005, 0.995]), _BINS + 1)
     edges = edges if edges[0] < edges[-1] else edges[0] + np.linspace(-1.0, 1.0, _BINS + 1)
     histograms = {
-        name: np.histogram(np.clip(found.scores[chosen], edges[0], edges[-1]), edges)[0]
-        for name, chosen in (("real", ~found.is_generated), ("generated", found.is_generated))
+        name: np.histogram(np.clip(scored.scores[chosen], edges[0], edges[-1]), edges)[0]
+        for name, chosen in (("real", ~scored.is_generated), ("generated", scored.is_generated))
     }
     right.stairs(histograms["real"], edges, fill=True, color=_REAL, alpha=0.55, label="real")
     right.stairs(histograms["generated"], edges, color=_GENERATED, lw=1.5, label="generated")
@@ -114,7 +114,7 @@ def draw_sizes(rows: Sequence[Result]) -> Drawn:
         counts[kind] |= {"stderr": stderr.tolist(), "floor": floor.tolist()}
     axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", xlabel="training images of either set", ylabel="AUC of held-out images")
-    sizes = sorted({size for one in counts.values() for size in one["size"]})
+    sizes = sorted({size for numbers in counts.values() for size in numbers["size"]})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_ylim(min(0.4, axes.get_ylim()[0]), 1.02)
@@ -134,24 +134,26 @@ def draw_attribution(
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
     counts = {}
-    for place, (kind, found) in enumerate(rows.items()):
-        x = np.arange(len(found)) + (place - (len(rows) - 1) / 2) * 0.35
-        values = np.array([[row.value, row.stderr, row.floor] for row in found.values()])
+    for place, (kind, of_generators) in enumerate(rows.items()):
+        x = np.arange(len(of_generators)) + (place - (len(rows) - 1) / 2) * 0.35
+        values = np.array([[row.value, row.stderr, row.floor] for row in of_generators.values()])
         axes.bar(x, values[:, 0], 0.3, yerr=values[:, 1], color=_COLOURS[kind], label=kind)
         axes.axhline(values[0, 2], color="black", linewidth=0.8, linestyle=":")
-        counts[kind] = {name: {"mean": r.value, "stderr": r.stderr} for name, r in found.items()}
-    axes.set_xticks(range(len(found)), list(found))
+        counts[kind] = {
+            name: {"mean": r.value, "stderr": r.stderr} for name, r in of_generators.items()
+        }
+    axes.set_xticks(range(len(of_generators)), list(of_generators))
     axes.set(ylabel="mean probability for real images", ylim=(0, 1))
     axes.legend(frameon=False)
     return figure, counts
 
 
-def _curve(one: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+def _curve(scored: HeldOut) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean over folds of the shares found, at given shares of real images."""
     real = np.linspace(0.0, 1.0, _POINTS)
     curves = []
-    for k in np.unique(one.fold):
-        scores, is_high = one.scores[one.fold == k], one.is_generated[one.fold == k]
+    for k in np.unique(scored.fold):
+        scores, is_high = scored.scores[scored.fold == k], scored.is_generated[scored.fold == k]
         false, true, _ = roc_curve(is_high, scores, drop_intermediate=False)
         curves.append(np.interp(real, false, true))
     return real, np.mean(curves, axis=0)

@@ -26,17 +26,24 @@ def figures(comparison: Comparison) -> Figures:
     """Return what draws these figures; of SSNet, what the tables of all sets allow."""
     sets = comparison.sets
     drawing: Figures = {
-        name: partial(draw_observable, observable, {one.name: one.table[name] for one in sets})
+        name: partial(
+            draw_observable,
+            observable,
+            {image_set.name: image_set.table[name] for image_set in sets},
+        )
         for name, observable in OBSERVABLES.items()
     }
     drawing["intensities"] = partial(draw_intensities, sets)
-    if any(one.segments is None for one in sets):
+    if any(image_set.segments is None for image_set in sets):
         return drawing
-    columns = set.intersection(*(set(one.segments.table) for one in sets))
+    columns = set.intersection(*(set(image_set.segments.table) for image_set in sets))
     drawing["ssnet_fractions"] = partial(draw_fractions, sets)
     for name in COUNTS:
         if name in columns:
-            values = {one.name: one.segments.table[name].astype(np.float64) for one in sets}
+            values = {
+                image_set.name: image_set.segments.table[name].astype(np.float64)
+                for image_set in sets
+            }
             drawing[f"ssnet_{name}"] = partial(draw_observable, COUNTS[name], values)
     if "scores" in columns:
         drawing |= {f"ssnet_scores_{name}": partial(draw_scores, name, sets) for name in CLASSES}
@@ -64,7 +71,7 @@ def draw_intensities(sets: Sequence[ImageSet]) -> Drawn:
     """Draw how often lit pixels have each value, with the ratio to the first set."""
     starts = np.unique(np.concatenate([np.arange(1, 16), np.arange(16, 253, 4), [253, 255]]))
     widths = np.diff([*starts, 256])
-    spectra = {one.name: looking.intensities(one) for one in sets}
+    spectra = {image_set.name: looking.intensities(image_set) for image_set in sets}
     shares = {}
     for name, counts in spectra.items():
         share, error = image_shares(np.add.reduceat(counts[:, 1:], starts - 1, axis=1))
@@ -79,11 +86,11 @@ def draw_intensities(sets: Sequence[ImageSet]) -> Drawn:
 def draw_scores(name: str, sets: Sequence[ImageSet]) -> Drawn:
     """Draw the scores of lit pixels for one class, with the ratio to the first set."""
     place = CLASSES.index(name)
-    counts = {one.name: one.segments.table["scores"][:, place] for one in sets}
-    shares = {who: image_shares(scores) for who, scores in counts.items()}
+    counts = {image_set.name: image_set.segments.table["scores"][:, place] for image_set in sets}
+    shares = {set_name: image_shares(scores) for set_name, scores in counts.items()}
     figure = ratio_figure(SCORE_EDGES, shares, f"score for {name}", unit="fraction of lit pixels")
     figure.axes[0].set_yscale("log")
-    summed = {who: scores.sum(axis=0) for who, scores in counts.items()}
+    summed = {set_name: scores.sum(axis=0) for set_name, scores in counts.items()}
     return figure, _numbers(SCORE_EDGES, summed)
 
 
@@ -94,7 +101,7 @@ def draw_fractions(sets: Sequence[ImageSet]) -> Drawn:
     rules = {"is_track": "all pixels vote, as published", "is_track_lit": "lit pixels vote"}
     numbers = {}
     for place, (column, label) in enumerate(rules.items()):
-        known = [row for row, one in enumerate(sets) if column in one.segments.table]
+        known = [row for row, image_set in enumerate(sets) if column in image_set.segments.table]
         share = np.array([sets[row].segments.table[column].mean() for row in known])
         size = np.array([len(sets[row]) for row in known])
         error = np.sqrt(share * (1 - share) / size)
@@ -102,7 +109,7 @@ def draw_fractions(sets: Sequence[ImageSet]) -> Drawn:
             share, np.array(known) + 0.2 * place, xerr=error, fmt="os"[place], label=label
         )
         numbers[column] = {sets[row].name: float(s) for row, s in zip(known, share, strict=True)}
-    axes.set_yticks(range(len(sets)), [one.name for one in sets])
+    axes.set_yticks(range(len(sets)), [image_set.name for image_set in sets])
     axes.set(xlabel="fraction of track images", ylim=(len(sets) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -116,11 +123,11 @@ def ratio_figure(edges: np.ndarray, shares: Shares, label: str, *, unit: str) ->
     (real_name, (real, real_error)), *others = shares.items()
     above.stairs(real, edges, fill=True, color=_REAL, alpha=0.55, label=real_name)
     below.axhline(1.0, color="black", linewidth=0.8)
-    for place, (who, (share, error)) in enumerate(others):
+    for place, (name, (share, error)) in enumerate(others):
         colour = _COLOURS[place % len(_COLOURS)]
         # Side by side, so that equal sets do not hide each other.
         x = edges[:-1] + np.diff(edges) * (place + 1) / (len(others) + 1)
-        above.errorbar(x, share, error, fmt="o", ms=2.5, lw=1, color=colour, label=who)
+        above.errorbar(x, share, error, fmt="o", ms=2.5, lw=1, color=colour, label=name)
         used = (real > 0) & (share > 0)
         ratio = share[used] / real[used]
         spread = ratio * np.hypot(error[used] / share[used], real_error[used] / real[used])
@@ -165,5 +172,5 @@ def _draw_ratios(
 
 
 def _numbers(edges: np.ndarray, counts: dict[str, np.ndarray]) -> dict:
-    lists = {who: found.tolist() for who, found in counts.items()}
+    lists = {name: histogram.tolist() for name, histogram in counts.items()}
     return {"edges": edges.tolist(), "counts": lists}

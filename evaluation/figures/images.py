@@ -15,11 +15,12 @@ _GRID_ROWS, _GRID_COLUMNS = 10, 7  # arXiv:2307.13687, Fig. 3
 def figures(comparison: Comparison) -> Figures:
     """Return what draws these figures."""
     moments = {
-        f"moments_{one.name}": partial(draw_moments, comparison.real, one)
-        for one in comparison.generated
+        f"moments_{image_set.name}": partial(draw_moments, comparison.real, image_set)
+        for image_set in comparison.generated
     }
     return moments | {
-        f"grid_{one.name}": partial(draw_grid, one, seed=comparison.seed) for one in comparison.sets
+        f"grid_{image_set.name}": partial(draw_grid, image_set, seed=comparison.seed)
+        for image_set in comparison.sets
     }
 
 
@@ -27,15 +28,15 @@ def draw_moments(real: ImageSet, generated: ImageSet) -> Drawn:
     """Draw mean images and standard deviations of both sets and their signed differences."""
     figure = Figure(figsize=(9.0, 5.6), layout="constrained")
     arrays = {}
-    found = [looking.moments(one) for one in (real, generated)]
+    both = [looking.moments(image_set) for image_set in (real, generated)]
     for row, what in zip(figure.subplots(2, 3), ("mean", "std"), strict=True):
-        first, second = (moments[what == "std"] for moments in found)
+        first, second = (moments[what == "std"] for moments in both)
         top = max(first.max(), second.max(), 1e-9)
         largest = max(np.abs(second - first).max(), 1e-9)
         panels = ((first, real.name), (second, generated.name))
-        for axes, (image, who) in zip(row, panels, strict=False):
+        for axes, (image, name) in zip(row, panels, strict=False):
             shown = axes.imshow(image, cmap="Greys", vmin=0, vmax=top)
-            axes.set_title(f"{what}, {who}", fontsize=9)
+            axes.set_title(f"{what}, {name}", fontsize=9)
         figure.colorbar(shown, ax=row[:2], shrink=0.8)
         shown = row[2].imshow(second - first, cmap="RdBu_r", vmin=-largest, vmax=largest)
         row[2].set_title(f"{what}: {generated.name} - {real.name}", fontsize=9)
@@ -46,18 +47,18 @@ def draw_moments(real: ImageSet, generated: ImageSet) -> Drawn:
     return figure, arrays
 
 
-def draw_grid(one: ImageSet, *, seed: int) -> Drawn:
+def draw_grid(image_set: ImageSet, *, seed: int) -> Drawn:
     """Draw up to 70 images, each on its own grey scale as published; return their places.
 
     With SSNet labels track images come first.
     """
-    count = min(len(one), _GRID_ROWS * _GRID_COLUMNS)
-    rows = np.sort(np.random.default_rng([seed, 2]).permutation(len(one))[:count])
-    if one.is_track is not None:
-        rows = rows[np.argsort(~one.is_track[rows], kind="stable")]
-    height, width = (side + 2 for side in one.images.shape[1:])
+    count = min(len(image_set), _GRID_ROWS * _GRID_COLUMNS)
+    rows = np.sort(np.random.default_rng([seed, 2]).permutation(len(image_set))[:count])
+    if image_set.is_track is not None:
+        rows = rows[np.argsort(~image_set.is_track[rows], kind="stable")]
+    height, width = (side + 2 for side in image_set.images.shape[1:])
     sheet = np.full((_GRID_ROWS * height, _GRID_COLUMNS * width), np.nan)  # nothing drawn
-    for place, image in enumerate(one.images[rows].astype(np.float64)):
+    for place, image in enumerate(image_set.images[rows].astype(np.float64)):
         top, left = (place // _GRID_COLUMNS) * height, (place % _GRID_COLUMNS) * width
         grey = image / max(image.max(), 1.0)
         sheet[top + 1 : top + height - 1, left + 1 : left + width - 1] = grey
@@ -67,6 +68,6 @@ def draw_grid(one: ImageSet, *, seed: int) -> Drawn:
     share = 1 - 0.4 / figure.get_figheight()
     axes = figure.add_axes((0, 0, 1, share), frameon=False, xticks=[], yticks=[])
     axes.imshow(sheet, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    title = f"{one.name}: {count} of {len(one)} images, each on its own scale"
+    title = f"{image_set.name}: {count} of {len(image_set)} images, each on its own scale"
     figure.suptitle(title, y=(1 + share) / 2, va="center", fontsize=10)
     return figure, {"rows": rows.tolist()}

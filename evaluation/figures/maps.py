@@ -77,9 +77,9 @@ def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int
             f"exact transport of {count} images takes hours: at most {_MOST_EXACT}, or "
             "take the projected one"
         )
-    places = [_choose(one, count // len(sets), seed) for one in sets]
-    some = [one.take(rows) for one, rows in zip(sets, places, strict=True)]
-    images = np.concatenate([one.images for one in some])
+    places = [_choose(image_set, count // len(sets), seed) for image_set in sets]
+    chosen = [image_set.take(rows) for image_set, rows in zip(sets, places, strict=True)]
+    images = np.concatenate([image_set.images for image_set in chosen])
     if len(images) < _FEWEST:
         raise ValueError(f"{len(images)} images with charge, a map needs at least {_FEWEST}")
     flat = images.reshape(len(images), -1)
@@ -89,7 +89,7 @@ def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int
         name: measure(images),
     }
     maps = {name: _embed(matrix, seed) for name, matrix in matrices.items()}
-    colours = _colours(some, images)
+    colours = _colours(chosen, images)
     figure = Figure(figsize=(3.1 * len(colours), 6.4), layout="constrained")
     figure.suptitle(f"t-SNE of {len(images)} images")
     grid = figure.subplots(2, len(colours), squeeze=False)
@@ -99,9 +99,9 @@ def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int
             _scatter(axes, positions, values, title)
     return figure, {
         "transport": transport,
-        "sets": [one.name for one in sets],
+        "sets": [image_set.name for image_set in sets],
         "places": [rows.tolist() for rows in places],
-        "without_charge": [int((~one.images.any(axis=(1, 2))).sum()) for one in sets],
+        "without_charge": [int((~image_set.images.any(axis=(1, 2))).sum()) for image_set in sets],
         "maps": {
             name: {"positions": positions.tolist(), "divergence": divergence}
             for name, (positions, divergence) in maps.items()
@@ -110,10 +110,10 @@ def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int
     }
 
 
-def _choose(one: ImageSet, count: int, seed: int) -> np.ndarray:
+def _choose(image_set: ImageSet, count: int, seed: int) -> np.ndarray:
     """Return random places of images with charge."""
-    order = np.random.default_rng([seed, 5]).permutation(len(one))
-    return np.sort(order[one.images[order].any(axis=(1, 2))][:count])
+    order = np.random.default_rng([seed, 5]).permutation(len(image_set))
+    return np.sort(order[image_set.images[order].any(axis=(1, 2))][:count])
 
 
 def _embed(distances: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
@@ -126,9 +126,9 @@ def _embed(distances: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
 
 def _colours(sets: list[ImageSet], images: np.ndarray) -> dict[str, np.ndarray]:
     """Return a value a point for each way to colour them: words, or numbers."""
-    colours = {"set": np.concatenate([[one.name] * len(one) for one in sets])}
-    if all(one.is_track is not None for one in sets):
-        is_track = np.concatenate([one.is_track for one in sets])
+    colours = {"set": np.concatenate([[image_set.name] * len(image_set) for image_set in sets])}
+    if all(image_set.is_track is not None for image_set in sets):
+        is_track = np.concatenate([image_set.is_track for image_set in sets])
         colours["SSNet label"] = np.where(is_track, "track", "shower")
     colours["track length (px)"] = track_shapes(images).length_px
     colours["charge (thousands)"] = total_charge(images) / 1000

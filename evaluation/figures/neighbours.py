@@ -85,36 +85,42 @@ def draw_neighbours(
         _Pool(pool, emd_index(pool.images), is_own=False),
         _Pool(generated, emd_index(generated.images), is_own=True),
     ]
-    found = {int(place): list(_rows(generated, int(place), pools, count)) for place in chosen}
-    sheets = [_sheet(generated.images[place], rows, pools, count) for place, rows in found.items()]
+    rows_of = {int(place): list(_rows(generated, int(place), pools, count)) for place in chosen}
+    sheets = [
+        _sheet(generated.images[place], rows, pools, count) for place, rows in rows_of.items()
+    ]
     heights, width = [len(sheet) for sheet, _ in sheets], sheets[0][0].shape[1]
     size = np.array([width, sum(heights)]) * _DOTS / DPI
     figure = Figure(figsize=tuple(size), facecolor=_BACKGROUND)
     top = sum(heights)
-    for (sheet, texts), height, place in zip(sheets, heights, found, strict=True):
+    for (sheet, texts), height, place in zip(sheets, heights, rows_of, strict=True):
         top -= height
         axes = figure.add_axes((0, top / sum(heights), 1, height / sum(heights)), frameon=False)
         axes.set(xticks=[], yticks=[])
         axes.imshow(sheet, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         for x, y, text, size in [(4, 8, f"{generated.name} {place}", 10), *texts]:
             axes.text(x, y, text, fontsize=size, va="center")
-    listed = [{"query": place, "rows": rows} for place, rows in found.items()]
+    listed = [{"query": place, "rows": rows} for place, rows in rows_of.items()]
     return figure, {"generated": generated.name, "pool": pool.name, "queries": listed}
 
 
 def draw_train_distances(generated: ImageSet, real: ImageSet, train: ImageSet) -> Drawn:
     """Draw how far generated and real images are from the nearest training image, by pixels."""
     distances = {
-        role: nearest_by_l2(one.images, train.images, count=1).distances[:, 0]
-        for role, one in (("real", real), ("generated", generated))
+        role: nearest_by_l2(image_set.images, train.images, count=1).distances[:, 0]
+        for role, image_set in (("real", real), ("generated", generated))
     }
     edges = np.linspace(0.0, max(d.max() for d in distances.values()) or 1.0, _BINS + 1)
     counts = {role: np.histogram(d, edges)[0] for role, d in distances.items()}
     figure = Figure(figsize=(6.0, 4.0), layout="constrained")
     axes = figure.subplots()
-    for one, (role, values) in zip((real, generated), counts.items(), strict=True):
+    for image_set, (role, values) in zip((real, generated), counts.items(), strict=True):
         axes.stairs(
-            values / len(one), edges, label=one.name, color=_COLOURS[role], fill=role == "real"
+            values / len(image_set),
+            edges,
+            label=image_set.name,
+            color=_COLOURS[role],
+            fill=role == "real",
         )
     axes.set(xlabel="|x - y| to the nearest training image (0..255 each pixel)")
     axes.set(ylabel="fraction of images", xlim=(0, None))
@@ -169,11 +175,11 @@ def _nearest(parts: tuple[Neighbours, ...], count: int) -> Neighbours:
     return Neighbours(places[order], distances[order], sum(part.solves for part in parts))
 
 
-def _plain(found: Neighbours) -> dict[str, Any]:
+def _plain(neighbours: Neighbours) -> dict[str, Any]:
     return {
-        "places": found.places.tolist(),
-        "distances": found.distances.tolist(),
-        "solves": found.solves,
+        "places": neighbours.places.tolist(),
+        "distances": neighbours.distances.tolist(),
+        "solves": neighbours.solves,
     }
 
 

@@ -170,9 +170,9 @@ def _read_table(tables: dict[str, Dataset], path: Path, rows: np.ndarray, count:
     return table
 
 
-def _check_count(path: Path | str, found: int, count: int) -> None:
-    if found != count:
-        raise ValueError(f"{path} labels {found} images, but the set has {count}")
+def _check_count(path: Path | str, labelled: int, count: int) -> None:
+    if labelled != count:
+        raise ValueError(f"{path} labels {labelled} images, but the set has {count}")
 
 
 def _read_certainty(

@@ -98,8 +98,10 @@ class Pair:
         real = self.real if self.floor[0] is self.real else self.floor[0]
         count = min(len(real), len(self.generated), len(self.floor[1]))
         kept = [
-            one.take(np.sort(np.random.default_rng([seed, k]).permutation(len(one))[:count]))
-            for k, one in enumerate((real, self.generated, self.floor[1]))
+            image_set.take(
+                np.sort(np.random.default_rng([seed, k]).permutation(len(image_set))[:count])
+            )
+            for k, image_set in enumerate((real, self.generated, self.floor[1]))
         ]
         return replace(self, real=kept[0], generated=kept[1], floor=(kept[0], kept[2]))
 
@@ -113,9 +115,12 @@ class Pair:
             return self
         train = () if self.train is None else (self.train,)
         sets = (self.real, self.generated, *self.floor, *train)
-        if any(one.is_track is None for one in sets):
+        if any(image_set.is_track is None for image_set in sets):
             return None
-        chosen = [one.take(np.flatnonzero(one.is_track == (kind == "tracks"))) for one in sets]
+        chosen = [
+            image_set.take(np.flatnonzero(image_set.is_track == (kind == "tracks")))
+            for image_set in sets
+        ]
         real, generated, first, second, *train = chosen
         return Pair(real, generated, (first, second), self.floor_from, *train)
 
@@ -180,12 +185,12 @@ def check_alike(sets: list[ImageSet]) -> None:
     first = sets[0]
     for other in sets[1:]:
         if other.images.shape[1:] != first.images.shape[1:]:
-            sizes = ["x".join(map(str, one.images.shape[1:])) for one in (first, other)]
+            sizes = ["x".join(map(str, image_set.images.shape[1:])) for image_set in (first, other)]
             raise ValueError(
                 f"{first.facts['source']}: images are {sizes[0]} but {other.facts['source']}: "
                 f"{sizes[1]} (height x width); crop them to one size"
             )
-    names = [one.name for one in sets]
+    names = [image_set.name for image_set in sets]
     if len(set(names)) < len(names):
         raise ValueError(f"two sets have one name ({', '.join(names)}); use --name and --name_2")
 

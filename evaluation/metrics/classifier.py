@@ -98,9 +98,9 @@ def held_out(
     Raises:
         TooFewImagesError: under 50 images of either set.
     """
-    for one in (real, generated):
-        one.require(_FEWEST)
-    inputs = [_inputs(kind, one) for one in (real, generated)]
+    for image_set in (real, generated):
+        image_set.require(_FEWEST)
+    inputs = [_inputs(kind, image_set) for image_set in (real, generated)]
     return held_out_scores(KINDS[kind].fit, *inputs, folds=KINDS[kind].folds, seed=seed, **options)
 
 
@@ -125,15 +125,17 @@ def transfer_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Resu
     """Return how well a track/shower classifier of generated images does on real ones (SARM)."""
     del budget
     metric = f"classifier/tstr/{kind}"
-    if any(one.is_track is None for one in (pair.real, pair.generated, *pair.floor)):
+    if any(image_set.is_track is None for image_set in (pair.real, pair.generated, *pair.floor)):
         return [skipped(metric, MISSING)]
     equal = pair.equal_sizes(seed=seed)
-    for one in (equal.real, equal.generated, equal.floor[1]):
-        for chosen in (one.is_track, ~one.is_track):
-            one.take(np.flatnonzero(chosen)).require(_FEWEST_OF_CLASS)
+    for image_set in (equal.real, equal.generated, equal.floor[1]):
+        for chosen in (image_set.is_track, ~image_set.is_track):
+            image_set.take(np.flatnonzero(chosen)).require(_FEWEST_OF_CLASS)
     shares = []
     for trained in (equal.generated, equal.floor[1]):
-        sets = ((_inputs(kind, one), one.is_track) for one in (trained, equal.real))
+        sets = (
+            (_inputs(kind, image_set), image_set.is_track) for image_set in (trained, equal.real)
+        )
         shares.append(float(transferred(KINDS[kind].fit, *sets, seed=seed).mean()))
     commoner = max(equal.real.is_track.mean(), 1.0 - equal.real.is_track.mean())
     value, floor = shares
@@ -169,18 +171,18 @@ def multi_rows(
         TooFewImagesError: under 50 images of a set.
         ValueError: with fewer than two generators.
     """
-    for one in (real, *generated):
-        one.require(_FEWEST)
-    inputs = [_inputs(kind, one) for one in generated]
-    found = attribute(
+    for image_set in (real, *generated):
+        image_set.require(_FEWEST)
+    inputs = [_inputs(kind, image_set) for image_set in generated]
+    shares = attribute(
         KINDS[kind].fit, _inputs(kind, real), inputs, folds=KINDS[kind].folds, seed=seed
     )
-    count = min(len(one) for one in (real, *generated))
+    count = min(len(image_set) for image_set in (real, *generated))
     rows = {}
-    for place, one in enumerate(generated):
-        note = f"its own held-out images: {found.held_out[place, place]:.3f}"
-        value, stderr = float(found.real[place]), float(found.stderr[place])
-        rows[one.name] = Result(
+    for place, image_set in enumerate(generated):
+        note = f"its own held-out images: {shares.held_out[place, place]:.3f}"
+        value, stderr = float(shares.real[place]), float(shares.stderr[place])
+        rows[image_set.name] = Result(
             f"classifier/multi/{kind}",
             value,
             stderr,
@@ -212,12 +214,12 @@ def held_out_scores(
         size: training images of either set; None takes all of the other folds.
         tested: folds to hold out in turn; None takes all of them.
     """
-    placed = [(one, fold_of(len(one), folds, seed)) for one in (real, generated)]
+    placed = [(inputs, fold_of(len(inputs), folds, seed)) for inputs in (real, generated)]
     parts = []
     for k in range(folds if tested is None else tested):
-        trained = [one[_some(place != k, size, [seed, k])] for one, place in placed]
+        trained = [inputs[_some(place != k, size, [seed, k])] for inputs, place in placed]
         predict = fit(np.concatenate(trained), _labels(trained), seed=seed + k)
-        held = [one[place == k] for one, place in placed]
+        held = [inputs[place == k] for inputs, place in placed]
         logs = predict(np.concatenate(held))
         is_generated = _labels(held).astype(bool)
         parts.append((logs[:, 1] - logs[:, 0], is_generated, np.full(len(logs), k)))
@@ -245,14 +247,14 @@ def attribute(
     if len(generated) < 2:
         raise ValueError(f"{len(generated)} generated set; which of them needs at least 2")
     count = min(map(len, generated))
-    sets = [one[_some(np.ones(len(one), bool), count, [seed, 0])] for one in generated]
+    sets = [inputs[_some(np.ones(len(inputs), bool), count, [seed, 0])] for inputs in generated]
     place = fold_of(count, folds, seed)
     of_real, own = [], []
     for k in range(folds):
-        trained = [one[place != k] for one in sets]
+        trained = [inputs[place != k] for inputs in sets]
         predict = fit(np.concatenate(trained), _labels(trained), seed=seed + k)
         of_real.append(np.exp(predict(real)))
-        own.append([np.exp(predict(one[place == k])).mean(axis=0) for one in sets])
+        own.append([np.exp(predict(inputs[place == k])).mean(axis=0) for inputs in sets])
     of_real = np.stack(of_real)  # [folds, n, K]
     among_images = of_real.mean(axis=0).var(axis=0, ddof=1) / len(real)
     among_classifiers = of_real.mean(axis=1).var(axis=0, ddof=1) / folds
@@ -291,34 +293,34 @@ def fold_of(count: int, folds: int, seed: int) -> np.ndarray:
 
 def _auc_row(metric: str, kind: str, equal: Pair, seed: int, **options: int) -> Result:
     """Return the AUC of a pair and that of its floor."""
-    found = held_out(kind, equal.real, equal.generated, seed=seed, **options).auc()
+    auc = held_out(kind, equal.real, equal.generated, seed=seed, **options).auc()
     floor = held_out(kind, *equal.floor, seed=seed, **options).auc()
     return Result(
         metric,
-        found.value,
-        found.stderr,
+        auc.value,
+        auc.stderr,
         floor=floor.value,
-        p=found.p,
+        p=auc.p,
         n=len(equal.real),
-        note=join_notes(_spread(found), f"floor from {equal.floor_from}, at equal size"),
+        note=join_notes(_spread(auc), f"floor from {equal.floor_from}, at equal size"),
     )
 
 
-def _spread(found: Auc) -> str:
-    spread = "" if found.fold_stderr is None else f", {found.fold_stderr:.2g} from the folds"
+def _spread(auc: Auc) -> str:
+    spread = "" if auc.fold_stderr is None else f", {auc.fold_stderr:.2g} from the folds"
     return f"error by DeLong{spread}"
 
 
-def _inputs(kind: str, one: ImageSet) -> np.ndarray:
+def _inputs(kind: str, image_set: ImageSet) -> np.ndarray:
     """Return what a classifier sees: observables ``[n, d]`` or images ``[n, H, W]``."""
     if kind == "cnn":
-        return one.images
-    return np.stack([one.table[name] for name in OBSERVABLES], axis=1)
+        return image_set.images
+    return np.stack([image_set.table[name] for name in OBSERVABLES], axis=1)
 
 
 def _labels(sets: list[np.ndarray]) -> np.ndarray:
     """Return the number of its set for each row."""
-    return np.repeat(np.arange(len(sets)), [len(one) for one in sets])
+    return np.repeat(np.arange(len(sets)), [len(inputs) for inputs in sets])
 
 
 def _some(kept: np.ndarray, size: int | None, seed: list[int]) -> np.ndarray:

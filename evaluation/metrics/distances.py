@@ -83,13 +83,13 @@ def _nearest_of(
     places = np.full((len(queries), count), -1)
     rows = _flat(queries)
     for start in range(0, len(among), _BLOCK):
-        some = among[start : start + _BLOCK]
-        squared = squared_distances(rows, _flat(pool[some]))
+        block = among[start : start + _BLOCK]
+        squared = squared_distances(rows, _flat(pool[block]))
         if own is not None:
-            squared[own[:, None] == some] = np.inf
+            squared[own[:, None] == block] = np.inf
         best, places = _merge(
             np.concatenate([best, squared], axis=1),
-            np.concatenate([places, np.broadcast_to(some, squared.shape)], axis=1),
+            np.concatenate([places, np.broadcast_to(block, squared.shape)], axis=1),
             count,
         )
     return best, places

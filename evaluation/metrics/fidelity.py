@@ -41,14 +41,14 @@ def polynomial_mmd(
         permutations: of the labels; 0 gives no p.
     """
     real, generated = as_rows(real, generated)
-    found = discrepancy(
+    mmd = discrepancy(
         real, generated, polynomial_kernel, permutations=permutations, seed=seed, degree=degree
     )
     return Result(
         name,
-        float(found.unbiased[0]),
-        found.total_stderr,
-        p=found.p,
+        float(mmd.unbiased[0]),
+        mmd.total_stderr,
+        p=mmd.p,
         n=min(len(real), len(generated)),
     )
 

@@ -148,16 +148,16 @@ def nearest_by_emd(
     bounds = lower_bounds(image, index)[among]
     if np.isinf(bounds).all():
         raise ValueError(f"no neighbours to find: none of {len(among)} images has charge")
-    found: list[tuple[float, int]] = []
+    nearest: list[tuple[float, int]] = []
     solves = 0
     for at in np.argsort(bounds, kind="stable"):
-        if np.isinf(bounds[at]) or (len(found) == count and bounds[at] > found[-1][0]):
+        if np.isinf(bounds[at]) or (len(nearest) == count and bounds[at] > nearest[-1][0]):
             break
         place = int(among[at])
-        bisect.insort(found, (image_emd(image, index.images[place]), place))
-        del found[count:]
+        bisect.insort(nearest, (image_emd(image, index.images[place]), place))
+        del nearest[count:]
         solves += 1
-    distances, places = np.array(found).reshape(-1, 2).T
+    distances, places = np.array(nearest).reshape(-1, 2).T
     return Neighbours(places.astype(np.int64), distances, solves)
 
 
@@ -167,11 +167,11 @@ def emd_matrix(images: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: an image without charge, or with pixels that are no charge.
     """
-    found = np.zeros((len(images), len(images)))
+    matrix = np.zeros((len(images), len(images)))
     pairs = list(itertools.combinations(range(len(images)), 2))
     for i, j in tqdm.tqdm(pairs, unit="pair", desc="image EMD", leave=False):
-        found[i, j] = found[j, i] = image_emd(images[i], images[j])
-    return found
+        matrix[i, j] = matrix[j, i] = image_emd(images[i], images[j])
+    return matrix
 
 
 def projected_matrix(images: np.ndarray) -> np.ndarray:
@@ -181,8 +181,8 @@ def projected_matrix(images: np.ndarray) -> np.ndarray:
         ValueError: an image without charge, or with pixels that are no charge.
     """
     index = emd_index(images)
-    found = np.stack([lower_bounds(image, index) for image in images]).astype(np.float64)
-    return np.maximum(found, found.T)
+    bounds = np.stack([lower_bounds(image, index) for image in images]).astype(np.float64)
+    return np.maximum(bounds, bounds.T)
 
 
 def check_charges(images: np.ndarray) -> None:

@@ -24,19 +24,20 @@ def image_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     ]
 
 
-def moments(one: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+def moments(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean image and the image of standard deviations, ``[H, W]``."""
-    shape = one.images.shape[1:]
+    shape = image_set.images.shape[1:]
     total = sum(
-        np.stack([block.sum(axis=0), (block**2).sum(axis=0)]) for block in _flat_blocks((one,))
+        np.stack([block.sum(axis=0), (block**2).sum(axis=0)])
+        for block in _flat_blocks((image_set,))
     )
-    mean, square = total / len(one)
+    mean, square = total / len(image_set)
     return mean.reshape(shape), np.sqrt(np.maximum(square - mean**2, 0.0)).reshape(shape)
 
 
-def intensities(one: ImageSet) -> np.ndarray:
+def intensities(image_set: ImageSet) -> np.ndarray:
     """Count the values of the pixels of each image, rounded to whole numbers: ``[n, 256]``."""
-    return np.concatenate(list(_spectrum_blocks((one,)))).astype(np.int32)
+    return np.concatenate(list(_spectrum_blocks((image_set,)))).astype(np.int32)
 
 
 def _tests(
@@ -45,18 +46,18 @@ def _tests(
     sets, counts = (real, generated), (len(real), len(generated))
     options = {"seed": seed, "permutations": permutations, "halves": splits}
     pixels = {"looking/mean_image": _mean_difference, "looking/std_image": _std_difference}
-    found = sum_tests(lambda: _moment_blocks(sets), counts, pixels, **options)
+    tested = sum_tests(lambda: _moment_blocks(sets), counts, pixels, **options)
     spectrum = {
         "looking/intensity_w1": _intensity_w1,
         "looking/intensity_triangle": _intensity_triangle,
     }
-    return found | sum_tests(lambda: _spectrum_blocks(sets), counts, spectrum, **options)
+    return tested | sum_tests(lambda: _spectrum_blocks(sets), counts, spectrum, **options)
 
 
 def _flat_blocks(sets: tuple[ImageSet, ...]) -> Iterator[np.ndarray]:
-    for one in sets:
-        for start in range(0, len(one), _BLOCK):
-            block = one.images[start : start + _BLOCK]
+    for image_set in sets:
+        for start in range(0, len(image_set), _BLOCK):
+            block = image_set.images[start : start + _BLOCK]
             yield block.reshape(len(block), -1).astype(np.float64)
 
 

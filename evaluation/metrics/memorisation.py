@@ -39,17 +39,17 @@ def l2_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
         return _without_train(
             "memorisation/l2/nearer", "memorisation/l2/ratio", "memorisation/l2/closest"
         )
-    queries = [at_most(one, MOST_QUERIES, seed) for one in (pair.generated, pair.real)]
-    found = [by_l2(one, train) for one in queries]
-    distances = [one.distances[:, 0] for one in found]
+    queries = [at_most(image_set, MOST_QUERIES, seed) for image_set in (pair.generated, pair.real)]
+    to_train = [by_l2(image_set, train) for image_set in queries]
+    distances = [neighbours.distances[:, 0] for neighbours in to_train]
     nearer = first_set_share(
-        nearest_of_two(found[0], by_l2(queries[0], pair.real), len(train)),
+        nearest_of_two(to_train[0], by_l2(queries[0], pair.real), len(train)),
         (len(train), len(pair.real)),
         permutations=budget.permutations,
         seed=seed,
     )
     n = min(map(len, queries))
-    sizes = [f"{len(one)} {one.name}" for one in (*queries, train)]
+    sizes = [f"{len(image_set)} {image_set.name}" for image_set in (*queries, train)]
     note = "{} and {} images among {} images".format(*sizes)
     among = f"{sizes[0]} images among {sizes[2]} and {len(pair.real)} {pair.real.name} images"
     return [
@@ -66,7 +66,9 @@ def emd_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
         return _without_train("memorisation/emd/ratio")
     index = emd_index(train.images)
     sets = (pair.generated, pair.real)
-    distances, notes = zip(*(by_emd(one, index, budget, seed) for one in sets), strict=True)
+    distances, notes = zip(
+        *(by_emd(image_set, index, budget, seed) for image_set in sets), strict=True
+    )
     ratio = distance_ratio(*distances, seed=seed)
     return [compared_row("memorisation/emd/ratio", ratio, min(map(len, distances)), *notes)]
 
@@ -75,10 +77,10 @@ def duplicate_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Count the generated images that are training images or each other."""
     del budget
     real, generated, _ = equal_sets(pair, seed)
-    found, chance = (copies(one.images, turned=True) for one in (generated, real))
-    floor, note = float(chance.mean()), _copies_note(generated.images, found, None)
-    metric, n = "memorisation/duplicates/generated", len(found)
-    own = Result(metric, float(found.mean()), floor=floor, n=n, note=note)
+    copied, copied_real = (copies(image_set.images, turned=True) for image_set in (generated, real))
+    floor, note = float(copied_real.mean()), _copies_note(generated.images, copied, None)
+    metric, n = "memorisation/duplicates/generated", len(copied)
+    own = Result(metric, float(copied.mean()), floor=floor, n=n, note=note)
     train = pair.train
     if train is None:
         names = ("memorisation/duplicates/train", "memorisation/duplicates/test")
@@ -170,8 +172,8 @@ def copies(
             size allows: 8 forms, or 4 of images that are not square.
     """
     if pool is None:
-        counts = Counter(found := _digests(images, images.dtype, turned))
-        is_copy = np.array([counts[digest] > 1 for digest in found], bool)
+        counts = Counter(digests := _digests(images, images.dtype, turned))
+        is_copy = np.array([counts[digest] > 1 for digest in digests], bool)
     else:
         dtype = np.result_type(images, pool)
         known = set(_digests(pool, dtype, turned))
@@ -189,10 +191,13 @@ def _train_copies(pair: Pair, train: np.ndarray) -> list[Result]:
     """Return how many generated and how many real images are training images."""
     images = [pair.generated.images, pair.real.images]
     both = copies(np.concatenate(images), train, turned=True)
-    found = np.split(both, [len(images[0])])
-    notes = [_copies_note(some, which, train) for some, which in zip(images, found, strict=True)]
-    (share, leak), (n, n_real) = ([f(one) for one in found] for f in (np.mean, len))
-    p = more_p(int(found[0].sum()), n, int(found[1].sum()), n_real)
+    copied = np.split(both, [len(images[0])])
+    notes = [
+        _copies_note(images_of_set, which, train)
+        for images_of_set, which in zip(images, copied, strict=True)
+    ]
+    (share, leak), (n, n_real) = ([f(which) for which in copied] for f in (np.mean, len))
+    p = more_p(int(copied[0].sum()), n, int(copied[1].sum()), n_real)
     metrics = ("memorisation/duplicates/train", "memorisation/duplicates/test")
     return [
         Result(metrics[0], float(share), floor=float(leak), p=p, n=n, note=notes[0]),
@@ -214,7 +219,7 @@ def _without_train(*metrics: str) -> list[Result]:
 
 def _digests(images: np.ndarray, dtype: np.dtype, turned: bool) -> list[bytes]:
     """Return what tells images apart; with ``turned`` the same for all forms of an image."""
-    found = []
+    digests = []
     for start in range(0, len(images), _BLOCK):
         block = images[start : start + _BLOCK].astype(dtype)
         block += dtype.type(0)  # minus zero is zero
@@ -222,15 +227,15 @@ def _digests(images: np.ndarray, dtype: np.dtype, turned: bool) -> list[bytes]:
         for same in zip(*forms, strict=True):
             # The smallest in the order of bytes stands for all.
             content = min(form.tobytes() for form in same)
-            found.append(hashlib.blake2b(content, digest_size=16).digest())
-    return found
+            digests.append(hashlib.blake2b(content, digest_size=16).digest())
+    return digests
 
 
 def _forms(block: np.ndarray) -> list[np.ndarray]:
     """Return ``[N, H, W]`` images in all turned and mirrored forms of their size."""
     quarters = range(4) if block.shape[1] == block.shape[2] else (0, 2)
     turned = [np.rot90(block, k, axes=(1, 2)) for k in quarters]
-    return [np.ascontiguousarray(form) for one in turned for form in (one, one[:, :, ::-1])]
+    return [np.ascontiguousarray(form) for form in turned for form in (form, form[:, :, ::-1])]
 
 
 METRICS = (

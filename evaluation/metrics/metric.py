@@ -110,7 +110,7 @@ class Metric:
     def __call__(self, pair: Pair, budget: Budget, seed: int) -> list[Result]:
         """Return the rows of a pair of sets; say what to do if features are missing."""
         sets = (pair.real, pair.generated, *pair.floor)
-        if self.needs == "features" and not all(one.has_features() for one in sets):
+        if self.needs == "features" and not all(image_set.has_features() for image_set in sets):
             return [skipped(next(iter(self._by_id())), _NO_FEATURES)]
         return list(self.compute(pair, budget, seed))
 
@@ -161,8 +161,8 @@ def on_rows(
         equal = cut_alike(pair, fewest, seed=seed)
 
         def results(sets: tuple[ImageSet, ImageSet], different: dict) -> Sequence[Result]:
-            found = metric(*map(read, sets), seed=seed, **(options | different))
-            return [found] if isinstance(found, Result) else found
+            result = metric(*map(read, sets), seed=seed, **(options | different))
+            return [result] if isinstance(result, Result) else result
 
         values = results((equal.real, equal.generated), drawn)
         floors = results(equal.floor, undrawn)
@@ -191,8 +191,8 @@ def cut_alike(pair: Pair, fewest: int, *, seed: int) -> Pair:
         TooFewImagesError: if that is below ``fewest``.
     """
     equal = pair.equal_sizes(seed=seed)
-    for one in (equal.real, equal.generated):
-        one.require(fewest)
+    for image_set in (equal.real, equal.generated):
+        image_set.require(fewest)
     return equal
 
 

@@ -43,16 +43,16 @@ def mmd_paper(
     """
     real, generated = as_rows(real, generated)
     size, note = reduced_size(batch, len(real), len(generated))
-    found = [
+    by_batch = [
         discrepancy(first, second, gaussian_kernels, sigmas=PAPER_SIGMAS)
         for first, second in equal_batches(real, generated, size, seed=seed)
     ]
-    mean, stderr = mean_and_stderr([float(one.biased.sum()) for one in found])
+    mean, stderr = mean_and_stderr([float(mmd.biased.sum()) for mmd in by_batch])
     return Result(
         "mmd/paper" if batch == PAPER_BATCH else f"mmd/batch{batch}",
         mean,
-        found[0].total_stderr if stderr is None else stderr,
-        n=size * len(found),
+        by_batch[0].total_stderr if stderr is None else stderr,
+        n=size * len(by_batch),
         note=note,
     )
 
@@ -77,7 +77,7 @@ def mmd_per_sigma(
         sigmas: widths of the Gaussians.
     """
     real, generated = as_rows(real, generated)
-    found = discrepancy(
+    mmd = discrepancy(
         real,
         generated,
         gaussian_kernels,
@@ -88,10 +88,10 @@ def mmd_per_sigma(
     n = min(len(real), len(generated))
     total = "mmd/unbiased" if tuple(sigmas) == PAPER_SIGMAS else "mmd/unbiased/other"
     return (
-        Result(total, float(found.unbiased.sum()), found.total_stderr, p=found.p, n=n),
+        Result(total, float(mmd.unbiased.sum()), mmd.total_stderr, p=mmd.p, n=n),
         *(
             Result(f"mmd/unbiased/sigma{sigma:g}", float(value), float(stderr), n=n)
-            for sigma, value, stderr in zip(sigmas, found.unbiased, found.stderr, strict=True)
+            for sigma, value, stderr in zip(sigmas, mmd.unbiased, mmd.stderr, strict=True)
         ),
     )
 
@@ -104,13 +104,15 @@ def mmd_median(
     The width comes from at most 1,000 real images, so that it is one for all generated sets.
     """
     real, generated = as_rows(real, generated)
-    some = np.random.default_rng(seed).permutation(len(real))[:_MEDIAN_IMAGES]
-    squared = squared_distances(real[some], real[some])
-    sigma = float(np.sqrt(np.median(squared[np.triu_indices(len(some), 1)])))
+    chosen = np.random.default_rng(seed).permutation(len(real))[:_MEDIAN_IMAGES]
+    squared = squared_distances(real[chosen], real[chosen])
+    sigma = float(np.sqrt(np.median(squared[np.triu_indices(len(chosen), 1)])))
     if sigma == 0.0:
-        raise ValueError(f"more than half of {len(some)} real images are equal: no width follows")
-    found = mmd_per_sigma(real, generated, seed=seed, permutations=permutations, sigmas=(sigma,))[0]
-    return dataclasses.replace(found, metric="mmd/median", note=f"sigma {sigma:.6g}")
+        raise ValueError(f"more than half of {len(chosen)} real images are equal: no width follows")
+    result, _ = mmd_per_sigma(
+        real, generated, seed=seed, permutations=permutations, sigmas=(sigma,)
+    )
+    return dataclasses.replace(result, metric="mmd/median", note=f"sigma {sigma:.6g}")
 
 
 METRICS = (

@@ -30,18 +30,20 @@ class Compared(NamedTuple):
 
 def l2_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Compare distances of pixels to the nearest real image, and within the sets."""
-    real, generated, other = (at_most(one, MOST_QUERIES, seed) for one in equal_sets(pair, seed))
+    real, generated, other = (
+        at_most(image_set, MOST_QUERIES, seed) for image_set in equal_sets(pair, seed)
+    )
     to_real, to_generated, chance = (
         by_l2(queries, pool)
         for queries, pool in ((generated, real), (real, generated), (other, real))
     )
-    own, own_real = (by_l2(one, one, own=True) for one in (generated, real))
+    own, own_real = (by_l2(image_set, image_set, own=True) for image_set in (generated, real))
     n = len(real)
     median, stderr = median_and_error(own.distances[:, 0], seed=seed)
     pooled = ((own_real, to_generated), (to_real, own))
     nearest = np.concatenate([nearest_of_two(*both, n) for both in pooled])
     mixed = mixing(nearest, n, permutations=budget.permutations, seed=seed)
-    distances = (one.distances[:, 0] for one in (to_real, chance))
+    distances = (neighbours.distances[:, 0] for neighbours in (to_real, chance))
     return [
         _against_floor("neighbours/l2/real", *distances, pair, seed=seed),
         Result("neighbours/l2/own", median, stderr, float(np.median(own_real.distances)), n=n),
@@ -53,8 +55,10 @@ def emd_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Compare image EMDs from some images to the nearest real one."""
     real, generated, other = equal_sets(pair, seed)
     index = emd_index(real.images)
-    (found, note), (chance, _) = (by_emd(one, index, budget, seed) for one in (generated, other))
-    row = _against_floor("neighbours/emd", found, chance, pair, seed=seed)
+    (distances, note), (floors, _) = (
+        by_emd(image_set, index, budget, seed) for image_set in (generated, other)
+    )
+    row = _against_floor("neighbours/emd", distances, floors, pair, seed=seed)
     return [dataclasses.replace(row, note=join_notes(note, row.note))]
 
 
@@ -102,7 +106,7 @@ def mixing(nearest: np.ndarray, first: int, *, permutations: int, seed: int) -> 
     labels = np.arange(count) < first
     share = float((labels == labels[nearest]).mean())
     shuffled = (rng.permutation(labels) for _ in range(permutations))
-    null = np.array([(some == some[nearest]).mean() for some in shuffled])
+    null = np.array([(marks == marks[nearest]).mean() for marks in shuffled])
     second = count - first
     expected = (first * (first - 1) + second * (second - 1)) / (count * (count - 1))
     stderr = float(np.sqrt(share * (1 - share) / count))
@@ -116,49 +120,53 @@ def equal_sets(pair: Pair, seed: int) -> tuple[ImageSet, ImageSet, ImageSet]:
     return equal.real, equal.generated, equal.floor[1]
 
 
-def at_most(one: ImageSet, count: int, seed: int) -> ImageSet:
+def at_most(image_set: ImageSet, count: int, seed: int) -> ImageSet:
     """Return a random part of a set that is larger."""
-    if len(one) <= count:
-        return one
-    return one.take(np.sort(np.random.default_rng([seed, 3]).permutation(len(one))[:count]))
+    if len(image_set) <= count:
+        return image_set
+    return image_set.take(
+        np.sort(np.random.default_rng([seed, 3]).permutation(len(image_set))[:count])
+    )
 
 
 def by_l2(queries: ImageSet, pool: ImageSet, *, own: bool = False) -> Neighbours:
     """Search the nearest image of each by pixels."""
-    for one in (queries, pool):
-        one.require(FEWEST)
+    for image_set in (queries, pool):
+        image_set.require(FEWEST)
     return nearest_by_l2(queries.images, pool.images, count=1, own=own)
 
 
-def by_emd(one: ImageSet, index: EmdIndex, budget: Budget, seed: int) -> tuple[np.ndarray, str]:
+def by_emd(
+    image_set: ImageSet, index: EmdIndex, budget: Budget, seed: int
+) -> tuple[np.ndarray, str]:
     """Return distances to the nearest by transport, of some random images, and what to say."""
     count = _MOST_EMD_QUERIES
     if budget.generated is not None:
         count = int(np.clip(budget.generated // 100, FEWEST, _MOST_EMD_QUERIES))
-    lit = one.take(np.flatnonzero(one.images.any(axis=(1, 2))))
+    lit = image_set.take(np.flatnonzero(image_set.images.any(axis=(1, 2))))
     lit.require(FEWEST)
     images = at_most(lit, count, seed).images
     bar = tqdm.tqdm(images, unit="img", desc="image EMD", leave=False)
-    found = [nearest_by_emd(image, index, count=1) for image in bar]
-    solves = sum(nearest.solves for nearest in found)
-    note = f"{len(images)} {one.name} images, {solves} of {len(images) * len(index)} solved"
-    empty = len(one) - len(lit)
+    neighbours = [nearest_by_emd(image, index, count=1) for image in bar]
+    solves = sum(one_nearest.solves for one_nearest in neighbours)
+    note = f"{len(images)} {image_set.name} images, {solves} of {len(images) * len(index)} solved"
+    empty = len(image_set) - len(lit)
     left_out = f", {empty} without charge left out" if empty else ""
-    return np.concatenate([nearest.distances for nearest in found]), note + left_out
+    return np.concatenate([one_nearest.distances for one_nearest in neighbours]), note + left_out
 
 
 def _against_floor(
-    metric: str, found: np.ndarray, chance: np.ndarray, pair: Pair, *, seed: int
+    metric: str, distances: np.ndarray, floors: np.ndarray, pair: Pair, *, seed: int
 ) -> Result:
     """Return a row of distances from generated images beside those from other real ones."""
-    median, stderr = median_and_error(found, seed=seed)
+    median, stderr = median_and_error(distances, seed=seed)
     return Result(
         metric,
         median,
         stderr,
-        floor=float(np.median(chance)),
-        p=rank_p(found, chance),
-        n=len(found),
+        floor=float(np.median(floors)),
+        p=rank_p(distances, floors),
+        n=len(distances),
         note=with_origin("", pair),
     )
 

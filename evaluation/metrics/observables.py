@@ -145,10 +145,10 @@ def track_shapes(images: np.ndarray) -> TrackShapes:
         ValueError: if ``images`` is no stack of images, or holds negative numbers or NaN.
     """
     lit = _checked(images) > 0
-    found = pixel_clusters(lit, radius_px=CLUSTER_EPS_PX, fewest=CLUSTER_MIN_PIXELS)
-    ends = np.searchsorted(found.image, np.arange(len(lit) + 1))
+    clustered = pixel_clusters(lit, radius_px=CLUSTER_EPS_PX, fewest=CLUSTER_MIN_PIXELS)
+    ends = np.searchsorted(clustered.image, np.arange(len(lit) + 1))
     rows = [
-        _shape(found.pixels[start:stop], found.number[start:stop])
+        _shape(clustered.pixels[start:stop], clustered.number[start:stop])
         for start, stop in itertools.pairwise(ends)
     ]
     length, width, pixels, clusters = np.array(rows, np.float64).reshape(-1, 4).T
@@ -305,18 +305,18 @@ def pixel_clusters(lit: np.ndarray, *, radius_px: float, fewest: int) -> Cluster
     cluster = np.full(marked.size, len(cores))  # no cluster has so large a number
     cluster[cores] = np.arange(len(cores))
     cluster[cores] = _components(cluster, cores, near)
-    found = cluster[at]
+    number = cluster[at]
     outside = np.flatnonzero(neighbours < fewest)
     for step in near:
-        found[outside] = np.minimum(found[outside], cluster[at[outside] + step])
+        number[outside] = np.minimum(number[outside], cluster[at[outside] + step])
     image, row, column = np.unravel_index(at, wide.shape)
-    kept = found < len(cores)
-    image, found = image[kept], found[kept]
+    kept = number < len(cores)
+    image, number = image[kept], number[kept]
     # Clusters are numbered through all images; each image begins anew.
     first = np.full(len(lit), len(cores))
-    np.minimum.at(first, image, found)
+    np.minimum.at(first, image, number)
     pixels = np.stack([row[kept] - margin, column[kept] - margin], axis=1)
-    return Clusters(image, pixels, found - first[image])
+    return Clusters(image, pixels, number - first[image])
 
 
 def _places_within(radius_px: float, width: int) -> np.ndarray:

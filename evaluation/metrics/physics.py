@@ -53,7 +53,7 @@ def correlation_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     names = [name for name in OBSERVABLES if name != "angle_deg"]
 
     def test(real: ImageSet, generated: ImageSet, permutations: int) -> Tested:
-        pooled = np.concatenate([_columns(one, names) for one in (real, generated)])
+        pooled = np.concatenate([_columns(image_set, names) for image_set in (real, generated)])
         spread = pooled.std(axis=0)
         scaled = (pooled - pooled.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         features = np.concatenate([scaled, _products(scaled)], axis=1)
@@ -129,7 +129,7 @@ def tested_row(metric: str, tested: Tested, floor: float, pair: Pair, note: str 
 def _class_rows(kind: str, name: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
     edges = OBSERVABLES[name].edges
     return value_rows(
-        f"physics/{kind}/{name}", pair, lambda one: one.table[name], edges, budget, seed
+        f"physics/{kind}/{name}", pair, lambda image_set: image_set.table[name], edges, budget, seed
     )
 
 
@@ -182,14 +182,14 @@ def _tests(
     merged = _merge(a, b)
     two_sample = histogram_tests(_chi2_two_sample, *merged, seed=seed, permutations=1)
     p = chi2_two_sample(*merged).p if len(merged[0]) > 1 else 1.0
-    found = {
+    tested = {
         "chi2_paper": histogram_tests(chi2_paper, a, b, **options),
         "chi2_two_sample": Tested(two_sample.value, two_sample.stderr, p),
         "ks": ks,
         "w1": w1,
     }
     bins = f"{len(merged[0])} merged bins"
-    return found, join_notes(bins, note)
+    return tested, join_notes(bins, note)
 
 
 @dataclass(frozen=True)
@@ -267,8 +267,8 @@ def _histograms(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _columns(one: ImageSet, names: list[str]) -> np.ndarray:
-    return np.stack([one.table[name] for name in names], axis=1)
+def _columns(image_set: ImageSet, names: list[str]) -> np.ndarray:
+    return np.stack([image_set.table[name] for name in names], axis=1)
 
 
 def _products(columns: np.ndarray) -> np.ndarray:

@@ -70,12 +70,12 @@ def sinkhorn_divergence(
     scale = float(np.median(costs[0]))
     falling = np.atleast_1d(eps).tolist()
     solved = [anneal(cost, falling, scale=scale, max_iterations=max_iterations) for cost in costs]
-    found = []
+    divergences = []
     for cross, *own in zip(*solved, strict=True):
-        converged = all(one.converged for one in (cross, *own))
-        value = cross.cost - sum(one.cost for one in own) / 2 if converged else np.nan
-        found.append((value, converged))
-    return found
+        converged = all(solution.converged for solution in (cross, *own))
+        value = cross.cost - sum(solution.cost for solution in own) / 2 if converged else np.nan
+        divergences.append((value, converged))
+    return divergences
 
 
 def sinkhorn(
@@ -122,11 +122,13 @@ def sinkhorn(
         note = join_notes(note, f"error from {origin}")
     suffix = f"/batch{batch}" if batch != PAPER_SINKHORN_BATCH else ""
     results = []
-    for place, one in enumerate(falling):
-        of_batches, again = ([found[place] for found in every] for every in (solved, repeated))
+    for place, weight in enumerate(falling):
+        of_batches, of_repeated = (
+            [divergences[place] for divergences in solutions] for solutions in (solved, repeated)
+        )
         mean, _ = mean_and_stderr([value for value, _ in of_batches])
-        error = mean_and_stderr([value for value, _ in again])[1] if again else None
-        name = f"sinkhorn/p{p:g}/eps{one:g}{suffix}"
+        error = mean_and_stderr([value for value, _ in of_repeated])[1] if of_repeated else None
+        name = f"sinkhorn/p{p:g}/eps{weight:g}{suffix}"
         result = Result(name, mean, error, n=size * len(sets), note=note)
         failed = sum(not converged for _, converged in of_batches)
         reason = f"{failed} of {len(sets)} batches did not converge"
@@ -189,15 +191,15 @@ def anneal(
     """
     scale = float(np.median(cost)) if scale is None else scale
     held, potentials = jnp.asarray(cost, jnp.float32), _zeros(cost.shape)
-    found, warmest = [], scale
+    solutions, warmest = [], scale
     for eps in falling:
         if _stands_still(cost, eps, scale):
-            found.append(Entropic(eps * float(np.log(len(cost))), 0.0, True, 0))
+            solutions.append(Entropic(eps * float(np.log(len(cost))), 0.0, True, 0))
             continue
         potentials, solved = _solve_at(held, eps, (scale, warmest), potentials, max_iterations)
-        found.append(solved)
+        solutions.append(solved)
         warmest = eps
-    return found
+    return solutions
 
 
 def _stands_still(cost: np.ndarray, eps: float, scale: float) -> bool:

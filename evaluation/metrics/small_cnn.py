@@ -39,10 +39,10 @@ class SmallCNN(nn.Module):
         charge = images[..., 0].transpose(1, 2, 0)
         x = jnp.stack([charge / _LEVEL, (charge > 0).astype(charge.dtype)])
         x = nn.relu(_Conv(self.filters, 1, name="Conv_0")(x))
-        found = [x.max(axis=(1, 2)), x.sum(axis=(1, 2)) / _PIXELS]
+        features = [x.max(axis=(1, 2)), x.sum(axis=(1, 2)) / _PIXELS]
         x = nn.relu(_Conv(16, 2, name="Conv_1")(_halved(x)))
-        found += [x.max(axis=(1, 2)), x.sum(axis=(1, 2)) / _PIXELS * 16]
-        x = nn.relu(nn.Dense(32)(jnp.concatenate(found).T))
+        features += [x.max(axis=(1, 2)), x.sum(axis=(1, 2)) / _PIXELS * 16]
+        x = nn.relu(nn.Dense(32)(jnp.concatenate(features).T))
         return nn.log_softmax(nn.Dense(self.classes)(x))
 
 
@@ -106,8 +106,8 @@ def fit_cnn(
 
     def predict(tested: np.ndarray) -> np.ndarray:
         starts = range(0, len(tested), _BLOCK)
-        found = [_log_probabilities(net, params, tested[k : k + _BLOCK]) for k in starts]
-        return np.concatenate(found)
+        blocks = [_log_probabilities(net, params, tested[k : k + _BLOCK]) for k in starts]
+        return np.concatenate(blocks)
 
     return predict
 
@@ -122,11 +122,11 @@ def _train_step(
     labels: Array,
 ) -> tuple[Parameters, optax.OptState]:
     def loss(params: Parameters) -> Array:
-        found = net.apply(params, images)
-        return -jnp.take_along_axis(found, labels[:, None], axis=1).mean()
+        logs = net.apply(params, images)
+        return -jnp.take_along_axis(logs, labels[:, None], axis=1).mean()
 
     updates, moments = optax.scale_by_adam().update(jax.grad(loss)(params), moments)
-    updates = jax.tree.map(lambda one: -rate * one, updates)
+    updates = jax.tree.map(lambda update: -rate * update, updates)
     return optax.apply_updates(params, updates), moments
 
 

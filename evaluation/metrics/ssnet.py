@@ -87,25 +87,33 @@ def score_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
 def _has(pair: Pair, column: str) -> bool:
     """Return whether a column is there for all four sets."""
     sets = (pair.real, pair.generated, *pair.floor)
-    return all(one.segments is not None and column in one.segments.table for one in sets)
+    return all(
+        image_set.segments is not None and column in image_set.segments.table for image_set in sets
+    )
 
 
 def _fraction(metric: str, pair: Pair, column: str) -> Result:
-    def tracks(one: ImageSet) -> int:
-        return int(one.segments.table[column].sum())
+    def tracks(image_set: ImageSet) -> int:
+        return int(image_set.segments.table[column].sum())
 
     def difference(first: ImageSet, second: ImageSet) -> tuple[float, float]:
-        shares = [tracks(one) / len(one) for one in (first, second)]
+        shares = [tracks(image_set) / len(image_set) for image_set in (first, second)]
         errors = [
-            np.sqrt(share * (1 - share) / len(one))
-            for share, one in zip(shares, (first, second), strict=True)
+            np.sqrt(share * (1 - share) / len(image_set))
+            for share, image_set in zip(shares, (first, second), strict=True)
         ]
         return shares[1] - shares[0], float(np.hypot(*errors))
 
     pair.require(FEWEST)
     value, error = difference(pair.real, pair.generated)
-    table = [[tracks(one), len(one) - tracks(one)] for one in (pair.real, pair.generated)]
-    of_each = [f"{100 * tracks(one) / len(one):.1f} %" for one in (pair.real, pair.generated)]
+    table = [
+        [tracks(image_set), len(image_set) - tracks(image_set)]
+        for image_set in (pair.real, pair.generated)
+    ]
+    of_each = [
+        f"{100 * tracks(image_set) / len(image_set):.1f} %"
+        for image_set in (pair.real, pair.generated)
+    ]
     return Result(
         metric,
         value,
@@ -124,9 +132,9 @@ def _score_tests(
     sets = (real, generated)
 
     def blocks() -> Iterator[np.ndarray]:
-        for one in sets:
-            counts = one.segments.table["scores"].reshape(len(one), -1)
-            for start in range(0, len(one), _BLOCK):
+        for image_set in sets:
+            counts = image_set.segments.table["scores"].reshape(len(image_set), -1)
+            for start in range(0, len(image_set), _BLOCK):
                 yield counts[start : start + _BLOCK]
 
     statistics = {

@@ -245,13 +245,13 @@ def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of the libraries that metrics come from; None if one is not there."""
-    found = {}
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            installed[name] = None
+    return installed
 
 
 def differs(result: Result) -> bool:

@@ -18,12 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
+Statistics = tuple[Array, Array]
 Variables = Any
 
 BACKGROUND, SHOWER, TRACK = range(3)
 CLASSES = ("background", "shower", "track")
 NORMALISATIONS = ("batch_statistics", "running_statistics")
 SCORE_CAP = 0.999
+EPSILON = 1e-5
+# Running statistics average over about 1 / (1 - momentum) batches.
+MOMENTUM = 0.98
 
 # Uniform within 1 / sqrt(fan-in), as PyTorch starts its convolutions.
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -194,17 +198,9 @@ def probabilities(logits: Array, *, cap: float | None = None) -> Array:
     return scores if cap is None else jnp.minimum(scores, cap)
 
 
-# Border repetition and batch normalisation of SSNet, with their gradients written out.
-#
-# Automatic differentiation is right and slow here: it makes arrays of zeros for every border, and
-# sums over all pixels one after the other, which also loses digits.
-
-Array = jax.Array
-Statistics = tuple[Array, Array]
-
-EPSILON = 1e-5
-# Running statistics average over about 1 / (1 - momentum) batches.
-MOMENTUM = 0.98
+# Border repetition and batch normalisation, with their gradients written out: automatic
+# differentiation is right and slow here. It makes arrays of zeros for every border, and sums over
+# all pixels one after the other, which also loses digits.
 
 
 def edge_padding(kernel: int, stride: int, width: int) -> tuple[int, int]:

@@ -54,8 +54,8 @@ def score_function(net: SSNet, variables: Variables) -> ScoreFn:
         height, width = images.shape[1:3]
         images = _filled(np.asarray(images, np.float32), 2**net.num_strides)
         if shared:
-            mine = images[parallel.local_rows(len(images))]
-            scores, features = parallel.gather(mapped(variables, parallel.shard(mine)))
+            own_rows = images[parallel.local_rows(len(images))]
+            scores, features = parallel.gather(mapped(variables, parallel.shard(own_rows)))
         else:
             scores, features = jax.device_get(mapped(variables, images))
         return Scores(scores[:, :height, :width], features)
@@ -74,8 +74,8 @@ def blocks(images: Images, score: ScoreFn, *, batch_size: int) -> Iterator[tuple
     for start in range(0, total, batch_size):
         stop = min(start + batch_size, total)
         rows = np.arange(stop - batch_size, stop) % total
-        found = score(images[rows])
-        yield slice(start, stop), Scores(*(part[start - stop :] for part in found))
+        scored = score(images[rows])
+        yield slice(start, stop), Scores(*(part[start - stop :] for part in scored))
 
 
 def _filled(images: np.ndarray, multiple: int) -> np.ndarray:

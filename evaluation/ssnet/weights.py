@@ -29,6 +29,8 @@ _LEAVES = {
 }
 _META = "network"
 _LARGEST_META = 2**14
+# Far beyond the published 16 filters and 4 strides; a file could ask for a network of any size.
+_MOST = {"filters": 1024, "num_strides": 8, "num_classes": 100}
 
 
 class Weights(NamedTuple):
@@ -240,12 +242,6 @@ def _sha256(path: Path) -> str:
 
 def _hash_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
-
-
-# Do weights from a file fit SSNet? Asked before anything large is read or built.
-
-# Far beyond the published 16 filters and 4 strides; a file could ask for a network of any size.
-_MOST = {"filters": 1024, "num_strides": 8, "num_classes": 100}
 
 
 def sized_network(normalisation: str, *, filters: int, num_strides: int, num_classes: int) -> SSNet:
