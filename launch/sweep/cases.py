@@ -47,7 +47,7 @@ def parse_option(text: str, base: ml_collections.ConfigDict, *, sampler: bool) -
         config_flags.DEFINE_config_dict("config", copy, flag_values=values, sys_argv=arguments)
         unread = values(arguments)[1:]
     except (AttributeError, KeyError) as error:
-        raise ValueError(f'{flag}="{text}": the configuration has no field {error.args[0]}') from error
+        raise ValueError(f'{flag}="{text}": there is no field {error.args[0]}') from error
     except (flags.Error, TypeError, ValueError) as error:
         raise ValueError(f'{flag}="{text}": {error}') from error
     if unread:
