@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from evaluation.metrics.budget import BUDGETS
-from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
 
@@ -50,7 +50,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Compare sets; ``arguments`` are those of the command line by default."""
     options = parse(arguments)
-    run(lambda: make_report(options), debug=options.debug)
+    run_command(lambda: make_report(options), debug=options.debug)
 
 
 def make_report(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ from evaluation.ssnet.scores import Scores, batch_size, blocks, score_function
 from evaluation.ssnet.weights import Weights
 from sgm_jax.data import Images
 from sgm_jax.data.images import SCALINGS
-from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.workdir import provenance
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--nofeatures", action="store_true", help="do not write features.npy")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     options = parser.parse_args(arguments)
-    run(lambda: _run(options), debug=options.debug)
+    run_command(lambda: _run(options), debug=options.debug)
 
 
 def _run(options: argparse.Namespace) -> None:

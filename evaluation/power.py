@@ -16,8 +16,7 @@ import numpy as np
 from scipy.stats import norm
 
 from evaluation.images import distort
-from sgm_jax.run.command import run as run_command
-from sgm_jax.run.command import start_jax
+from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
 SIGNIFICANT = 0.001

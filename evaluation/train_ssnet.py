@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
 
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     """Train or export."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run(_run, debug=flags.FLAGS.debug)
+    run_command(_run, debug=flags.FLAGS.debug)
 
 
 def _run() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.images.sets import ImageSet
-from sgm_jax.run.command import run
+from sgm_jax.run.command import run_command
 from sgm_jax.run.log import LOGGER
 
 SCHEMA_VERSION = 1
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     options = parser.parse_args(arguments)
-    run(lambda: make(options), debug=options.debug)
+    run_command(lambda: make(options), debug=options.debug)
 
 
 def make(options: argparse.Namespace) -> None:

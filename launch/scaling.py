@@ -18,7 +18,7 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.command import run_command, start_jax
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 _LAYOUTS = flags.DEFINE_list(
@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
     """Measure the layouts; end with one line that says what is wrong, if something is."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run(_work if _WORKER.value else _compare, debug=_DEBUG.value)
+    run_command(_work if _WORKER.value else _compare, debug=_DEBUG.value)
 
 
 def _work() -> None:

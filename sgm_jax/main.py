@@ -26,7 +26,7 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
 MODES = ("simulate", "train", "sample", "likelihood", "convert")
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
     """Run one mode; end with one line that says what is wrong, if something is."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run(lambda: _run(_CONFIG.value), debug=_DEBUG.value)
+    run_command(lambda: _run(_CONFIG.value), debug=_DEBUG.value)
 
 
 def _run(config: ml_collections.ConfigDict) -> None:

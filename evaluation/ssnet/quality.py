@@ -18,7 +18,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
 CLASSES = ("background", "shower", "track")
@@ -314,7 +314,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Measure; ``arguments`` are those of the command line by default."""
     options = parse(arguments)
-    run(lambda: _run(options), debug=options.debug)
+    run_command(lambda: _run(options), debug=options.debug)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from ml_collections import config_flags
 
 # None of these imports JAX: the environment that it reads is set first.
 from launch.plan import chips, report, roofline
-from sgm_jax.run.command import run
+from sgm_jax.run.command import run_command
 from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER
 
@@ -181,7 +181,7 @@ def main(argv: list[str]) -> None:
     """Plan a run; end with one line that says what is wrong, if something is."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run(_run, debug=flags.FLAGS.debug)
+    run_command(_run, debug=flags.FLAGS.debug)
 
 
 def _run() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run, start_jax
+from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The base, a file in configs/.")
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     """Make the table; end with one line that says what is wrong, if something is."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run(_run, debug=_DEBUG.value)
+    run_command(_run, debug=_DEBUG.value)
 
 
 def _run() -> None:

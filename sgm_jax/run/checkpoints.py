@@ -1,8 +1,8 @@
 """Checkpoints of a training run: the only module that imports Orbax.
 
 ``<workdir>/checkpoints/<step>/`` appears when it is complete, never before. The newest two are kept
-for a restart, and every ``keep_every`` steps for good. What is read is compared with the hash of
-what was saved; a damaged checkpoint is set aside as ``<step>.damaged``.
+for a restart, and every ``keep_every`` steps one for good. Every state read is compared with the
+hash of the state saved; a damaged checkpoint is renamed to ``<step>.damaged``.
 """
 
 import contextlib
@@ -21,11 +21,15 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from sgm_jax.run import parallel
+from sgm_jax.run.files import append_json
 from sgm_jax.run.log import LOGGER
 
 Tree = Any
 # The name that Orbax gives to the only item of a step.
 ITEM = "default"
+# Orbax notices a file that is missing or too short, but not every flipped bit. So the hash of each
+# saved state is kept in this file, one JSON line for each save; the last line of a step is valid.
+DIGESTS = "digests.jsonl"
 
 
 class DamagedError(ValueError):
@@ -65,12 +69,12 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.StandardSave(kept))
 
     def restore_newest(self, like: Tree) -> Tree | None:
-        """Return the newest sound state, with the structure of ``like``; None if there is none.
+        """Return the newest intact state, with the structure of ``like``; None without any.
 
-        Damaged ones are set aside, and said so: the run makes those steps again.
+        Damaged checkpoints are renamed with a warning, and the run makes their steps again.
 
         Raises:
-            DamagedError: if there are checkpoints and none of them is sound.
+            DamagedError: if there are checkpoints and all of them are damaged.
         """
         damaged: dict[int, DamagedError] = {}  # newest first
         for step in reversed(_agreed_steps(self.folder.parent)):
@@ -97,7 +101,7 @@ class Checkpoints:
         self._manager = self._open()
 
     def wait(self) -> None:
-        """Return when everything saved is on disk; raise what went wrong while writing."""
+        """Return when everything saved is on disk; raise the error of a failed write."""
         with self._writing():
             self._manager.wait_until_finished()
             self._digests.wait()
@@ -112,7 +116,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Say in short what went wrong in writing, and what is left."""
+        """Shorten the error of a failed write, and say which checkpoints there are."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -121,7 +125,7 @@ class Checkpoints:
             kept = ", ".join(map(str, steps(self.folder.parent))) or "none"
             raise OSError(
                 f"a checkpoint could not be written to {self.folder} ({free_mb:.0f} MB are free "
-                f"there): {reason}. Complete checkpoints: {kept}; mend it and repeat the command"
+                f"there): {reason}. Complete checkpoints: {kept}; make room and repeat the command"
             ) from error
 
 
@@ -136,39 +140,39 @@ def load(workdir: Path, step: int, like: Tree) -> Tree:
 
     Args:
         workdir: holds ``checkpoints``.
-        step: which one.
-        like: a state of the same structure; its leaves need only have shape and dtype.
+        step: its number.
+        like: a state of the same structure; its leaves need only a shape and a dtype.
 
     Raises:
-        FileNotFoundError: with the steps that there are.
-        DamagedError: if the checkpoint does not hold such a state, or not the one saved.
+        FileNotFoundError: with the steps that exist.
+        DamagedError: if the checkpoint holds another kind of state, or not the one saved.
     """
     folder = Path(workdir).absolute() / "checkpoints" / str(step)
     error = None
     try:
         state = _read(folder, like)
-    except (DamagedError, FileNotFoundError) as found:
-        error = found
-    # One that went on without the others would wait for them in vain.
+    except (DamagedError, FileNotFoundError) as raised:
+        error = raised
+    # A process that went on without the others would wait for them in vain.
     failed = parallel.where(error is not None)
     if failed:
         raise error or DamagedError(
-            f"checkpoint {folder} cannot be read by process {failed[0] + 1}: see what it said"
+            f"checkpoint {folder} cannot be read by process {failed[0] + 1}: see its log"
         )
     return state
 
 
 def _read(folder: Path, like: Tree) -> Tree:
     """Read a checkpoint, for this process alone."""
-    there, step = steps(folder.parent.parent), int(folder.name)
-    if step not in there:
-        names = ", ".join(map(str, there)) or "none"
+    existing, step = steps(folder.parent.parent), int(folder.name)
+    if step not in existing:
+        names = ", ".join(map(str, existing)) or "none"
         raise FileNotFoundError(
             f"{folder.parent.parent} has no checkpoint of step {step}; there are: {names}"
         )
-    me = parallel.process_index()
+    index = parallel.process_index()
     alone = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
     )
     with (
         ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer,
@@ -185,13 +189,13 @@ def _read(folder: Path, like: Tree) -> Tree:
 
 
 def _check_shapes(stored: Tree, like: Tree) -> None:
-    """Refuse another network before its arrays, of whatever size, are read."""
-    found = {leaf.name: leaf for leaf in jax.tree.leaves(stored)}
+    """Refuse another network before its arrays, which may be huge, are read."""
+    leaves = {leaf.name: leaf for leaf in jax.tree.leaves(stored)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(like):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if name not in found:
+        if name not in leaves:
             raise ValueError(f"it has no {name}")
-        shape, parts = tuple(found[name].shape), found[name].storage.chunk_shape
+        shape, parts = tuple(leaves[name].shape), leaves[name].storage.chunk_shape
         if shape != leaf.shape:
             raise ValueError(f"its {name} is {shape}, the network has {leaf.shape}")
         if math.prod(parts) > max(math.prod(shape), 1):
@@ -210,23 +214,23 @@ def _agreed_steps(workdir: Path) -> list[int]:
 
 
 def _drop_unfinished(folder: Path) -> None:
-    """Say which checkpoints were being written when the run before ended; Orbax removes them."""
+    """Report checkpoints that the previous run had not finished writing; Orbax removes them."""
     for path in sorted(folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*")):
         step = path.name.partition(".")[0]
-        LOGGER.warning("the checkpoint of step %s was not written to its end: dropped", step)
+        LOGGER.warning("the checkpoint of step %s was not written completely: removed", step)
         if path.is_symlink() and parallel.is_main():
-            path.unlink()  # which Orbax would not; what it points to is not ours
+            path.unlink()  # Orbax would not remove a link; what it points to is not ours
 
 
 def _rename_damaged(folder: Path) -> None:
-    """Set a checkpoint aside, beside those of its step that were set aside before."""
+    """Rename a damaged checkpoint, under a name that is not taken."""
     free = (folder.with_name(f"{folder.name}.damaged{suffix}") for suffix in ("", *range(2, 1000)))
     folder.rename(next(path for path in free if not path.exists()))
 
 
 @contextlib.contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """Say which checkpoint it is that cannot be read, or does not hold such a state."""
+    """Name the checkpoint that cannot be read, or holds another kind of state."""
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
@@ -235,40 +239,31 @@ def _readable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-# What was in a checkpoint when it was saved, so that a damaged one is recognised.
-#
-# Orbax finds a file that is missing or too short, but not every flipped bit: the hash of each saved
-# state is kept beside them, one JSON line a save, the last line of a step being the valid one.
-
-Tree = Any
-FILE = "digests.jsonl"
-
-
 def digest(tree: Tree) -> str:
     """Return a hash of the names, types, shapes and numbers of all leaves; they are on the host."""
-    found = hashlib.blake2b(digest_size=16)
+    hashed = hashlib.blake2b(digest_size=16)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.asarray(leaf)
-        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+        hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array).data)
+    return hashed.hexdigest()
 
 
 class Digests:
-    """The hashes of the checkpoints in one folder; they are computed in a thread of their own."""
+    """Writes the hashes of the checkpoints in one folder, computed in a thread."""
 
     def __init__(self, folder: Path):
-        """Nothing is read or written yet."""
-        self.path = Path(folder) / FILE
+        """Start; nothing is read or written yet."""
+        self.path = Path(folder) / DIGESTS
         self._worker = ThreadPoolExecutor(1)
         self._pending: list[Future] = []
 
     def add(self, step: int, tree: Tree) -> None:
-        """Note the hash of a tree on the host that nobody changes any more."""
+        """Add the hash of a tree on the host, which must not change any more."""
         self._pending.append(self._worker.submit(self._write, step, tree))
 
     def wait(self) -> None:
-        """Return when all hashes are on disk; raise what went wrong."""
+        """Return when all hashes are on disk; raise the error of a failed write."""
         for pending in self._pending:
             pending.result()
         self._pending.clear()
@@ -279,21 +274,19 @@ class Digests:
         self._worker.shutdown()
 
     def _write(self, step: int, tree: Tree) -> None:
-        line = json.dumps({"step": step, "blake2b": digest(tree)})
-        with self.path.open("a") as stream:
-            stream.write(line + "\n")
+        append_json(self.path, {"step": step, "blake2b": digest(tree)})
 
 
 def expected(folder: Path) -> dict[int, str]:
-    """Return the hash of each step that one is known for; a line cut short by a kill is skipped."""
-    path = Path(folder) / FILE
-    found: dict[int, str] = {}
+    """Return the known hash of each step; a line that a kill has cut short is skipped."""
+    path = Path(folder) / DIGESTS
+    hashes: dict[int, str] = {}
     if not path.is_file():
-        return found
+        return hashes
     for line in path.read_text(errors="replace").splitlines():
         try:
             entry = json.loads(line)
-            found[int(entry["step"])] = str(entry["blake2b"])
+            hashes[int(entry["step"])] = str(entry["blake2b"])
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
-    return found
+    return hashes

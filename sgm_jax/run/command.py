@@ -1,4 +1,4 @@
-"""What commands share: the start of JAX, the log, errors in one line. It does not import JAX."""
+"""What all commands share: the start of JAX, the log, errors in one line. Does not import JAX."""
 
 import gc
 import os
@@ -16,12 +16,12 @@ from sgm_jax.run.log import LOGGER, to_terminal
 _DISTRIBUTED = "sgm_jax.run.distributed"
 
 
-def run(command: Callable[[], None], *, debug: bool) -> None:
+def run_command(command: Callable[[], None], *, debug: bool) -> None:
     """Run a command; end with one line that says what is wrong, if something is.
 
     Args:
-        command: does the work, and imports JAX when it needs it: what is set here is read then.
-        debug: show where in the code an error was raised.
+        command: does the work. It imports JAX itself, after the environment has been set here.
+        debug: show where in the code an error was raised, and what XLA logs.
     """
     to_terminal()
     # Tracing a network makes a million objects and no garbage; looking for it takes a second.
@@ -41,7 +41,7 @@ def run(command: Callable[[], None], *, debug: bool) -> None:
         command()
         _finish_together()
     except KeyboardInterrupt:
-        LOGGER.error("interrupted; the same command goes on from what is saved")
+        LOGGER.error("interrupted; the same command continues from what is saved")
         sys.exit(128 + signal.SIGINT)
     except (ValueError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
         if debug:
@@ -49,7 +49,7 @@ def run(command: Callable[[], None], *, debug: bool) -> None:
         hint = sys.modules[_DISTRIBUTED].hint(error) if _DISTRIBUTED in sys.modules else ""
         LOGGER.error("%s%s", error, hint)
         if hasattr(error, "exit_status"):
-            # All processes agreed to leave; the one that writes may need longer.
+            # All processes have agreed to leave; the one that writes may need longer.
             _finish_together()
         sys.exit(getattr(error, "exit_status", 1))
 
@@ -60,19 +60,19 @@ def _finish_together() -> None:
 
 
 def _say_in_a_line(failed: threading.ExceptHookArgs) -> None:
-    """Spare the user a traceback: what a thread is waited for is raised where it is waited."""
+    """Log the error of a thread in one line; it is raised again where the thread is waited for."""
     reason = str(failed.exc_value).partition("\n")[0][:200]
     LOGGER.warning("in the background: %s: %s", failed.exc_type.__name__, reason)
 
 
 def start_jax(*, alone: str | None = None) -> None:
-    """Keep compiled programs between runs, join the other processes, make sure of the numbers.
+    """Keep compiled programs between runs, join the other processes, check JAX's numbers.
 
     Args:
-        alone: the name of a command that is to be run as one process.
+        alone: the name of the command, if it must run as a single process.
 
     Raises:
-        ValueError: if there are several nevertheless.
+        ValueError: if it runs as several processes nevertheless.
     """
     import jax
 

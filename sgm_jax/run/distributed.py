@@ -1,8 +1,9 @@
 """Several processes, one program: how they find each other, before JAX touches a device.
 
-Who belongs together is said, in this order, by arguments, by ``JAX_COORDINATOR_ADDRESS``,
-``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` (as :mod:`launch.local` sets them), by a SLURM step of
-several tasks (``srun``), or by a Cloud TPU machine. A process that nothing says this of is alone.
+Which processes belong together is decided, in this order, by arguments, by the variables
+``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` (:mod:`launch.local` sets
+them), by a SLURM step of several tasks (``srun``), or by a Cloud TPU machine. Otherwise a process
+is alone.
 """
 
 import importlib.util
@@ -23,15 +24,14 @@ from sgm_jax.run.log import LOGGER
 
 _SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-# A process that died is noticed by the others, and one that leaves waits for them, so long.
-HEARTBEAT_SECONDS = 40
-SHUTDOWN_SECONDS = 30
+HEARTBEAT_SECONDS = 40  # after which the others notice that a process has died
+SHUTDOWN_SECONDS = 30  # for which a process that leaves waits for the others
 # Network file systems show a new file to other hosts with a delay.
 _SHOWN_WITHIN_SECONDS = 15.0
 
 
 class Group(NamedTuple):
-    """Processes that run together; None is for JAX to find out from the cluster."""
+    """Processes that run together; None leaves it to JAX to ask the cluster."""
 
     coordinator_address: str | None = None
     process_count: int | None = None
@@ -44,19 +44,19 @@ def initialize(
     process_count: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Join the other processes, if there are any; say who we are.
+    """Join the other processes, if there are any, and log which process this is.
 
     Args:
-        coordinator_address: ``host:port`` of process 0, free there and seen from everywhere.
+        coordinator_address: ``host:port`` of process 0, free there and reachable from all hosts.
         process_count: how many processes there are.
-        process_id: which of them this is, from 0.
+        process_id: the number of this process, from 0.
 
     Raises:
-        ValueError: if the three are not all given or do not fit each other.
+        ValueError: if only some of the three are given, or they contradict each other.
         RuntimeError: if the others do not come, or JAX has used a device already.
     """
-    given = Group(coordinator_address, process_count, process_id)
-    group = find_group(os.environ) if given == Group() else _checked(given, "the arguments")
+    arguments = Group(coordinator_address, process_count, process_id)
+    group = find_group(os.environ) if arguments == Group() else _checked(arguments, "the arguments")
     if group is None or jax.distributed.is_initialized():
         return
     jax.distributed.initialize(
@@ -66,7 +66,7 @@ def initialize(
     )
     LOGGER.info("%s", parallel.describe())
     if not parallel.is_main():
-        # What all have to say, one says.
+        # All processes would log the same.
         LOGGER.setLevel(logging.WARNING)
     parallel.meet()
 
@@ -78,9 +78,9 @@ def finish() -> None:
 
 
 def hint(error: Exception) -> str:
-    """Return what an error means where several processes run; nothing where it is plain."""
+    """Return what an error probably means where several processes run, or an empty text."""
     if isinstance(error, jax.errors.JaxRuntimeError) and jax.distributed.is_initialized():
-        return ". Probably another process has ended: see what it said"
+        return ". Probably another process has ended: see its log"
     return ""
 
 
@@ -91,12 +91,12 @@ def find_group(environ: Mapping[str, str]) -> Group | None:
         environ: environment variables.
 
     Raises:
-        ValueError: if those that say it contradict each other.
+        ValueError: if they contradict each other.
     """
     values = [environ.get(name) for name in VARIABLES]
     if any(values[1:]):
         return _from_variables(*values)
-    # A batch script has the variables of its job, too; only a step's tasks have this one.
+    # A batch script also has the variables of its job; only the tasks of a step have this one.
     if int(environ.get(_SLURM_TASKS, "1")) > 1:
         return Group()
     return Group() if _is_tpu_machine(environ) else None
@@ -114,7 +114,7 @@ def decided(question: Callable[[], bool]) -> bool:
     ways would wait for each other for ever.
 
     Raises:
-        ValueError, OSError: on process 0 what the question raises; then all others refuse, too.
+        ValueError, OSError: the error of the question on process 0, and then one on all others.
     """
     if not jax.distributed.is_initialized():
         return question()
@@ -128,7 +128,7 @@ def decided(question: Callable[[], bool]) -> bool:
     if error:
         raise error
     if said < 0:
-        raise ValueError("process 1 has refused this: see what it said")
+        raise ValueError("process 1 has refused this: see its log")
     return bool(said)
 
 
@@ -141,14 +141,14 @@ def existing(paths: Sequence[Path]) -> list[bool]:
 
 
 def refuse_several(command: str, fix: str) -> None:
-    """Refuse to do the work of one process in several, each of which would do all of it.
+    """Refuse to run a command as several processes, each of which would do all of the work.
 
     Args:
-        command: as the user knows it.
-        fix: what to do instead.
+        command: its name for the user.
+        fix: what to do instead, for the message.
 
     Raises:
-        ValueError: where several processes run together, or the environment says so.
+        ValueError: if several processes run together, according to JAX or the environment.
     """
     environ = os.environ
     count = int(environ.get(VARIABLES[1]) or environ.get(_SLURM_TASKS) or 1)
@@ -159,12 +159,12 @@ def refuse_several(command: str, fix: str) -> None:
 
 
 def check_shared(folder: Path) -> None:
-    """Refuse a folder that not all processes see, by a file that process 0 makes for a moment.
+    """Refuse a folder that not all processes see; process 0 makes a file there for a moment.
 
-    The file is made in the folder or, while that is not there, in the nearest folder above it.
+    While the folder does not exist, the file is made in the nearest folder above it.
 
     Raises:
-        ValueError: on every process, with those that do not see it and the fix; or for an address.
+        ValueError: on every process, with those that do not see the file; or for an address.
     """
     # A Path has dropped the second slash of gs://.
     if re.match(r"\w{2,}:/", str(folder)):
@@ -178,11 +178,11 @@ def check_shared(folder: Path) -> None:
     present = next(path for path in (folder, *folder.parents) if path.is_dir())
     up = len(folder.parts) - len(present.parts)
     words = parallel.broadcast(np.array([up, *_random_words()], np.uint32))
-    # Hosts may have the folder under different names, but process 0 says how far up to look.
+    # The folder may have another name on each host, but process 0 says how far up to look.
     above = (folder, *folder.parents)[min(int(words[0]), len(folder.parents))]
     token = above / f".sgm_jax_{''.join(f'{word:08x}' for word in words[1:])}"
     error = _create(token) if parallel.is_main() else None
-    # Nobody looks before the file is there.
+    # No process looks before the file exists.
     failed = parallel.where(error is not None)
     blind = parallel.where(not failed and not _appears(token))
     if parallel.is_main():
@@ -212,7 +212,7 @@ def _from_variables(address: str | None, count: str | None, index: str | None) -
 
 
 def _checked(group: Group, what: str) -> Group | None:
-    """Refuse a group that cannot be; None if it is one process."""
+    """Return a group if it is complete and consistent; None if it is one process."""
     address, count, index = group
     if count == 1:
         return None
@@ -229,7 +229,7 @@ def _checked(group: Group, what: str) -> Group | None:
 def _is_tpu_machine(environ: Mapping[str, str]) -> bool:
     """Tell whether JAX will use TPUs, which all hosts of a slice must start together.
 
-    ``TPU_SKIP_MDS_QUERY`` is set where libtpu is to compile only.
+    ``TPU_SKIP_MDS_QUERY`` is set where libtpu is used only to compile.
     """
     wanted = environ.get("JAX_PLATFORMS", "tpu")
     if "tpu" not in wanted.split(",") or "TPU_SKIP_MDS_QUERY" in environ:

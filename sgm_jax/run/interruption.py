@@ -1,4 +1,4 @@
-"""Leaving in good order when asked to."""
+"""Leaving in good order on SIGTERM and SIGINT."""
 
 import signal
 from types import FrameType
@@ -14,9 +14,9 @@ class Interrupted(RuntimeError):
 
 
 class Stop:
-    """Turns SIGTERM and SIGINT into a request that the loop honours after the step it is in.
+    """Turns SIGTERM and SIGINT into a request that the loop honours after the current step.
 
-    Asked twice, it leaves at once: the newest checkpoint is what remains.
+    A second signal ends the run at once; the newest checkpoint remains.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,6 @@ class Stop:
     def _request(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.requested:
-            raise KeyboardInterrupt("asked to stop twice: leaving without saving")
+            raise KeyboardInterrupt("a second signal: leaving without saving")
         self.requested = True
         self.name = signal.Signals(number).name

@@ -1,4 +1,4 @@
-"""What a run says in words: to the terminal beside the progress bars, and to ``log.txt``."""
+"""Messages of a run: to the terminal, beside the progress bars, and to ``log.txt``."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ class _BesideBars(logging.Handler):
 
 
 def to_terminal() -> None:
-    """Show this package's messages, and of the libraries' only their warnings."""
+    """Show the messages of this package, and only the warnings of libraries."""
     handler = _BesideBars()
     handler.setFormatter(_FORMAT)
     LOGGER.addHandler(handler)

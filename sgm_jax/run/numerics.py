@@ -1,4 +1,4 @@
-"""A guard against releases of JAX that compute wrong numbers."""
+"""A check against releases of JAX that compute wrong numbers."""
 
 import jax
 import jax.numpy as jnp

@@ -1,8 +1,8 @@
 """Devices and processes: the only module that knows them.
 
-Arrays that belong to a batch have a leading ``[B]`` axis everywhere else; here it becomes
+Everywhere else, the arrays of a batch have a leading ``[B]`` axis; here it becomes
 ``[devices, B / devices]`` for ``jax.pmap``. State and parameters are the same on every device and
-enter and leave without a device axis, so nothing outside needs to replicate or unreplicate them.
+come and go without a device axis, so no other module needs to replicate or unreplicate them.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def device_count() -> int:
 
 
 def describe() -> str:
-    """Return who we are and what we run on, in one line."""
+    """Return the number of this process and the devices it runs on, in one line."""
     kind = jax.devices()[0].device_kind
     return f"process {process_index() + 1} of {process_count()}, {device_count()} x {kind}"
 
@@ -71,25 +71,24 @@ def mapped_step(
 
     Args:
         step: averages its gradients and metrics with :func:`mean`.
-        steps_per_call: run so many steps in one dispatch; the metrics are those of each step,
-            ``[steps]``.
-        devices: to compile for; all there are by default. Devices of a topology that is not here
-            can be compiled for and not run on.
+        steps_per_call: how many steps to run in one dispatch; each has its metrics, ``[steps]``.
+        devices: to compile for; all that exist by default. For devices of a topology that is not
+            present, a function can be compiled but not run.
 
     Returns:
         A function of the same arguments with batches of ``[devices, steps, B / devices, ...]``. The
         state given to it is consumed.
     """
 
-    def one(state: Tree, key: jax.Array, batch: Tree) -> tuple[Tree, Tree]:
+    def single(state: Tree, key: jax.Array, batch: Tree) -> tuple[Tree, Tree]:
         state, metrics = step(state, key, jax.tree.map(lambda leaf: leaf[0], batch))
         return state, jax.tree.map(lambda leaf: leaf[None], metrics)
 
-    def many(state: Tree, key: jax.Array, batch: Tree) -> tuple[Tree, Tree]:
+    def several(state: Tree, key: jax.Array, batch: Tree) -> tuple[Tree, Tree]:
         return jax.lax.scan(lambda state, batch: step(state, key, batch), state, batch)
 
     return jax.pmap(
-        one if steps_per_call == 1 else many,
+        single if steps_per_call == 1 else several,
         axis_name=AXIS,
         in_axes=(None, None, 0),
         out_axes=None,
@@ -103,8 +102,8 @@ def train_function(step: Callable, *, steps_per_call: int = 1) -> Callable:
 
     Args:
         step: averages its gradients and metrics with :func:`mean`.
-        steps_per_call: run so many steps in one dispatch; the batch has them as leading axis
-            ``[steps, b, ...]``, with this process's part of it, and so have the metrics.
+        steps_per_call: how many steps to run in one dispatch; they are the leading axis of this
+            process's part of the batch, ``[steps, b, ...]``, and of the metrics.
 
     Returns:
         A function of the same arguments. The state given to it is consumed.
@@ -182,8 +181,8 @@ def wait_for_all() -> None:
 def meet() -> None:
     """Let all devices of all processes exchange something for the first time.
 
-    On CPU a first contact fails if one side is 30 seconds late, as it may be when each compiles its
-    first step; later exchanges wait as long as it takes.
+    On CPU the first contact fails if one side is 30 seconds late, as may happen while each compiles
+    its first step. Later exchanges wait as long as needed.
     """
     wait_for_all()
     mapped = jax.pmap(lambda x: jax.lax.psum(x, AXIS), axis_name=AXIS)
@@ -199,8 +198,8 @@ def local_rows(count: int) -> slice:
 def replicate(tree: Tree) -> Tree:
     """Put a tree on every device of this process, placed as the functions here return it.
 
-    A state placed otherwise would have its train function compiled a second time, for its own.
-    Every process puts the same on its own devices; nothing is sent between them.
+    For a state that is placed in another way, the train function would be compiled a second time.
+    Every process puts the same tree on its own devices; nothing is sent between them.
     """
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SEEN = """
 import os, sys
 from pathlib import Path
-from sgm_jax.run.command import run
+from sgm_jax.run.command import run_command
 def work():
     from sgm_jax.run import distributed
     distributed.initialize()
@@ -42,7 +42,7 @@ def work():
             print("claimed")
     except ValueError as error:
         print("claim", error)
-run(work, debug=True)
+run_command(work, debug=True)
 """
 
 

@@ -179,7 +179,7 @@ def test_two_processes_eight_devices_and_one_give_the_same_network_and_images(
 
 KILLED = """
 import os, signal, time
-from sgm_jax.run.command import run
+from sgm_jax.run.command import run_command
 def work():
     from sgm_jax import distributed, parallel
     distributed.initialize()
@@ -187,7 +187,7 @@ def work():
         time.sleep(2.0)
         os.kill(os.getpid(), signal.SIGKILL)
     parallel.wait_for_all()
-run(work, debug=False)
+run_command(work, debug=False)
 """
 
 
@@ -206,7 +206,7 @@ def test_where_one_is_killed_the_other_says_so_within_a_minute(monkeypatch, capf
 
 STOPPED = """
 import os, signal, time
-from sgm_jax.run.command import run
+from sgm_jax.run.command import run_command
 def work():
     from sgm_jax import distributed, parallel
     from sgm_jax.run.interruption import Interrupted
@@ -219,7 +219,7 @@ def work():
             if parallel.is_main():
                 time.sleep(3.0)
             raise Interrupted(f"stopped at step {step}")
-run(work, debug=False)
+run_command(work, debug=False)
 """
 
 
@@ -237,13 +237,13 @@ def test_a_sigterm_to_one_process_stops_all_at_the_same_step(monkeypatch, capfd)
 
 TOKEN = """
 import os
-from sgm_jax.run.command import run
+from sgm_jax.run.command import run_command
 def check():
     from sgm_jax import distributed
     distributed.initialize()
     distributed.check_shared({folders}[int(os.environ["JAX_PROCESS_ID"])])
     print("is shared")
-run(check, debug=False)
+run_command(check, debug=False)
 """
 
 

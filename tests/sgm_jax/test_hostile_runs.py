@@ -124,11 +124,11 @@ def test_a_lock_or_a_list_of_hashes_of_any_content_is_read(tmp_path, examples):
         (tmp_path / lock.HOLDER).write_bytes(written)
         assert lock._holder(tmp_path)
         text = written.decode(errors="replace")
-        (tmp_path / checkpoints.FILE).write_text(f'{text}\n{{"step": 1, "blake2b": "x"}}\n')
+        (tmp_path / checkpoints.DIGESTS).write_text(f'{text}\n{{"step": 1, "blake2b": "x"}}\n')
         assert checkpoints.expected(tmp_path)[1] == "x"
 
     check()
-    (tmp_path / checkpoints.FILE).write_text(
+    (tmp_path / checkpoints.DIGESTS).write_text(
         f'{"[" * 50_000}\n{{"step": Infinity, "blake2b": 1}}\n'
     )
     assert checkpoints.expected(tmp_path) == {}

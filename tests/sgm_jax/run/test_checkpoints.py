@@ -89,7 +89,7 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path):
 
 def test_checkpoints_from_before_there_were_hashes_are_read(tmp_path):
     folder = run_with(tmp_path, 1)
-    (folder / checkpoints.FILE).unlink()
+    (folder / checkpoints.DIGESTS).unlink()
     assert checkpoints.load(tmp_path, 1, state_of(0))["step"] == 1
 
 
@@ -114,5 +114,5 @@ def test_the_hash_sees_numbers_types_shapes_and_names():
 
 def test_the_last_hash_of_a_step_counts_and_a_line_cut_short_is_skipped(tmp_path):
     lines = [json.dumps({"step": 5, "blake2b": name}) for name in ("old", "new")]
-    (tmp_path / checkpoints.FILE).write_text("\n".join([*lines, '{"step": 6, "bla']))
+    (tmp_path / checkpoints.DIGESTS).write_text("\n".join([*lines, '{"step": 6, "bla']))
     assert checkpoints.expected(tmp_path) == {5: "new"}
