@@ -25,12 +25,12 @@ _VERSIONS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-# numpy writes no others; they shrink zeros a million times, deflation at most a thousand times.
+# numpy writes no others, and others can shrink zeros a million times (these, a thousand times).
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Header(NamedTuple):
-    """What a .npy array says of itself; `offset` is where its numbers begin."""
+    """The header of a .npy array; `offset` is where its numbers begin."""
 
     shape: tuple[int, ...]
     fortran_order: bool
@@ -184,7 +184,7 @@ def _blocks(archive: zipfile.ZipFile, name: str, offset: int, source: str) -> It
 
 @contextlib.contextmanager
 def _undamaged(source: Path | str) -> Iterator[None]:
-    """Say which file it is that zipfile cannot read."""
+    """Name the file that zipfile cannot read."""
     try:
         yield
     except (
@@ -203,7 +203,7 @@ def _undamaged(source: Path | str) -> Iterator[None]:
 
 
 def _read_header(stream: IO[bytes], source: str) -> Header:
-    # A header may say that it is gigabytes long; numpy would read all of it and then refuse it.
+    # A header may claim to be gigabytes long; numpy would read all of it and then refuse it.
     start = io.BytesIO(stream.read(_HEADER_BYTES))
     try:
         version = np.lib.format.read_magic(start)

@@ -1,8 +1,8 @@
 """Batches as a pure function of (seed, step), so that a run resumes anywhere by construction.
 
 The images of all epochs form one endless stream: epoch e is a permutation of the set that depends
-on (seed, e) only, and batch `step` is the stretch ``[step * batch_size, (step + 1) * batch_size)``.
-No image is ever dropped and a batch may straddle epochs.
+on (seed, e) only, and batch `step` is its part ``[step * batch_size, (step + 1) * batch_size)``. No
+image is ever dropped, and a batch may belong to two epochs.
 """
 
 from collections import deque
@@ -72,12 +72,12 @@ class Batches:
         self.scale = scale
         self.process_index = process_index
         self.process_count = process_count
-        # Neighbouring batches need the current epoch and, when they straddle, the next one.
+        # Neighbouring batches need the current epoch and perhaps the next one.
         self._order = lru_cache(maxsize=2)(epoch_order)
         self._flips = lru_cache(maxsize=2)(epoch_flips)
 
     def at(self, step: int) -> Batch:
-        """Return this process' share of the global batch of `step`.
+        """Return this process's share of the global batch of `step`.
 
         ``image`` is float32 ``[b, H, W, C]`` in network space with b = batch_size / process_count;
         ``index`` is int32 ``[b]``, the position in the global batch, from which keys are folded.
@@ -95,7 +95,7 @@ class Batches:
         }
 
     def _rows(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which image stands at `places` of the endless stream and whether it is flipped."""
+        """Return which image is at each of `places` in the stream, and whether it is flipped."""
         total = len(self.images)
         epochs, within = np.divmod(places, total)
         rows = np.empty(len(places), np.int64)

@@ -13,7 +13,7 @@ from sgm_jax.data.arrays import choose_array
 # A chunk is unpacked whole to read one row of it.
 _LARGEST_CHUNK_BYTES = 2**30
 _DEEPEST_GROUP = 32
-# What h5py raises of damaged files, and of types that numpy does not have.
+# What h5py raises for damaged files, and for types that numpy does not have.
 _ERRORS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
@@ -66,22 +66,22 @@ def read_hdf5(path: Path, *, member: str | None) -> Dataset:
         ValueError: a damaged file, no clear choice of dataset, or one whose numbers are not all in
             this file.
     """
-    found = _opened(path)
-    name = choose_array(found, path=path, member=member and member.strip("/"))
-    return _checked(found[name], path, name)
+    datasets = _opened(path)
+    name = choose_array(datasets, path=path, member=member and member.strip("/"))
+    return _checked(datasets[name], path, name)
 
 
 def read_tables(path: Path, names: Sequence[str]) -> dict[str, Dataset]:
-    """Open those of the named datasets that an HDF5 file has, each of numbers by rows.
+    """Open the named datasets, rows of numbers, as far as an HDF5 file has them.
 
     Raises:
-        ValueError: a damaged file, or a dataset that is no such, or not all in this file.
+        ValueError: a damaged file, or a dataset that holds no numbers or is not all in this file.
     """
-    found = _opened(path)
-    for name in names:
-        if name in found and (found[name].dtype.kind not in "biuf" or not found[name].shape):
+    datasets = {name: data for name, data in _opened(path).items() if name in names}
+    for name, data in datasets.items():
+        if data.dtype.kind not in "biuf" or not data.shape:
             raise ValueError(f"{path}::{name} is no table of numbers; make the file again")
-    return {name: _checked(found[name], path, name) for name in names if name in found}
+    return {name: _checked(datasets[name], path, name) for name in names if name in datasets}
 
 
 def _opened(path: Path) -> dict[str, Any]:
@@ -100,10 +100,10 @@ def _checked(dataset: Any, path: Path, name: str) -> Dataset:
 
 
 def _datasets(file: Any) -> dict[str, Any]:
-    """Return all datasets that are in the file, under the names of their hard links."""
+    """Return all datasets that are in the file itself, by the names of their hard links."""
     import h5py
 
-    found, seen, groups = {}, set(), [("", file)]
+    datasets, seen, groups = {}, set(), [("", file)]
     for prefix, group in groups:
         address = h5py.h5o.get_info(group.id).addr
         if address in seen:  # groups may hold one another
@@ -118,8 +118,8 @@ def _datasets(file: Any) -> dict[str, Any]:
             if isinstance(node, h5py.Group):
                 groups.append((f"{prefix}{name}/", node))
             elif _is_array(node):
-                found[prefix + name] = node
-    return found
+                datasets[prefix + name] = node
+    return datasets
 
 
 def _is_array(node: Any) -> bool:
@@ -137,7 +137,7 @@ def _storage(dataset: Any) -> _Storage:
         chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
         pairs = zip(dataset.shape, dataset.chunks, strict=True)
         parts = math.prod(-(-size // chunk) for size, chunk in pairs)
-        # A part has a byte at least, and counting a billion of none takes minutes.
+        # A chunk has at least one byte, and to count a billion empty ones takes minutes.
         written = dataset.id.get_num_chunks() if parts <= stored else None
     return _Storage(
         elsewhere=dataset.external is not None or dataset.is_virtual,
@@ -149,7 +149,7 @@ def _storage(dataset: Any) -> _Storage:
 
 
 def _check(storage: _Storage, shape: tuple[int, ...], file_bytes: int, source: str) -> None:
-    """Refuse what reads as zeros, reads other files, or unpacks to more than a memory holds."""
+    """Refuse data that would read as zeros, read other files, or not fit into memory."""
     if storage.elsewhere:
         raise ValueError(
             f"{source}: its numbers are in other files, which are not read; copy them into one "
@@ -174,7 +174,7 @@ def _check(storage: _Storage, shape: tuple[int, ...], file_bytes: int, source: s
 
 @contextlib.contextmanager
 def _undamaged(path: Path) -> Iterator[None]:
-    """Say which file it is that h5py cannot read."""
+    """Name the file that h5py cannot read."""
     try:
         yield
     except _ERRORS as error:

@@ -52,12 +52,12 @@ class Images:
     fingerprint: str = field(init=False)
     """Hash of the shape and of up to 256 evenly spaced images as they are delivered.
 
-    It does not depend on the file format. It tells a changed set; it is no proof that no pixel of
-    any other image has changed.
+    It does not depend on the file format. A changed set is very likely to have another one, but
+    pixels of the other images may change without being noticed.
     """
 
     def __post_init__(self):
-        # Taken at once: it also proves that the source can be read before anything starts.
+        # Computed at once, which also proves that the source can be read.
         digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=16)
         for block in _sample_blocks(self):
             digest.update(block.astype("<f4").tobytes())
@@ -144,7 +144,7 @@ def _checked_rows(rows: np.ndarray, total: int) -> np.ndarray:
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise IndexError("images are indexed by a slice or a 1-D array of integers")
     if rows.size and not (rows.min() >= 0 and rows.max() < total):
-        raise IndexError(f"rows {rows.min()}..{rows.max()} asked of {total} images")
+        raise IndexError(f"rows {rows.min()}..{rows.max()} of {total} images do not exist")
     return rows
 
 

@@ -20,7 +20,7 @@ _TRUNCATION_SLACK = 2.0**-12
 _STD_ROWS = 512
 
 # The gain k of the transforms "log" and "asinh". With 50, an eighth of the largest charge is in the
-# middle of the logarithmic scale; half of the lit pixels of our images are below a tenth of it.
+# middle of the logarithmic scale; half of the lit pixels of the simulated images are below a tenth.
 GAIN = 50.0
 
 
@@ -52,7 +52,7 @@ TRANSFORMS = {
     "sqrt": Transform(
         _odd(lambda q: _module(q).sqrt(q)),
         _odd(lambda x: x * x),
-        # Infinite at 0, which a random charge between two levels may be.
+        # It is infinite at 0, where a random charge between two levels may be.
         lambda q: -0.5 * _module(q).log(4 * _module(q).maximum(q, 1e-9)),
     ),
     "log": Transform(
@@ -70,14 +70,14 @@ TRANSFORMS = {
 
 @dataclasses.dataclass(frozen=True)
 class PixelScale:
-    """How pixels on 0..255 are shown to a network, and how its images are read.
+    """The map between pixels on 0..255 and the space of a network.
 
     Detector images are faint: half of the lit pixels are below a tenth of the largest, and a
-    network that sees charge linearly hardly sees them. All transforms but "linear" (the paper's)
-    spread them.
+    network that gets charge on a linear scale hardly sees them. All transforms except "linear" (the
+    paper's) spread them.
 
     Attributes:
-        centered: network space is -1..1, and not 0..1.
+        centered: network space is -1..1 instead of 0..1.
         transform: a name in :data:`TRANSFORMS`.
     """
 
@@ -100,7 +100,7 @@ class PixelScale:
     def from_model(self, x: Any) -> Any:
         """Map network space back to float32 on 0..255, the inverse of :meth:`to_model`.
 
-        Nothing is clipped: values outside of network space go on as an odd function.
+        Nothing is clipped: outside of network space the transform continues as an odd function.
         """
         x = x.astype(np.float32)
         return TRANSFORMS[self.transform].inverse((x + 1) / 2 if self.centered else x) * 255
@@ -170,7 +170,7 @@ def data_std(images: Images, scale: PixelScale, *, max_images: int = 10_000) -> 
         squares += np.square(block).sum()
         count += block.size
     variance = squares / count - (total / count) ** 2
-    # Sums of up to 1e10 equal terms leave this much of a zero variance.
+    # Rounding of sums of up to 1e10 equal terms makes this much of a zero variance.
     if variance < 1e-12:
         raise ValueError(f"{images.source}: all pixels of {len(rows)} images are equal; no data")
     return float(np.sqrt(variance)) * (2 if scale.centered else 1)

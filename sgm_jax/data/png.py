@@ -18,9 +18,9 @@ from sgm_jax.data.arrays import spool
 from sgm_jax.data.images import size_message
 
 _BLOCK_FILES = 4096
-_TASK_FILES = 64  # of one thread at a time: to hand over a file takes longer than to decode it
+_TASK_FILES = 64  # for one thread at a time: handing over a file takes longer than decoding it
 _BLOCK_BYTES = 2**24
-# A bit that is packed stands for no more pixels of one bit than this; so much does deflation reach.
+# The most one-bit pixels that deflation can pack into one bit.
 _MOST_PIXELS_PER_BIT = 1040
 # Pillow's mode -> (mode to convert to, what it is). Alpha has no meaning for charge: not listed.
 _MODES = {
@@ -136,21 +136,21 @@ def _open(path: Path) -> Any:
     from PIL import Image
 
     if not path.is_file():
-        raise ValueError(f"{path}: no file, whatever its name says; remove it")
+        raise ValueError(f"{path}: not a file, in spite of its name; remove it")
     with _undamaged(path):
-        # Of a file Pillow would reserve what a damaged length asks for, up to two gigabytes.
+        # From a file, Pillow would reserve as much as a damaged length says, up to two gigabytes.
         return Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"])
 
 
 @contextlib.contextmanager
 def _undamaged(path: Path) -> Iterator[None]:
-    """Say which file it is that Pillow cannot read."""
+    """Name the file that Pillow cannot read."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         yield
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a PNG image, whatever its name says; remove it") from error
+        raise ValueError(f"{path}: not a PNG image, in spite of its name; remove it") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: the image is unreasonably large: {error}") from error
     except (OSError, SyntaxError, EOFError, ValueError, zlib.error, struct.error) as error:

@@ -25,6 +25,10 @@ from sgm_jax.step import TrainState
 PARTS = ("optimizer", "model", "ema", "step")
 PREFIX = "module."
 _MOMENTS = {"mu": "exp_avg", "nu": "exp_avg_sq"}
+# Layers of a block in the order in which PyTorch registers them.
+_ORDER = ("GroupNorm_0", "Conv_0", "Dense_0", "GroupNorm_1", "Conv_1", "Conv_2", "Conv2d_0")
+_ORDER += ("NIN_0", "NIN_1", "NIN_2", "NIN_3")
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "W": "W"}
 
 
 def check_convertible(config: ml_collections.ConfigDict) -> None:
@@ -58,12 +62,12 @@ def state_from_checkpoint(content: Any, config: ml_collections.ConfigDict) -> Tr
             was made with other settings.
     """
     if not isinstance(content, Mapping) or not set(PARTS) <= set(content):
-        there = sorted(map(str, content)) if isinstance(content, Mapping) else type(content)
-        raise ValueError(f"no checkpoint of score_sde: it holds {there}, not {', '.join(PARTS)}")
+        holds = sorted(map(str, content)) if isinstance(content, Mapping) else type(content)
+        raise ValueError(f"no checkpoint of score_sde: it holds {holds}, not {', '.join(PARTS)}")
     if config.model.ema_rates:
         raise ValueError(
-            f"it holds one average, and config.model.ema_rates is {config.model.ema_rates}; set it "
-            "to ()"
+            f"it holds one average, and config.model.ema_rates is {config.model.ema_rates}; set "
+            "it to ()"
         )
     net = ncsnpp_from_config(config)
     params = from_torch(content["model"], net)
@@ -79,7 +83,7 @@ def state_from_checkpoint(content: Any, config: ml_collections.ConfigDict) -> Tr
     step = int(content["step"])
     counts = {"step": step, "optimizer": updates, "ema": int(content["ema"]["num_updates"])}
     if len(set(counts.values())) > 1:
-        LOGGER.warning("the updates of its parts differ, %s: taken as %d", counts, step)
+        LOGGER.warning("its parts have different numbers of updates, %s: using %d", counts, step)
     opt_state = optax.tree_utils.tree_set(
         optimizer(config).init(params), count=jnp.int32(step), **moments
     )
@@ -89,8 +93,8 @@ def state_from_checkpoint(content: Any, config: ml_collections.ConfigDict) -> Tr
 def checkpoint_from_state(state: TrainState, config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Return the content of a checkpoint that score_sde_pytorch restores, with numpy arrays.
 
-    Of several averages that of ``model.ema_rate`` is taken. Layers that an unconditional network of
-    the original has and never uses become zeros.
+    Of several averages, the one of ``model.ema_rate`` is written. Layers that the original has in
+    an unconditional network, but never uses, become zeros.
     """
     net = ncsnpp_from_config(config)
     step, optim = int(state.step), config.optim
@@ -134,7 +138,7 @@ def checkpoint_from_state(state: TrainState, config: ml_collections.ConfigDict) 
 
 
 def _check_settings(content: Mapping, config: ml_collections.ConfigDict) -> None:
-    """Refuse settings, stored with the weights, that are not those of the configuration."""
+    """Refuse weights that were stored with settings other than those of the configuration."""
     group, optim = content["optimizer"]["param_groups"][0], config.optim
     sigmas = np.asarray(_unprefixed(content["model"]).get("sigmas", _sigmas(config)))
     pairs = {
@@ -166,7 +170,7 @@ def _moments(content: Mapping, net: NCSNpp) -> tuple[dict[str, dict], int]:
             f"the optimiser moves {len(numbers)} tensors, and the network has {len(names)}"
         )
     model = _unprefixed(content["model"])
-    # Nothing is stored of tensors that never had a gradient.
+    # Nothing is stored for tensors that never had a gradient.
     of_name = dict(zip(names, (states.get(number) for number in numbers), strict=True))
     moments = {
         ours: from_torch(
@@ -197,12 +201,12 @@ def _frozen(model: Mapping[str, np.ndarray], net: NCSNpp) -> dict[str, np.ndarra
 def _unused(params: Mapping, net: NCSNpp) -> dict[str, np.ndarray]:
     """Return zeros for the tensors that only the original has: they embed no time."""
     tensors = to_torch(params)
-    found = {}
+    zeros = {}
     for name in set(torch_names(net)) - set(tensors):
         features = len(tensors[name.rsplit(".", 2)[0] + ".Conv_0.bias"])
         shape = (features, 4 * net.nf) if name.endswith("weight") else (features,)
-        found[name] = np.zeros(shape, np.float32)
-    return found
+        zeros[name] = np.zeros(shape, np.float32)
+    return zeros
 
 
 def _sigmas(config: ml_collections.ConfigDict) -> np.ndarray:
@@ -210,14 +214,6 @@ def _sigmas(config: ml_collections.ConfigDict) -> np.ndarray:
     model = config.model
     ends = np.log(model.sigma_max), np.log(model.sigma_min)
     return np.exp(np.linspace(*ends, model.num_scales))
-
-
-# Published PyTorch weights of score_sde to the parameters of ``NCSNpp``, by name and layout.
-
-# Layers of a block in the order in which PyTorch registers them.
-_ORDER = ("GroupNorm_0", "Conv_0", "Dense_0", "GroupNorm_1", "Conv_1", "Conv_2", "Conv2d_0")
-_ORDER += ("NIN_0", "NIN_1", "NIN_2", "NIN_3")
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "W": "W"}
 
 
 # Tracing a network takes a second, and every function here asks for it.

@@ -58,7 +58,7 @@ def write_torch_file(path: Path, content: Any) -> None:
 
 
 def _check_packing(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is: ``torch.save`` packs nothing."""
+    """Refuse an archive larger unpacked than packed: ``torch.save`` does not compress."""
     if not zipfile.is_zipfile(path):
         return  # the format before 2020
     with zipfile.ZipFile(path) as archive:
@@ -68,7 +68,7 @@ def _check_packing(path: Path) -> None:
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:
-    """Return a tensor's numbers; refuse one that says the same number more than once."""
+    """Return a tensor's numbers; refuse one that uses the same stored number more than once."""
     needed = tensor.numel() * tensor.element_size()
     if needed > tensor.untyped_storage().nbytes():
         shape, held = tuple(tensor.shape), tensor.untyped_storage().nbytes()
@@ -96,12 +96,12 @@ def _numpy_scalars() -> list[Any]:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Say of which file a failure is, and what it means."""
+    """Name the file that cannot be read, and the reason."""
     try:
         yield
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path}: refused, it is no PyTorch file, damaged, or holds more than weights; "
+            f"{path}: this is no PyTorch file, or it is damaged, or holds more than weights; "
             "code in a file is never run"
         ) from error
     except (
@@ -135,11 +135,10 @@ def _map_leaves(content: Any, kind: type, function: Any) -> Any:
     return content
 
 
-# The tensors of a published SSNet checkpoint; no code from the file is run.
-
-
 def read_state(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors of the ``state`` of a uresnet_pytorch checkpoint, or of a bare one.
+    """Return the tensors in the ``state`` of a published SSNet (uresnet_pytorch) checkpoint.
+
+    A file that is nothing but such a state is read as well.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -148,7 +147,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     """
     content = read_torch_file(path)
     state = content.get("state", content) if isinstance(content, dict) else {}
-    tensors = {str(name): one for name, one in state.items() if isinstance(one, np.ndarray)}
+    tensors = {str(name): leaf for name, leaf in state.items() if isinstance(leaf, np.ndarray)}
     if not tensors:
         raise ValueError(f"{path}: holds no weights; expected a dict with the tensors in 'state'")
-    return {name: one.astype(np.float32) for name, one in tensors.items()}
+    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}

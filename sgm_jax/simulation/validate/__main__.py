@@ -1,9 +1,9 @@
-"""Measure the physics of the simulation and hold it against published values.
+"""Measure the physics of the simulation and compare it with published values.
 
   python -m sgm_jax.simulation.validate --out=runs/physics_validation
 
-writes report.md, results.json and pictures. --only=muon_range,bragg_peak runs a part; the study
-"inputs" is that of the runs with scaled cross sections.
+writes report.md, results.json and pictures. --only=muon_range,bragg_peak runs only these studies;
+the study "inputs" scales cross sections.
 """
 
 import os
@@ -16,7 +16,7 @@ from sgm_jax.simulation.validate.studies import INPUTS, MIN_EVENTS, STUDIES, val
 
 _OUT = flags.DEFINE_string("out", "runs/physics_validation", "Folder of the report.")
 _EVENTS = flags.DEFINE_integer(
-    "events", 3000, "Particles at a cheap point; dear ones take a share.", lower_bound=MIN_EVENTS
+    "events", 3000, "Particles at a fast point; slow points take fewer.", lower_bound=MIN_EVENTS
 )
 _SEED = flags.DEFINE_integer("seed", 1, "Seed of Geant4.", lower_bound=0)
 _ONLY = flags.DEFINE_list("only", [*STUDIES, INPUTS], "Studies to run.")

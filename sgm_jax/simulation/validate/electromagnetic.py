@@ -25,12 +25,12 @@ def photon_paths(argon: Argon, events: int) -> Study:
     for kinetic_mev in (1.0, 10.0, 100.0, 300.0, 1000.0):
         beam = argon.shoot(22, kinetic_mev, 5 * events, depth_cm=40.0, alone=True)
         depth, interacted = beam.first_of(*_HARD)
-        found = est.interaction_length(depth, interacted)
+        measured = est.interaction_length(depth, interacted)
         expected = theory.photon_free_path_cm(kinetic_mev)
         standard = "compton" if kinetic_mev == 1.0 else "photon_path"
         name = f"photon {kinetic_mev:g} MeV, mean free path"
-        rows.append(judged(name, "cm", found, reference=expected, standard=standard))
-        points.append((kinetic_mev, found.value, found.stderr))
+        rows.append(judged(name, "cm", measured, reference=expected, standard=standard))
+        points.append((kinetic_mev, measured.value, measured.stderr))
     grid = np.geomspace(1.0, 2000.0, 200)
     energy, path, error = np.array(points).T
     curves = [
@@ -55,9 +55,9 @@ def radiation_length(argon: Argon, events: int) -> Study:
     radiated = est.mean(np.bincount(event, energy, minlength=count) / kinetic_mev)
     length = -1.0 / np.log(1.0 - radiated.value)
     error = radiated.stderr * length**2 / (1.0 - radiated.value)
-    found = est.Estimate(float(length), float(error))
+    measured = est.Estimate(float(length), float(error))
     name = "e- 1000 MeV, radiation length by radiated energy"
-    return Study([judged(name, "cm", found, reference=_X0, standard="radiation_length")])
+    return Study([judged(name, "cm", measured, reference=_X0, standard="radiation_length")])
 
 
 def _profile(beam: Beam, use: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ def showers(argon: Argon, events: int) -> Study:
 
 def _second_opinion(rows: list[Measurement]) -> list[Measurement]:
     """Hold the electrons' maximum, slope and 90 % radius against Grindhammer and Peters, too."""
-    found = {row.standard: row for row in rows}
+    by_standard = {row.standard: row for row in rows}
     maximum, slope = theory.shower_shape(_SHOWER_MEV)
     radius = theory.containment_radius_cm(_SHOWER_MEV)
     pairs = (
@@ -96,8 +96,8 @@ def _second_opinion(rows: list[Measurement]) -> list[Measurement]:
     )
     return [
         dataclasses.replace(
-            found[first],
-            quantity=found[first].quantity + ", second reference",
+            by_standard[first],
+            quantity=by_standard[first].quantity + ", second reference",
             reference=reference,
             standard=second,
         )
@@ -113,9 +113,9 @@ def _growth(argon: Argon, at_one_gev: Measurement, count: int) -> Measurement:
     beam = argon.shoot(11, 10.0 * _SHOWER_MEV, count, depth_cm=500.0)
     deep = est.over_groups(lambda use: est.gamma_profile(_DEPTH, _profile(beam, use))[0], count)
     error = np.hypot(deep.stderr, at_one_gev.stderr)
-    found = est.Estimate(deep.value - at_one_gev.value, float(error))
+    measured = est.Estimate(deep.value - at_one_gev.value, float(error))
     name = "e- from 1 to 10 GeV, growth of the depth of the maximum"
-    return judged(name, "X0", found, reference=float(np.log(10.0)), standard="shower_growth")
+    return judged(name, "X0", measured, reference=float(np.log(10.0)), standard="shower_growth")
 
 
 def _depth_rows(beam: Beam, what: str, offset: float) -> list[Measurement]:
@@ -155,14 +155,14 @@ def _moliere(beam: Beam, what: str) -> list[Measurement]:
         return est.containment_radius(deposits["radius"][kept], deposits["energy"][kept])
 
     everything = np.ones(halo.size, bool)
-    found = est.over_groups(lambda use: radius(use, everything), beam.count)
+    measured = est.over_groups(lambda use: radius(use, everything), beam.count)
     core = est.over_groups(lambda use: radius(use, ~halo), beam.count)
     reference = ref.MOLIERE_RADIUS_CM
     near = deposits["energy"] * (deposits["radius"] < reference)
     inside = np.bincount(deposits["event"], near, minlength=beam.count)
     total = np.bincount(deposits["event"], deposits["energy"], minlength=beam.count)
     return [
-        judged(what + "radius of 90 %", "cm", found, reference=reference, standard="moliere"),
+        judged(what + "radius of 90 %", "cm", measured, reference=reference, standard="moliere"),
         judged(what + "radius of 90 %, Compton and photoelectrons left out", "cm", core),
         judged(what + f"share of energy within {reference:g} cm", "", est.mean(inside / total)),
     ]
@@ -195,11 +195,11 @@ def electron_photon(argon: Argon, events: int) -> Study:
     inside = interacted & (start < 30.0 - 1.5 * _STUB_CM)
     photon = stub_dedx(beam, start)[inside]
     mass = theory.ELECTRON_MASS_MEV
-    one = theory.most_probable_loss_mev(kinetic_mev, mass, _STUB_CM) / _STUB_CM
+    expected = theory.most_probable_loss_mev(kinetic_mev, mass, _STUB_CM) / _STUB_CM
     unit, what = "MeV/cm", "300 MeV, most probable dE/dx in 3 cm"
     peaks = est.most_probable(electron), est.most_probable(photon)
     rows = [
-        judged(f"e- {what}", unit, peaks[0], reference=one, standard="electron_peak"),
+        judged(f"e- {what}", unit, peaks[0], reference=expected, standard="electron_peak"),
         judged(
             f"photon {what}", unit, peaks[1], reference=2.0 * peaks[0].value, standard="photon_peak"
         ),

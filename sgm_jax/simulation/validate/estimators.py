@@ -1,4 +1,4 @@
-"""Estimates and their statistical errors: what turns a sample into a number of the report."""
+"""Estimates with statistical errors: from a sample to a number of the report."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -21,9 +21,9 @@ def proton_range(argon: Argon, events: int) -> Study:
         beam = argon.shoot(2212, kinetic_mev, max(20, events), depth_cm=2.0 * expected, alone=True)
         _, interacted = beam.first_of(*_INELASTIC)
         stopped = ~interacted & (beam.last["energy"] == 0.0)
-        found = est.mean(beam.path_cm[stopped])
+        measured = est.mean(beam.path_cm[stopped])
         name = f"p {kinetic_mev:g} MeV, path of those that stop"
-        rows.append(judged(name, "cm", found, reference=expected, standard="proton_range"))
+        rows.append(judged(name, "cm", measured, reference=expected, standard="proton_range"))
     return Study(rows)
 
 
@@ -71,14 +71,14 @@ def interaction_lengths(argon: Argon, events: int) -> Study:
     fixed = {"proton_length": ref.PROTON_INTERACTION_CM, "pion_length": ref.PION_INTERACTION_CM}
     rows, points = [], {"p": [], "pi+": []}
     for pdg, name, kinetic_mev, standard in cases:
-        found, middle_mev = _free_path(argon, pdg, kinetic_mev, events)
+        measured, middle_mev = _free_path(argon, pdg, kinetic_mev, events)
         reference = fixed.get(standard)
         if standard == "letaw":
             barn = inelastic_barn(ARGON_MASS_NUMBER, np.array([middle_mev]))[0]
             reference = theory.interaction_length_cm(float(barn))
         quantity = f"{name} {kinetic_mev:g} MeV, inelastic mean free path"
-        rows.append(judged(quantity, "cm", found, reference=reference, standard=standard))
-        points[name].append((middle_mev, found.value, found.stderr))
+        rows.append(judged(quantity, "cm", measured, reference=reference, standard=standard))
+        points[name].append((middle_mev, measured.value, measured.stderr))
     return Study(rows, [_free_path_figure(points)])
 
 

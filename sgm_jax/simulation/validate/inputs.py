@@ -1,4 +1,4 @@
-"""How far the approximated Geant4 data reach: one input is scaled and an observable taken anew."""
+"""The effect of the approximated Geant4 data: scale one input and measure an observable again."""
 
 import shutil
 import tempfile

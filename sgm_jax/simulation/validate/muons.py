@@ -39,22 +39,22 @@ def _mean_loss(beam: Beam, kinetic_mev: float) -> list[Measurement]:
     left = theory.kinetic_after(kinetic_mev, _MASS, beam.path_cm.mean())
     expected = (kinetic_mev - float(left)) / beam.path_cm.mean()
     name, unit = f"mu- {kinetic_mev:g} MeV, mean dE/dx", "MeV/cm"
-    found = est.mean(loss)
-    rows = [judged(name, unit, found, reference=expected, standard="muon_mean")]
+    measured = est.mean(loss)
+    rows = [judged(name, unit, measured, reference=expected, standard="muon_mean")]
     if kinetic_mev == ref.MUON_MINIMUM_MEV:
         minimum = ref.MUON_MINIMUM_MEV_PER_CM
         name = "mu- minimum dE/dx"
-        rows.append(judged(name, unit, found, reference=minimum, standard="muon_minimum"))
+        rows.append(judged(name, unit, measured, reference=minimum, standard="muon_minimum"))
     return rows
 
 
 def _most_probable(slices: np.ndarray, kinetic_mev: float) -> Measurement:
     """Hold the most probable energy in 3 mm against Landau, Vavilov and Bichsel."""
-    found = est.most_probable(slices.ravel() / _PITCH_CM)
+    measured = est.most_probable(slices.ravel() / _PITCH_CM)
     middle = theory.kinetic_after(kinetic_mev, _MASS, 0.5 * slices.shape[1] * _PITCH_CM)
     expected = theory.most_probable_loss_mev(float(middle), _MASS, _PITCH_CM) / _PITCH_CM
     name = f"mu- {kinetic_mev:g} MeV, most probable dE/dx in 3 mm"
-    return judged(name, "MeV/cm", found, reference=expected, standard="muon_most_probable")
+    return judged(name, "MeV/cm", measured, reference=expected, standard="muon_most_probable")
 
 
 def _scattering(beam: Beam, kinetic_mev: float) -> Measurement:
@@ -62,9 +62,9 @@ def _scattering(beam: Beam, kinetic_mev: float) -> Measurement:
     way = beam.last["direction"][beam.last["process"] == b"Transport"]
     angles = np.concatenate([np.arctan2(way[:, axis], way[:, 2]) for axis in (0, 1)])
     expected = theory.scattering_angle(kinetic_mev, _MASS, _THICKNESS_CM)
-    found = est.Estimate(*(1e3 * x for x in est.central_width(angles)))
+    measured = est.Estimate(*(1e3 * x for x in est.central_width(angles)))
     name = f"mu- {kinetic_mev:g} MeV, scattering angle in {_THICKNESS_CM:g} cm"
-    return judged(name, "mrad", found, reference=1e3 * expected, standard="highland")
+    return judged(name, "mrad", measured, reference=1e3 * expected, standard="highland")
 
 
 def muon_energy_loss(argon: Argon, events: int) -> Study:
@@ -85,19 +85,19 @@ def muon_energy_loss(argon: Argon, events: int) -> Study:
 
 def muon_range(argon: Argon, events: int) -> Study:
     """Measure the range from 100 to 500 MeV."""
-    rows, found = [], []
+    rows, measured = [], []
     energies = (*ref.MUON_RANGE_G_PER_CM2, 500.0)
     for kinetic_mev in energies:
         count = max(20, events // 3)
         expected = theory.csda_range_cm(kinetic_mev, _MASS)
         beam = argon.shoot(13, kinetic_mev, count, depth_cm=1.5 * expected, alone=True)
-        found.append(est.mean(beam.path_cm[beam.last["energy"] == 0.0]))
+        measured.append(est.mean(beam.path_cm[beam.last["energy"] == 0.0]))
         table = ref.MUON_RANGE_G_PER_CM2.get(kinetic_mev)
         standard = "muon_range_integral"
         if table is not None:
             expected, standard = table / theory.DENSITY_G_PER_CM3, "muon_range"
         name = f"mu- {kinetic_mev:g} MeV, range"
-        rows.append(judged(name, "cm", found[-1], reference=expected, standard=standard))
+        rows.append(judged(name, "cm", measured[-1], reference=expected, standard=standard))
     energy = np.array(energies)
     grid = np.linspace(50.0, 550.0, 51)
     curve = np.array([theory.csda_range_cm(e, _MASS) for e in grid])
@@ -105,7 +105,7 @@ def muon_range(argon: Argon, events: int) -> Study:
     curves = [
         Curve("Bethe, integrated", grid, curve),
         Curve("Groom et al.", table[0], table[1] / theory.DENSITY_G_PER_CM3, style="crosses"),
-        Curve("Geant4", energy, *np.array(found).T, style="points"),
+        Curve("Geant4", energy, *np.array(measured).T, style="points"),
     ]
     title = "Range of muons in liquid argon"
     return Study(rows, [Figure("muon_range", title, "kinetic energy (MeV)", "cm", curves)])

@@ -1,4 +1,4 @@
-"""What a study hands over: measurements with their references, and curves to draw."""
+"""The result of a study: measurements with their references, and curves to draw."""
 
 from dataclasses import dataclass, field
 
@@ -49,10 +49,15 @@ class Measurement:
 
 
 def judged(
-    quantity: str, unit: str, found: Estimate, *, reference: float | None = None, standard: str = ""
+    quantity: str,
+    unit: str,
+    measured: Estimate,
+    *,
+    reference: float | None = None,
+    standard: str = "",
 ) -> Measurement:
     """Return a measurement made of an estimate and its reference."""
-    return Measurement(quantity, unit, found.value, found.stderr, reference, standard)
+    return Measurement(quantity, unit, measured.value, measured.stderr, reference, standard)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Beams into a large cube of liquid argon, with all that Geant4 recorded on the way."""
+"""Beams into a large cube of liquid argon, with everything that Geant4 records."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -57,8 +57,8 @@ class Beam:
         wanted = (self.tracks["parent"] == 1) & (self.tracks["creator"] == creator)
         wanted &= self.tracks["pid"] == pdg
         born = self.vertices[self.vertices["process"] == b""]
-        found = np.isin(_track_key(born), _track_key(self.tracks[wanted]))
-        return born["event"][found].astype(np.int64), born["energy"][found]
+        rows = np.isin(_track_key(born), _track_key(self.tracks[wanted]))
+        return born["event"][rows].astype(np.int64), born["energy"][rows]
 
     def descends_from(self, chosen: np.ndarray) -> np.ndarray:
         """Return which deposits were left by chosen tracks (mask over ``tracks``) or offspring."""

@@ -72,7 +72,7 @@ def test_what_is_neither_file_nor_folder_is_refused_and_not_waited_for(tmp_path)
     os.mkfifo(tmp_path / "image.png")
     for path, message in (
         (tmp_path / "pipe.npy", "neither a file nor a folder"),
-        (tmp_path, "image.png: no file"),
+        (tmp_path, "image.png: not a file"),
     ):
         with pytest.raises(ValueError, match=message):
             read(path)
