@@ -24,6 +24,8 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # The original has a seed of 42 and never uses it; ours decides everything that is random.
     config.seed = 42
+    # The family: a name in sgm_jax.generator.GENERATORS.
+    config.generator = "score"
 
     config.training = training = ml_collections.ConfigDict()
     training.sde = "vpsde"
@@ -97,7 +99,6 @@ def get_config() -> ml_collections.ConfigDict:
     evaluate.probe = "rademacher"
 
     config.data = data = ml_collections.ConfigDict()
-    data.dataset = "larcv_png64"
     data.train_path = "data/lar64/train/larcv_png_64"
     data.test_path = "data/lar64/test/larcv_png_64"
     data.image_size = 64
@@ -105,7 +106,6 @@ def get_config() -> ml_collections.ConfigDict:
     data.num_channels = 3
     data.random_flip = True
     data.centered = True
-    data.uniform_dequantization = False
     # How the network sees charge: "linear" (the paper), "sqrt", "log" or "asinh". The last three
     # spread faint pixels, which are most of a track.
     data.transform = "linear"
@@ -115,7 +115,6 @@ def get_config() -> ml_collections.ConfigDict:
     data.std = -1.0
 
     config.model = model = ml_collections.ConfigDict()
-    model.name = "ncsnpp"
     # Table 3 prints 20 for both.
     model.beta_min = 0.1
     model.beta_max = 20.0
@@ -129,7 +128,6 @@ def get_config() -> ml_collections.ConfigDict:
     # Further averages, such as (0.999, 0.99999), to draw with by --ema=0.999.
     model.ema_rates = ()
     model.scale_by_sigma = False
-    model.normalization = "GroupNorm"
     model.nonlinearity = "swish"
     model.nf = 128
     model.ch_mult = (1, 2, 2, 2)
@@ -144,9 +142,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.progressive = "none"
     model.progressive_input = "residual"
     model.progressive_combine = "sum"
-    model.attention_type = "ddpm"
     model.init_scale = 0.0
-    model.conv_size = 3
     # 1 is the original; 2 folds 2x2 pixels into channels and so needs a quarter of the work.
     model.space_to_depth = 1
 

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from sgm_jax import generator as contract
 from sgm_jax.conditions import Conditions
 from sgm_jax.drawer import ADVANCE_AXES, device_functions
-from sgm_jax.generators import score
 from sgm_jax.run import parallel
-from sgm_jax.step import train_step
 
 # Measured on the training images otherwise; the program does not depend on it.
 _ANY_STD = 0.1
@@ -22,16 +21,15 @@ def lower_train(
 ) -> jax.stages.Lowered:
     """Lower one update of the network, optimiser and averages."""
     config = known_std(config)
-    goal = score.build(config)
-    step = train_step(goal.train_loss, score.optimizer(config), config.model.ema_rate)
-    state = jax.eval_shape(lambda: score.initial_state(config, goal))
+    generator = contract.build(config)
+    state = jax.eval_shape(generator.initial_state, _key())
     shape = (len(devices), 1, images_per_device)
     size, channels = config.data.image_size, config.data.num_channels
     batch = {
         "image": jax.ShapeDtypeStruct((*shape, size, size, channels), jnp.float32),
         "index": jax.ShapeDtypeStruct(shape, jnp.int32),
     }
-    return parallel.mapped_step(step, devices=devices).lower(state, _key(), batch)
+    return parallel.mapped_step(generator.train_step, devices=devices).lower(state, _key(), batch)
 
 
 def lower_sample(
@@ -39,25 +37,23 @@ def lower_sample(
 ) -> jax.stages.Lowered:
     """Lower the loop over a sampler's steps, of which the compiler's analysis counts one."""
     config = known_std(config)
-    goal = score.build(config)
-    sampler = score.sampler(config, goal.sde)
-    nothing = Conditions((config.data.image_size,) * 2)
-    start, advance, _ = device_functions(goal, sampler, nothing, seed=config.seed)
+    generator = contract.build(config)
+    drawing = generator.drawing(Conditions(generator.image_shape[:2]))
+    start, advance, _ = device_functions(drawing, generator.image_shape, seed=config.seed)
     index = jax.ShapeDtypeStruct((len(devices), images_per_device), jnp.int32)
-    state = jax.eval_shape(jax.vmap(start), index)
-    params = jax.eval_shape(lambda: score.initial_state(config, goal).ema_params)
+    state = jax.eval_shape(jax.vmap(start), index, {})
+    variables = jax.eval_shape(lambda key: generator.initial_state(key).averaged, _key())
     number = jax.ShapeDtypeStruct((), jnp.int32)
     mapped = parallel.batch_function(advance, in_axes=ADVANCE_AXES, devices=devices)
-    return mapped.lower(params, state, index, {}, number, number)
+    return mapped.lower(variables, state, index, {}, number, number)
 
 
 def training_call(config: ml_collections.ConfigDict, count: int) -> Callable[[], None]:
     """Return a call that makes an update with ``count`` images of noise in this process."""
     config = known_std(config)
-    goal = score.build(config)
-    step = train_step(goal.train_loss, score.optimizer(config), config.model.ema_rate)
-    update = parallel.train_function(step)
-    state = parallel.replicate(score.initial_state(config, goal))
+    generator = contract.build(config)
+    update = parallel.train_function(generator.train_step)
+    state = parallel.replicate(jax.jit(generator.initial_state)(jax.random.key(config.seed)))
     size, channels = config.data.image_size, config.data.num_channels
     images = np.random.default_rng(0).random((1, count, size, size, channels), np.float32)
     batch = {"image": images, "index": np.arange(count, dtype=np.int32)[None]}
@@ -79,13 +75,14 @@ def sampler_steps(config: ml_collections.ConfigDict) -> int:
     Raises:
         ValueError: if every image chooses its own.
     """
-    sampler = score.sampler(config, score.sde_from_config(config))
-    if sampler.nfe is None:
+    generator = contract.build(known_std(config))
+    drawing = generator.drawing(Conditions(generator.image_shape[:2]))
+    if drawing.nfe is None:
         raise ValueError(
             f"config.sampling.method {config.sampling.method!r} chooses its steps for each image; "
             "plan with one of a fixed number, as --config.sampling.method=pc"
         )
-    return sampler.num_steps
+    return drawing.num_steps
 
 
 def known_std(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

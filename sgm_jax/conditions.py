@@ -11,16 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import ml_collections
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sgm_jax.data import Images, PixelScale, open_images
-from sgm_jax.guidance import known_pixels, observable_guidance, tile_corners, tiled, total_charge
-from sgm_jax.samplers.base import Sampler
-from sgm_jax.samplers.repeated import repeated
-from sgm_jax.sde import SDE, Array, ScoreFn
+from sgm_jax.guidance import tile_corners, total_charge
+
+Array = jax.Array
 
 # Of images [B, H, W, 1] on the scale 0..255: [B].
 OBSERVABLES: dict[str, Callable[[Array], Array]] = {"total_charge": total_charge}
@@ -77,11 +76,6 @@ class Conditions:
         return len(rows) * len(columns)
 
     @property
-    def takes_gradients(self) -> bool:
-        """Tell whether the network is differentiated, which loops on CPU make slow."""
-        return self.observable is not None
-
-    @property
     def recipe(self) -> dict[str, Any] | None:
         """What makes the same images again, for JSON; None without conditions."""
         found: dict[str, Any] = {}
@@ -95,10 +89,6 @@ class Conditions:
             found |= {"observable": self.observable, "target": self.target, "spread": self.spread}
         return found or None
 
-    def sampler(self, inner: Sampler) -> Sampler:
-        """Return the sampler that draws under these conditions."""
-        return repeated(inner, repeats=self.repeats) if self.repeats > 1 else inner
-
     def given(self, index: np.ndarray) -> dict[str, np.ndarray]:
         """Return what is known of the images with these numbers ``[B]``, ``[B, H, W, ...]``."""
         if self.known is None:
@@ -107,25 +97,8 @@ class Conditions:
         mask = self.mask[index % len(self.mask)]
         return {"known": self.scale.to_model(images), "mask": mask}
 
-    def score(self, score_fn: ScoreFn, sde: SDE, given: dict[str, Array]) -> ScoreFn:
-        """Return the score of images under the conditions from the network's."""
-        if self.tile is not None:
-            score_fn = tiled(score_fn, tile=self.tile, stride=self.stride)
-        if self.known is not None:
-            score_fn = known_pixels(score_fn, sde, known=given["known"], mask=given["mask"])
-        if self.observable is not None:
-            score_fn = observable_guidance(
-                score_fn, sde, self._measure, target=self.target, spread=self.spread
-            )
-        return score_fn
-
-    def finish(self, images: Array, given: dict[str, Array]) -> Array:
-        """Return drawn images with the known pixels, exactly."""
-        if self.known is None:
-            return images
-        return jnp.where(given["mask"], given["known"], images)
-
-    def _measure(self, images: Array) -> Array:
+    def measure(self, images: Array) -> Array:
+        """Return the observable ``[B]`` of images in network space ``[B, H, W, C]``."""
         grey = self.scale.from_model(images).mean(axis=-1, keepdims=True)
         return OBSERVABLES[self.observable](grey)
 
@@ -154,7 +127,6 @@ def _canvas(request: Request, tile: int) -> dict[str, Any]:
         raise ValueError(f"--canvas is {request.canvas!r}; give HEIGHTxWIDTH, such as 128x128")
     size = int(size[1]), int(size[2])
     stride = tile // 2 if request.stride is None else request.stride
-    tiled(lambda x, t: x, tile=tile, stride=stride)
     for side in size:
         tile_corners(side, tile, stride)
     return {"size": size, "tile": tile, "stride": stride}

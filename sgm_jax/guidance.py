@@ -132,8 +132,7 @@ def tiled(score_fn: ScoreFn, *, tile: int, stride: int) -> ScoreFn:
     Raises:
         ValueError: if tiles leave gaps, or (when called) do not end where the canvas does.
     """
-    if not 1 <= stride <= tile:
-        raise ValueError(f"stride is {stride}; it must be 1 to the tile's size, {tile}")
+    tile_corners(tile, tile, stride)
     ramp = jnp.minimum(jnp.arange(1.0, tile + 1), jnp.arange(float(tile), 0, -1))
     weight = (ramp[:, None] * ramp[None, :])[None, :, :, None]
 
@@ -159,8 +158,10 @@ def tile_corners(length: int, tile: int, stride: int) -> range:
     """Return where tiles begin along a side of a canvas.
 
     Raises:
-        ValueError: if they do not end where the canvas does.
+        ValueError: if they leave gaps, or do not end where the canvas does.
     """
+    if not 1 <= stride <= tile:
+        raise ValueError(f"stride is {stride}; it must be 1 to the tile's size, {tile}")
     if length < tile or (length - tile) % stride:
         above = tile + -(-max(length - tile, 0) // stride) * stride
         raise ValueError(

@@ -14,17 +14,17 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax.config import flatten
-from sgm_jax.data import Images, PixelScale
-from sgm_jax.generators import score
+from sgm_jax import generator as contract
+from sgm_jax.data import Images
+from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import npz_writer
-from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
-from sgm_jax.run.workdir import added, is_free
+from sgm_jax.run.restore import load_state, matching_config, newest_step
+from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.samplers.base import image_keys
-from sgm_jax.samplers.density import likelihood
+from sgm_jax.step import averaged_variables, check_ema_rate
 from sgm_jax.train import open_sets
 
 COLUMNS = ("bits_per_dim", "stderr", "nfe")
@@ -58,8 +58,11 @@ def measure(
             the folder holds the likelihood of others.
     """
     distributed.check_shared(run)
-    config = matching_config(config, run)
+    config = matching_config(config, run, free=contract.free_fields(config))
     parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
+    generator = contract.build(config)
+    if generator.log_prob is None:
+        raise ValueError(f"config.generator {config.generator!r} has no likelihood")
     _, images = open_sets(config)
     if images.dtype != np.uint8:
         raise ValueError(
@@ -86,7 +89,7 @@ def measure(
         _check_recipe(folder / "summary.json", recipe)
         LOGGER.info("these %d images were measured already: %s", count, folder)
         return json.loads((folder / "summary.json").read_text())
-    columns = _measure_all(config, run, images, recipe=recipe, folder=folder)
+    columns = _measure_all(config, generator, run, images, recipe=recipe, folder=folder)
     summary = recipe | _summary(columns) | workdir.provenance()
     if parallel.is_main():
         _write(folder, columns, summary)
@@ -112,12 +115,6 @@ def _check_recipe(path: Path, recipe: dict[str, Any]) -> None:
         ValueError: with what differs.
     """
     there = read_object(path, fix="move the folder away to measure again")
-    stored = there.get("config")
-    stored = stored if isinstance(stored, dict) else {}
-    then = added(recipe["config"], stored) | stored
-    # What the first version measured with, and did not write down.
-    was = {"probe": "rademacher", "ode_rtol": 1e-5, "ode_atol": 1e-5}
-    there = was | {"ema_rate": recipe["config"]["model.ema_rate"]} | there | {"config": then}
     other = sorted(name for name in recipe if recipe[name] != there.get(name))
     if other:
         raise ValueError(
@@ -127,6 +124,7 @@ def _check_recipe(path: Path, recipe: dict[str, Any]) -> None:
 
 def _measure_all(
     config: ml_collections.ConfigDict,
+    generator: Generator,
     run: Path,
     images: Images,
     *,
@@ -140,10 +138,11 @@ def _measure_all(
     if parallel.is_main():
         parts.mkdir(parents=True, exist_ok=True)
         write_json(parts / "recipe.json", recipe)
-    goal = score.build(config)
     step, rate = recipe["checkpoint_step"], recipe["ema_rate"]
-    params = parallel.replicate(load_ema(config, goal, run, step, ema_rate=rate))
-    compiled = _compiled(config, goal)
+    variables = parallel.replicate(
+        averaged_variables(load_state(generator, run, step), config, rate)
+    )
+    compiled = _compiled(config, generator)
     paths = {first: parts / f"{first:09d}.npz" for first in range(0, count, size)}
     there = dict(zip(paths, distributed.existing(list(paths.values())), strict=True))
     done = []
@@ -151,7 +150,7 @@ def _measure_all(
         # The devices always work on a whole batch: the last image fills it up.
         rows = np.minimum(np.arange(first, first + size), count - 1)
         if not there[first]:
-            columns = compiled(params, images, rows)
+            columns = compiled(variables, images, rows)
             if parallel.is_main():
                 draft = path.with_suffix(".part")
                 with draft.open("wb") as stream:
@@ -165,32 +164,26 @@ def _measure_all(
 
 
 def _compiled(
-    config: ml_collections.ConfigDict, goal: score.Objective
+    config: ml_collections.ConfigDict, generator: Generator
 ) -> Callable[[Any, Images, np.ndarray], Columns]:
-    """Return a function of parameters, images and their numbers, over all devices."""
-    root = jax.random.fold_in(jax.random.key(config.seed), score.EVALUATION)
-    scale = PixelScale.from_config(config.data)
+    """Return a function of variables, images and their numbers, over all devices."""
+    root = run_key(config.seed, Purpose.EVALUATION)
 
-    def batch(params: Any, levels: jax.Array, index: jax.Array) -> dict[str, jax.Array]:
-        result = likelihood(
-            goal.sde,
-            goal.score(params),
-            levels,
-            keys=image_keys(root, index),
-            scale=scale,
-            num_probes=config.eval.num_probes,
-            probe=config.eval.probe,
-            rtol=config.sampling.ode_rtol,
-            atol=config.sampling.ode_atol,
-        )
-        return {name: getattr(result, name) for name in COLUMNS}
+    def batch(variables: Any, levels: jax.Array, index: jax.Array) -> dict[str, jax.Array]:
+        result = generator.log_prob(variables, image_keys(root, index), levels, {})
+        bits = levels[0].size * np.log(2)
+        return {
+            "bits_per_dim": -result.nats / bits,
+            "stderr": result.stderr / bits,
+            "nfe": result.nfe,
+        }
 
     mapped = parallel.batch_function(batch, in_axes=(None, 0, 0))
 
-    def call(params: Any, images: Images, rows: np.ndarray) -> Columns:
+    def call(variables: Any, images: Images, rows: np.ndarray) -> Columns:
         rows = rows[parallel.local_rows(len(rows))]
         levels = parallel.shard(images[rows])
-        return parallel.gather(mapped(params, levels, parallel.shard(rows.astype(np.int32))))
+        return parallel.gather(mapped(variables, levels, parallel.shard(rows.astype(np.int32))))
 
     return call
 

@@ -13,18 +13,18 @@ import ml_collections
 import numpy as np
 import tqdm
 
+from sgm_jax import generator as contract
 from sgm_jax.conditions import Conditions, Request, conditions
-from sgm_jax.config import flatten
 from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.drawer import Drawer
-from sgm_jax.generators import score
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import npz_writer
-from sgm_jax.run.restore import check_ema_rate, load_ema, matching_config, newest_step
-from sgm_jax.run.workdir import added, is_free
+from sgm_jax.run.restore import load_state, matching_config, newest_step
+from sgm_jax.run.workdir import flatten, is_free
+from sgm_jax.step import averaged_variables, check_ema_rate
 
 GRID_IMAGES = 64
 
@@ -62,16 +62,12 @@ def sample(
     """
     count = num_samples or config.eval.num_samples
     distributed.check_shared(run)
-    config = matching_config(config, run)
+    config = matching_config(config, run, free=contract.free_fields(config))
     asked = conditions(request or Request(), config)
     rate = check_ema_rate(config, ema_rate)
-    goal = score.build(config)
+    generator = contract.build(config)
     drawer = Drawer(
-        goal,
-        score.sampler(config, goal.sde),
-        batch_size=config.eval.batch_size,
-        seed=config.seed,
-        conditions=asked,
+        generator, batch_size=config.eval.batch_size, seed=config.seed, conditions=asked
     )
     step = newest_step(run) if checkpoint is None else checkpoint
     recipe = _recipe(config, drawer, asked, step=step, ema_rate=rate, count=count)
@@ -80,10 +76,11 @@ def sample(
     if distributed.decided(lambda: _is_done(folder, recipe)):
         LOGGER.info("these %d images are already in %s", count, folder)
         return folder
-    params = parallel.replicate(load_ema(config, goal, run, step, ema_rate=rate))
+    state = load_state(generator, run, step)
+    variables = parallel.replicate(averaged_variables(state, config, rate))
     parts = folder / "parts"
     distributed.decided(lambda: _claim(parts, recipe))
-    seconds = _draw_missing(drawer, params, parts, count)
+    seconds = _draw_missing(drawer, variables, parts, count)
     if parallel.is_main():
         _assemble(folder, parts, count, PixelScale.from_config(config.data))
         timing = {"seconds_per_image": seconds, **workdir.provenance()}
@@ -108,7 +105,7 @@ def _recipe(
         "ema_rate": ema_rate,
         "num_samples": count,
         "seed": config.seed,
-        "network_evaluations": drawer.nfe,
+        "network_evaluations": drawer.drawing.nfe,
         "conditions": asked.recipe,
         "config": {
             name: value
@@ -150,9 +147,7 @@ def _stored_recipe(path: Path) -> dict[str, Any]:
 
 
 def _other(recipe: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    """Return in what a recipe on disk differs, one from before a field was added included."""
-    then = added(recipe["config"], there["config"]) | there["config"]
-    there = {"ema_rate": recipe["config"]["model.ema_rate"]} | there | {"config": then}
+    """Return in what a recipe on disk differs."""
     return sorted(name for name in recipe if recipe[name] != there.get(name))
 
 
@@ -172,23 +167,23 @@ def _claim(parts: Path, recipe: dict[str, Any]) -> bool:
     return True
 
 
-def _draw_missing(drawer: Drawer, params: Any, parts: Path, count: int) -> float | None:
+def _draw_missing(drawer: Drawer, variables: Any, parts: Path, count: int) -> float | None:
     """Draw the batches that are not on disk; return seconds per image, compilation excluded."""
     firsts = range(0, count, drawer.batch_size)
     there = distributed.existing([_part(parts, first) for first in firsts])
     missing = [first for first, drawn in zip(firsts, there, strict=True) if not drawn]
     if not missing:
         return None
-    drawer.compile(params)
+    drawer.compile(variables)
     begin, drawn = time.perf_counter(), 0
     done = count - sum(min(drawer.batch_size, count - i) for i in missing)
-    steps = drawer.sampler.num_steps
+    steps = drawer.drawing.num_steps
     with tqdm.tqdm(
         total=count * steps, initial=done * steps, unit="image", unit_scale=1 / steps, desc="sample"
     ) as bar:
         for first in missing:
             size = min(drawer.batch_size, count - first)
-            images = drawer.draw(params, first, size, progress=bar.update)
+            images = drawer.draw(variables, first, size, progress=bar.update)
             drawn += size
             if parallel.is_main():
                 draft = _part(parts, first).with_suffix(".part")

@@ -1,4 +1,8 @@
-"""One update: everything that changes during training lives in a TrainState."""
+"""What changes while a network is trained, and the update that most families make.
+
+Everything that changes lives in a :class:`TrainState`: parameters, their moving averages, the
+optimiser's state, and whatever else a family keeps.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,15 +10,23 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 import optax.contrib
 
-from sgm_jax.losses import Batch, LossFn
 from sgm_jax.run import parallel
-from sgm_jax.sde import Array
 
+Array = jax.Array
 Params = Any
 Metrics = dict[str, Array]
+LossFn = Callable[[Params, Array, Any], tuple[Array, Metrics]]
+
+
+class Variables(NamedTuple):
+    """What a trained network is used with: its parameters, and what else its family keeps."""
+
+    params: Params
+    extra: Any = ()
 
 
 @flax.struct.dataclass
@@ -24,14 +36,42 @@ class TrainState:
     Attributes:
         step: updates made so far.
         params: network parameters.
-        ema_params: their exponential moving average, which evaluation and sampling use.
+        ema_params: their exponential moving average, which evaluation and sampling use; ``()``
+            where none is kept.
         opt_state: the optimiser's own.
+        extra: what else a family keeps: running statistics, the counts of a codebook, a frozen
+            first stage.
     """
 
     step: Array
     params: Params
     ema_params: Params
     opt_state: optax.OptState
+    extra: Any = ()
+
+    @property
+    def averaged(self) -> Variables:
+        """What evaluation and sampling use."""
+        params = self.params if self.ema_params == () else self.ema_params
+        return Variables(params, self.extra)
+
+
+def optimizer_from_config(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Return the optimiser that ``config.optim`` and the averages of ``config.model`` describe."""
+    optim = config.optim
+    return optimizer(
+        name=optim.optimizer,
+        lr=optim.lr,
+        adam_lr=optim.adam_lr,
+        beta1=optim.beta1,
+        beta2=optim.beta2,
+        eps=optim.eps,
+        weight_decay=optim.weight_decay,
+        warmup=optim.warmup,
+        grad_clip=optim.grad_clip,
+        decay=decay(optim.schedule, config.training.n_iters, optim.decay_fraction),
+        ema_rates=tuple(config.model.ema_rates),
+    )
 
 
 # Kernels with fewer channels than this in or out are vectors more than matrices: Adam takes them.
@@ -185,33 +225,47 @@ def initial_state(params: Params, transform: optax.GradientTransformation) -> Tr
     return TrainState(jnp.zeros((), jnp.int32), params, copy, transform.init(params))
 
 
-def averaged_params(
-    state: TrainState, ema_rate: float, *, main_rate: float, ema_rates: tuple[float, ...]
-) -> Params:
-    """Return the parameters averaged at one of the rates that a state keeps.
+def check_ema_rate(config: ml_collections.ConfigDict, ema_rate: float | None) -> float:
+    """Return the rate of the average to take, ``model.ema_rate`` if not given.
 
-    Args:
-        state: of a run.
-        ema_rate: which.
-        main_rate: of ``state.ema_params``.
-        ema_rates: of the others, as given to :func:`optimizer`.
+    Raises:
+        ValueError: with the rates of the averages that the run keeps.
     """
-    if ema_rate == main_rate:
-        return state.ema_params
+    kept = (config.model.ema_rate, *config.model.ema_rates)
+    if ema_rate is not None and ema_rate not in kept:
+        raise ValueError(
+            f"--ema is {ema_rate}; this run keeps the averages: {', '.join(map(str, kept))} "
+            "(config.model.ema_rate and ema_rates)"
+        )
+    return config.model.ema_rate if ema_rate is None else ema_rate
+
+
+def averaged_variables(
+    state: TrainState, config: ml_collections.ConfigDict, ema_rate: float | None = None
+) -> Variables:
+    """Return what a run is used with: the average of ``model.ema_rate`` if not given.
+
+    Raises:
+        ValueError: if the run keeps no such average.
+    """
+    rate = check_ema_rate(config, ema_rate)
+    if rate == config.model.ema_rate:
+        return state.averaged
     averages = optax.tree_utils.tree_get(state.opt_state, "averages")
-    return averages[ema_rates.index(ema_rate)]
+    return Variables(averages[tuple(config.model.ema_rates).index(rate)], state.extra)
 
 
-def train_step(
+def gradient_step(
     loss_fn: LossFn, transform: optax.GradientTransformation, ema_rate: float
-) -> Callable[[TrainState, Array, Batch], tuple[TrainState, Metrics]]:
-    """Return ``train_step(state, key, batch) -> (state, metrics)`` for one device's share.
+) -> Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]]:
+    """Return the update of a network with one loss, optimiser and average, for one device's share.
 
-    The step's key is folded from the run's key and the step number, so a resumed run draws what
-    the uninterrupted one would have drawn.
+    It is the ``train_step`` of :class:`sgm_jax.generator.Trainable`. The step's key is folded from
+    the run's key and the step number, so a resumed run draws what the uninterrupted one would have
+    drawn.
     """
 
-    def step(state: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, key: Array, batch: Any) -> tuple[TrainState, Metrics]:
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, aux), grads = gradient(state.params, jax.random.fold_in(key, state.step), batch)
         loss, aux, grads = parallel.mean((loss, aux, grads))
@@ -225,6 +279,8 @@ def train_step(
             "update_norm": optax.tree.norm(updates),
             **aux,
         }
-        return TrainState(count, params, ema_params, opt_state), metrics
+        return state.replace(
+            step=count, params=params, ema_params=ema_params, opt_state=opt_state
+        ), metrics
 
     return step

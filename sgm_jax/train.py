@@ -3,25 +3,34 @@
 A run is its workdir. Started again it goes on from its newest checkpoint and ends where it would
 have ended uninterrupted, bit for bit: the data order, the noise and the dropout of a step depend
 on the seed and the step only.
+
+:func:`train` trains the generator of a configuration. :func:`fit` is the loop within, for whatever
+has the methods of :class:`sgm_jax.generator.Trainable`.
 """
 
+import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import ml_collections
 import numpy as np
 
-from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
-from sgm_jax.generators import score
-from sgm_jax.reports import Reports
+from sgm_jax import generator as contract
+from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch, to_uint8
+from sgm_jax.data.grid import save_grid
+from sgm_jax.drawer import Drawer
+from sgm_jax.generator import Generator, Purpose, Trainable, run_key
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.checkpoints import Checkpoints, steps
 from sgm_jax.run.interruption import Interrupted, Stop
 from sgm_jax.run.log import LOGGER
-from sgm_jax.step import TrainState, train_step
+from sgm_jax.run.progress import Progress
+from sgm_jax.step import TrainState, Variables
+
+GRID_IMAGES = 36
 
 
 def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
@@ -38,43 +47,46 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         Interrupted: after SIGTERM or SIGINT, once the state is saved.
     """
     # 1. Everything that can be refused is refused before anything is written.
-    parallel.check_divisible(config.training.batch_size, "config.training.batch_size")
+    training = config.training
+    parallel.check_divisible(training.batch_size, "config.training.batch_size")
     parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
     distributed.check_shared(run)
-    workdir.check_workdir(run, config)
+    workdir.check_workdir(run, config, free=contract.free_fields(config))
     images, test_images = open_sets(config)
     config = with_measured_std(config, run, images)
-    fingerprint = images.fingerprint
-    workdir.check_data(run, fingerprint)
+    workdir.check_data(run, images.fingerprint)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
-    with workdir.claimed(run, config, fingerprint):
-        return _train(config, run, images, test_images)
+    with workdir.claimed(run, config, images.fingerprint):
+        # 3. What is trained, on what, and what is watched.
+        generator = contract.build(config)
+        batches = training_batches(config, images)
+        progress = Progress(
+            run,
+            last=training.n_iters,
+            log_every=training.log_freq,
+            batch_size=training.batch_size,
+            epoch_images=len(images),
+            tensorboard=training.tensorboard,
+        )
+        watch = Watch(config, generator, run, test_images, progress)
+
+        # 4. The loop.
+        return fit(
+            generator,
+            batches,
+            run,
+            progress,
+            seed=config.seed,
+            last=training.n_iters,
+            save_at=every(training.snapshot_freq_for_preemption, training.snapshot_freq),
+            keep_every=training.snapshot_freq,
+            steps_per_call=training.n_jitted_steps,
+            tasks=watch.tasks(),
+        )
 
 
-def _train(
-    config: ml_collections.ConfigDict, run: Path, images: Images, test_images: Images
-) -> TrainState:
-    # 3. Network, optimiser, state: from the newest checkpoint if there is one.
-    goal = score.build(config)
-    store = Checkpoints(run, keep_every=config.training.snapshot_freq)
-    state = parallel.replicate(_first_state(config, goal, store))
-    first = int(state.step)
-
-    # 4. Data, compiled functions, reports.
-    batches = training_batches(config, images)
-    update = _update_function(config, goal)
-    reports = Reports(config, goal, run, test_images, len(images))
-
-    # 5. The loop; whatever happens, what was saved gets written.
-    try:
-        with Stop() as stop:
-            state = _loop(config, state, batches, update, reports, store, stop)
-    finally:
-        reports.close()
-        store.close()
-    LOGGER.info("trained from step %d to %d; workdir %s", first, int(state.step), run)
-    return state
+# ---------------------------------------------------------------------------- what goes in
 
 
 def open_sets(config: ml_collections.ConfigDict) -> tuple[Images, Images]:
@@ -105,7 +117,7 @@ def with_measured_std(
 ) -> ml_collections.ConfigDict:
     """Return the configuration with the pixels' standard deviation, kept from the first start."""
     config = config.copy_and_resolve_references()
-    if config.training.objective == "edm" and config.data.std < 0:
+    if config.data.std < 0:
         begun = workdir.read_config(run) if steps(run) else None
         config.data.std = (
             workdir.stored_std(run, begun)
@@ -128,13 +140,105 @@ def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batch
     )
 
 
-def _first_state(
-    config: ml_collections.ConfigDict, goal: score.Objective, store: Checkpoints
+# ---------------------------------------------------------------------------- the loop
+
+Cadence = Callable[[int], bool]
+
+
+class Stream(Protocol):
+    """Batches as a function of the step, such as :class:`sgm_jax.data.Batches`."""
+
+    def at(self, step: int) -> dict[str, np.ndarray]:
+        """Return this process's share of the global batch of a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Something to do with the averaged weights at certain steps, and at the last one."""
+
+    due: Cadence
+    work: Callable[[int, Variables], None]
+
+
+def every(*intervals: int) -> Cadence:
+    """Return when a step is a multiple of one of the intervals."""
+    return lambda step: any(step % interval == 0 for interval in intervals)
+
+
+def fit(
+    trainable: Trainable,
+    batches: Stream,
+    run: Path,
+    progress: Progress,
+    *,
+    seed: int,
+    last: int,
+    save_at: Cadence,
+    keep_every: int,
+    steps_per_call: int = 1,
+    tasks: list[Task] | None = None,
 ) -> TrainState:
-    like = jax.eval_shape(lambda: score.initial_state(config, goal))
-    state = store.restore_newest(like)
+    """Make updates until there are ``last`` of them; return the final state.
+
+    Args:
+        trainable: what is trained.
+        batches: of this process.
+        run: the workdir, held by :func:`sgm_jax.run.workdir.claimed`.
+        progress: told the numbers of every step; it is closed at the end.
+        seed: of everything random.
+        last: number of updates.
+        save_at: at which steps the state is saved, beside the last one.
+        keep_every: checkpoints that are kept for good.
+        steps_per_call: updates in one dispatch.
+        tasks: what else is to be done.
+
+    Raises:
+        ValueError: if the steps that are left cannot be made in such dispatches.
+        FloatingPointError: if a loss or a norm is not finite.
+        Interrupted: after SIGTERM or SIGINT, once the state is saved.
+    """
+    store = Checkpoints(run, keep_every=keep_every)
+    try:
+        with Stop() as stop:
+            state = parallel.replicate(_first_state(trainable, seed, store))
+            first = int(state.step)
+            if (last - first) % steps_per_call:
+                raise ValueError(
+                    f"from step {first} to {last} config.training.n_jitted_steps {steps_per_call} "
+                    "does not fit; set it to 1"
+                )
+            update = parallel.train_function(trainable.train_step, steps_per_call=steps_per_call)
+            key, step = run_key(seed, Purpose.TRAINING), first
+            for batch in _stacks(batches, first, last, steps_per_call):
+                began = time.perf_counter()
+                state, metrics = update(state, key, batch)
+                step += steps_per_call
+                # Waiting for the numbers of every step names the step that went wrong.
+                metrics = jax.device_get(metrics)
+                progress.step(step, metrics, seconds=time.perf_counter() - began)
+                stopping = parallel.stop_requested(stop.requested, step)
+                if save_at(step) or step == last or stopping:
+                    store.save(step, state)
+                if stopping:
+                    store.wait()
+                    raise Interrupted(f"stopped by {stop.name}; the state of step {step} is saved")
+                for task in tasks or []:
+                    if task.due(step) or step == last:
+                        task.work(step, state.averaged)
+    finally:
+        # Whatever happens, what was saved gets written.
+        progress.close()
+        store.close()
+    LOGGER.info("trained from step %d to %d; workdir %s", first, int(state.step), run)
+    return state
+
+
+def _first_state(trainable: Trainable, seed: int, store: Checkpoints) -> TrainState:
+    """Return the state of the newest checkpoint, or a new one; its weights depend on the seed."""
+    key = run_key(seed, Purpose.INITIALISATION)
+    state = store.restore_newest(jax.eval_shape(trainable.initial_state, key))
     if state is None:
-        state = score.initial_state(config, goal)
+        state = jax.jit(trainable.initial_state)(key)
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         LOGGER.info("a new network of %s parameters", f"{size:,}")
         return state
@@ -142,55 +246,63 @@ def _first_state(
     return state
 
 
-def _update_function(config: ml_collections.ConfigDict, goal: score.Objective) -> Any:
-    step = train_step(goal.train_loss, score.optimizer(config), config.model.ema_rate)
-    return parallel.train_function(step, steps_per_call=config.training.n_jitted_steps)
-
-
-def _stacks(batches: Batches, first: int, stop: int, each: int) -> Iterator[Any]:
+def _stacks(batches: Stream, first: int, stop: int, each: int) -> Iterator[Any]:
     """Yield batches with a leading axis of the steps made in one dispatch."""
     stream = prefetch(batches, first, stop)
     for group in zip(*[stream] * each, strict=True):
         yield jax.tree.map(lambda *leaves: np.stack(leaves), *group)
 
 
-def _loop(
-    config: ml_collections.ConfigDict,
-    state: TrainState,
-    batches: Batches,
-    update: Any,
-    reports: Reports,
-    store: Checkpoints,
-    stop: Stop,
-) -> TrainState:
-    training = config.training
-    first, last, each = int(state.step), training.n_iters, training.n_jitted_steps
-    if (last - first) % each:
-        raise ValueError(
-            f"from step {first} to {last} config.training.n_jitted_steps {each} does not fit; "
-            "set it to 1"
-        )
-    key = jax.random.fold_in(jax.random.key(config.seed), score.TRAINING)
-    step = first
+# ---------------------------------------------------------------------------- what is watched
 
-    def due(every: int) -> bool:
-        return step % every == 0 or step == last
 
-    for batch in _stacks(batches, first, last, each):
-        began = time.perf_counter()
-        state, metrics = update(state, key, batch)
-        step += each
-        # Waiting for the numbers of every step names the step that went wrong.
-        metrics = jax.device_get(metrics)
-        reports.step(step, metrics, seconds=time.perf_counter() - began)
-        stopping = parallel.stop_requested(stop.requested, step)
-        if due(training.snapshot_freq_for_preemption) or due(training.snapshot_freq) or stopping:
-            store.save(step, state)
-        if stopping:
-            store.wait()
-            raise Interrupted(f"stopped by {stop.name}; the state of step {step} is saved")
-        if due(training.eval_freq):
-            reports.evaluate(step, state.ema_params)
-        if due(training.snapshot_freq) and training.snapshot_sampling:
-            reports.draw(step, state.ema_params)
-    return state
+class Watch:
+    """Looks at a generator while it is trained: its loss on test images, and what it draws."""
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        generator: Generator,
+        run: Path,
+        test_images: Images,
+        progress: Progress,
+    ):
+        """Prepare; nothing is compiled before it is used."""
+        self._config, self._run, self._progress = config, Path(run), progress
+        self._test = test_images
+        self._scale = PixelScale.from_config(config.data)
+        self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
+        self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
+
+    def tasks(self) -> list[Task]:
+        """Return what is to be done at which steps."""
+        training = self._config.training
+        tasks = [Task(every(training.eval_freq), self.evaluate)]
+        if training.snapshot_sampling:
+            tasks.append(Task(every(training.snapshot_freq), self.draw))
+        return tasks
+
+    def evaluate(self, step: int, variables: Variables) -> None:
+        """Write the loss on the first test images, always the same with the same noise."""
+        batch_size = self._config.eval.batch_size
+        total = min(self._config.eval.num_images, len(self._test))
+        key = run_key(self._config.seed, Purpose.EVALUATION)
+        losses = []
+        # Whole batches on every device: the last one starts again at the first image.
+        for begin in range(0, total, batch_size):
+            index = np.arange(begin, begin + batch_size, dtype=np.int32)
+            index = index[parallel.local_rows(batch_size)]
+            image = self._scale.to_model(self._test[index % total])
+            losses.append(float(self._loss(variables, key, {"image": image, "index": index})))
+        self._progress.write(step, {"eval_loss": float(np.mean(losses))})
+
+    def draw(self, step: int, variables: Variables) -> None:
+        """Write a grid of samples."""
+        count = min(GRID_IMAGES, self._config.eval.batch_size)
+        images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
+        if parallel.is_main():
+            folder = self._run / "samples"
+            folder.mkdir(exist_ok=True)
+            path = folder / f"step_{step:06d}.png"
+            save_grid(path, to_uint8(self._scale.from_model(images)))
+            LOGGER.info("samples of step %d: %s", step, path)

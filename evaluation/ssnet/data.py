@@ -1,6 +1,5 @@
 """Labelled images for SSNet: the simulation's PNG folders and pixel truth, in seeded batches."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from evaluation.ssnet.network import BACKGROUND, SHOWER, TRACK, Array
 from sgm_jax.data import Images, from_array, open_images
-from sgm_jax.data.batches import epoch_order
 from sgm_jax.data.hdf5 import read_hdf5
 
 # Simulated codes: background, shower, track, Michel electron, delta electron. The last two are
@@ -92,40 +90,6 @@ def open_training(data: ml_collections.ConfigDict) -> LabelledImages:
     pixels = np.concatenate([one[:] for one in images])  # as labels are, all in memory
     joined = from_array(pixels, num_channels=1, image_size=side, source="training sets")
     return LabelledImages(joined, np.concatenate(labels))
-
-
-class LabelledBatches:
-    """Shuffled batches; ``at(step)`` depends on the arguments and ``step`` only.
-
-    The order is that of :class:`sgm_jax.data.Batches`: an endless stream of permutations.
-    """
-
-    def __init__(
-        self,
-        data: LabelledImages,
-        *,
-        batch_size: int,
-        seed: int,
-        process_index: int = 0,
-        process_count: int = 1,
-    ):
-        """Deliver share ``process_index`` of ``process_count`` of batches of ``batch_size``."""
-        self._data, self._seed, self._batch_size = data, seed, batch_size
-        share = batch_size // process_count
-        self._index = np.arange(share) + process_index * share
-        self._order = lru_cache(maxsize=2)(epoch_order)
-
-    def at(self, step: int) -> dict[str, np.ndarray]:
-        """Return ``image [b, H, W, 1]`` on 0..255, ``label [b, H, W]`` and ``index [b]``."""
-        total = len(self._data.images)
-        epochs, within = np.divmod(self._index + step * self._batch_size, total)
-        orders = {epoch: self._order(self._seed, int(epoch), total) for epoch in set(epochs)}
-        rows = np.array([orders[e][k] for e, k in zip(epochs, within, strict=True)], np.int64)
-        return {
-            "image": self._data.images[rows].astype(np.float32),
-            "label": self._data.labels[rows].astype(np.int32),
-            "index": self._index.astype(np.int32),
-        }
 
 
 def augment(key: Array, image: Array, label: Array, *, brightness: float) -> tuple[Array, Array]:

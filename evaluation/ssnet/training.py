@@ -1,23 +1,19 @@
 """Train SSNet on simulated truth, resumable at any step, and export its weights."""
 
+import dataclasses
 import hashlib
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-import tqdm
 
 from evaluation.ssnet import weights
 from evaluation.ssnet.data import (
-    LabelledBatches,
     LabelledImages,
     augment,
     open_labelled,
@@ -26,12 +22,16 @@ from evaluation.ssnet.data import (
 from evaluation.ssnet.network import CLASSES, SHOWER, TRACK, Array, SSNet, Variables
 from evaluation.ssnet.rules import count_votes
 from evaluation.ssnet.scores import blocks, score_function
-from sgm_jax.data import from_array, prefetch
+from sgm_jax.data import Batches, from_array
 from sgm_jax.data.images import evenly_spaced
-from sgm_jax.run import checkpoints, parallel, workdir
-from sgm_jax.run.interruption import Interrupted, Stop
+from sgm_jax.run import parallel, workdir
+from sgm_jax.run.checkpoints import steps
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.metrics import Metrics
+from sgm_jax.run.progress import Progress
+from sgm_jax.run.restore import load_state
+from sgm_jax.step import TrainState
+from sgm_jax.step import Variables as TrainedVariables
+from sgm_jax.train import Task, fit
 
 # How well pixels and images are labelled.
 
@@ -72,6 +72,9 @@ def segmentation_loss(
     summed = loss if empty_pixels else jnp.where(charged, loss, 0.0)
     number = jnp.maximum(charged.sum(axis=(1, 2)), 1).astype(loss.dtype)
     return summed.sum(axis=(1, 2)) / number
+
+
+Batch = dict[str, Array]
 
 
 class PixelMetrics:
@@ -125,26 +128,6 @@ class PixelMetrics:
         return numbers
 
 
-# One update of SSNet: state, optimiser, loss and augmentation in a pure function.
-
-Batch = dict[str, Array]
-
-
-@flax.struct.dataclass
-class SSNetState:
-    """State of a run after ``step`` updates."""
-
-    step: Array
-    params: Variables
-    batch_stats: Variables
-    opt_state: optax.OptState
-
-    @property
-    def variables(self) -> Variables:
-        """Parameters and running statistics, as the network takes them."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
-
-
 def network(config: ml_collections.ConfigDict, normalisation: str) -> SSNet:
     """Return the network of a configuration; batch statistics are those of all devices."""
     shared = parallel.AXIS if normalisation == "batch_statistics" else None
@@ -161,72 +144,110 @@ def optimizer(config: ml_collections.ConfigDict, num_steps: int) -> optax.Gradie
     return optax.chain(optax.add_decayed_weights(config.optim.weight_decay), optax.adam(rate))
 
 
-def initial_state(
-    config: ml_collections.ConfigDict, transform: optax.GradientTransformation
-) -> SSNetState:
-    """Return the state before the first update."""
-    side = config.data.image_size
-    image = jnp.zeros((1, side, side, 1))
-    init = jax.jit(network(config, "batch_statistics").init)
-    variables = init(jax.random.key(config.seed), image)
-    params, batch_stats = variables["params"], variables["batch_stats"]
-    return SSNetState(jnp.zeros((), jnp.int32), params, batch_stats, transform.init(params))
+@dataclasses.dataclass(frozen=True, eq=False)
+class SegmentationTraining:
+    """SSNet and its update: a :class:`sgm_jax.generator.Trainable`.
 
+    Its running statistics are the ``extra`` of the state; no average of the parameters is kept.
 
-def loss_function(
-    config: ml_collections.ConfigDict, normalisation: str = "batch_statistics"
-) -> Callable:
-    """Return ``loss_fn(params, batch_stats, batch) -> (loss, new batch_stats)``.
-
-    With running statistics these are constants, and come back as they are.
+    Attributes:
+        config: of ``configs/ssnet.py``.
+        num_steps: updates until the learning rate is 0 again.
+        normalisation: "batch_statistics", or "running_statistics", which are held fixed.
     """
-    net = network(config, normalisation)
 
-    def loss_fn(params: Variables, batch_stats: Variables, batch: Batch):
+    config: ml_collections.ConfigDict
+    num_steps: int
+    normalisation: str = "batch_statistics"
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """What moves the parameters."""
+        return optimizer(self.config, self.num_steps)
+
+    def initial_state(self, key: Array) -> TrainState:
+        """Return random weights, or those of ``config.training.initial_weights``.
+
+        Raises:
+            ValueError: if that file is of another network.
+        """
+        side = self.config.data.image_size
+        net = network(self.config, "batch_statistics")
+        variables = net.init(key, jnp.zeros((1, side, side, 1)))
+        if self.config.training.initial_weights:
+            variables = _exported(self.config, variables)
+        params, batch_stats = variables["params"], variables["batch_stats"]
+        start = jnp.zeros((), jnp.int32)
+        return TrainState(start, params, (), self.optimizer.init(params), batch_stats)
+
+    def train_step(
+        self, state: TrainState, key: Array, batch: Batch
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """Make one update from augmented images."""
+        key = jax.random.fold_in(key, state.step)
+
+        def augmented(index: Array, image: Array, label: Array) -> tuple[Array, Array]:
+            own = jax.random.fold_in(key, index)
+            return augment(own, image, label, brightness=self.config.data.brightness)
+
+        image, label = jax.vmap(augmented)(batch["index"], batch["image"], batch["label"])
+        gradient = jax.value_and_grad(self.loss, has_aux=True)
+        (loss, batch_stats), grads = gradient(
+            state.params, state.extra, {"image": image, "label": label}
+        )
+        loss, grads = parallel.mean((loss, grads))
+        if self.normalisation == "running_statistics":
+            batch_stats = state.extra  # the mean of equal numbers may be rounded
+        else:
+            batch_stats = parallel.mean(batch_stats)
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
+        state = state.replace(
+            step=state.step + 1, params=params, opt_state=opt_state, extra=batch_stats
+        )
+        return state, metrics
+
+    def eval_loss(
+        self, variables: TrainedVariables, key: Array, batch: Batch
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the loss with running statistics, of images as they are."""
+        del key
+        running = dataclasses.replace(self, normalisation="running_statistics")
+        loss, _ = running.loss(variables.params, variables.extra, batch)
+        return loss, {}
+
+    def loss(
+        self, params: Variables, batch_stats: Variables, batch: Batch
+    ) -> tuple[Array, Variables]:
+        """Return the mean loss and the new running statistics.
+
+        With running statistics these are constants, and come back as they are.
+        """
+        net = network(self.config, self.normalisation)
         variables = {"params": params, "batch_stats": batch_stats}
         output, kept = net.apply(variables, batch["image"], mutable=["batch_stats"])
         losses = segmentation_loss(
             output.logits,
             batch["image"],
             batch["label"],
-            empty_pixels=config.training.empty_pixels,
+            empty_pixels=self.config.training.empty_pixels,
             axis_name=parallel.AXIS,
         )
         return losses.mean(), kept["batch_stats"]
 
-    return loss_fn
 
-
-def train_step(
-    config: ml_collections.ConfigDict,
-    transform: optax.GradientTransformation,
-    normalisation: str = "batch_statistics",
-) -> Callable[[SSNetState, Array, Batch], tuple[SSNetState, Batch]]:
-    """Return ``step(state, key, batch) -> (state, metrics)`` for one device's share."""
-    gradient = jax.value_and_grad(loss_function(config, normalisation), has_aux=True)
-
-    def step(state: SSNetState, key: Array, batch: Batch) -> tuple[SSNetState, Batch]:
-        key = jax.random.fold_in(key, state.step)
-
-        def augmented(index: Array, image: Array, label: Array) -> tuple[Array, Array]:
-            own = jax.random.fold_in(key, index)
-            return augment(own, image, label, brightness=config.data.brightness)
-
-        image, label = jax.vmap(augmented)(batch["index"], batch["image"], batch["label"])
-        (loss, batch_stats), grads = gradient(
-            state.params, state.batch_stats, {"image": image, "label": label}
+def _exported(config: ml_collections.ConfigDict, like: Variables) -> Variables:
+    """Return the weights of ``config.training.initial_weights``."""
+    path = Path(config.training.initial_weights)
+    variables = weights.load(path).variables
+    ours, theirs = (jax.tree.map(jnp.shape, tree) for tree in (variables, dict(like)))
+    if ours != theirs:
+        raise ValueError(
+            f"{path} is of another network than config.model "
+            f"(filters {config.model.filters}, num_strides {config.model.num_strides})"
         )
-        loss, grads = parallel.mean((loss, grads))
-        if normalisation == "running_statistics":
-            batch_stats = state.batch_stats  # the mean of equal numbers may be rounded
-        else:
-            batch_stats = parallel.mean(batch_stats)
-        updates, opt_state = transform.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
-        return SSNetState(state.step + 1, params, batch_stats, opt_state), metrics
-
-    return step
+    return variables
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -262,7 +283,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         parallel.check_divisible(config[section].batch_size, f"config.{section}.batch_size")
 
 
-def train(config: ml_collections.ConfigDict, run: Path) -> SSNetState:
+def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     """Train for ``config.training.num_epochs`` epochs; return the final state.
 
     A checkpoint in the workdir ``run`` is where training goes on. Batches, augmentation and rate of
@@ -287,14 +308,62 @@ def train(config: ml_collections.ConfigDict, run: Path) -> SSNetState:
     fingerprint = _fingerprint(train_set)
     workdir.check_data(run, fingerprint)
     with workdir.claimed(run, config, fingerprint):
-        store = checkpoints.Checkpoints(run, keep_every=2**31)
-        metrics = Metrics(run, tensorboard=False)
-        try:
-            with Stop() as stop:
-                return _loop(config, train_set, test_set, store, metrics, stop)
-        finally:
-            metrics.close()
-            store.close()
+        return _train(config, run, train_set, test_set)
+
+
+def _train(
+    config: ml_collections.ConfigDict,
+    run: Path,
+    train_set: LabelledImages,
+    test_set: LabelledImages,
+) -> TrainState:
+    total, training = len(train_set.images), config.training
+    ends = [num_steps(config, total, k + 1) for k in range(training.num_epochs)]
+    last = ends[-1]
+    batches = Batches(
+        train_set.images,
+        labels=train_set.labels,
+        batch_size=training.batch_size,
+        seed=config.seed,
+        random_flip=False,
+        scale=None,
+        process_index=parallel.process_index(),
+        process_count=parallel.process_count(),
+    )
+
+    def test(step: int, variables: TrainedVariables) -> None:
+        if step not in ends:
+            return
+        count = len(test_set.images) if step == last else config.eval.num_images
+        numbers = evaluate(config, variables, test_set, count=count)
+        epoch = ends.index(step) + 1
+        progress.write(step, {"epoch": epoch, "test": numbers})
+        LOGGER.info("epoch %d of %d: %s", epoch, len(ends), _short(numbers))
+
+    # The last updates are made with running statistics, which is another program.
+    settling = last - round(training.settling_fraction * last)
+    for normalisation, stop in (("batch_statistics", settling), ("running_statistics", last)):
+        if max(steps(run), default=0) >= stop and stop < last:
+            continue
+        progress = Progress(
+            run,
+            last=last,
+            log_every=training.log_freq,
+            batch_size=training.batch_size,
+            epoch_images=total,
+        )
+        state = fit(
+            SegmentationTraining(config, last, normalisation),
+            batches,
+            run,
+            progress,
+            seed=config.seed,
+            last=stop,
+            save_at=lambda step: step % training.snapshot_freq == 0 or step in ends,
+            keep_every=2**31,
+            tasks=[Task(lambda step: step in ends, test)],
+        )
+    return state
 
 
 def _fingerprint(data: LabelledImages) -> str:
@@ -309,65 +378,12 @@ def num_steps(config: ml_collections.ConfigDict, num_images: int, epochs: int) -
     return -(-epochs * num_images // config.training.batch_size)
 
 
-def _loop(
-    config: ml_collections.ConfigDict,
-    train_set: LabelledImages,
-    test_set: LabelledImages,
-    store: checkpoints.Checkpoints,
-    metrics: Metrics,
-    stop: Stop,
-) -> SSNetState:
-    total = len(train_set.images)
-    ends = [num_steps(config, total, k + 1) for k in range(config.training.num_epochs)]
-    last = ends[-1]
-    transform = optimizer(config, last)
-    state = parallel.replicate(_first_state(config, transform, store))
-    step = int(state.step)
-    learn, settle = (
-        parallel.train_function(train_step(config, transform, normalisation))
-        for normalisation in ("batch_statistics", "running_statistics")
-    )
-    settling = last - round(config.training.settling_fraction * last)
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    batches = LabelledBatches(
-        train_set,
-        batch_size=config.training.batch_size,
-        seed=config.seed,
-        process_index=parallel.process_index(),
-        process_count=parallel.process_count(),
-    )
-    bar = tqdm.tqdm(total=last, initial=step, unit="step", desc="train")
-    began, first = time.perf_counter(), step
-    for batch in prefetch(batches, step, last):
-        update = learn if step < settling else settle
-        state, numbers = update(state, key, {name: part[None] for name, part in batch.items()})
-        step += 1
-        bar.update()
-        numbers = {name: float(value[0]) for name, value in jax.device_get(numbers).items()}
-        if not np.isfinite(numbers["loss"]):
-            raise FloatingPointError(f"the loss of step {step} is {numbers['loss']}")
-        if step % config.training.log_freq == 0 or step == last:
-            rate = (step - first) / (time.perf_counter() - began)
-            epochs = step * config.training.batch_size / total
-            metrics.write(step, {**numbers, "epochs": epochs, "steps_per_second": rate})
-            bar.set_postfix(loss=f"{numbers['loss']:.4g}")
-        stopping = parallel.stop_requested(stop.requested, step)
-        if step % config.training.snapshot_freq == 0 or step in ends or stopping:
-            store.save(step, state)
-        if stopping:
-            store.wait()
-            raise Interrupted(f"stopped by {stop.name}; the state of step {step} is saved")
-        if step in ends:
-            count = len(test_set.images) if step == last else config.eval.num_images
-            found = evaluate(config, state.variables, test_set, count=count)
-            metrics.write(step, {"epoch": ends.index(step) + 1, "test": found})
-            LOGGER.info("epoch %d of %d: %s", ends.index(step) + 1, len(ends), _short(found))
-    bar.close()
-    return state
-
-
 def evaluate(
-    config: ml_collections.ConfigDict, variables: Variables, data: LabelledImages, *, count: int
+    config: ml_collections.ConfigDict,
+    variables: TrainedVariables,
+    data: LabelledImages,
+    *,
+    count: int,
 ) -> dict[str, Any]:
     """Return the numbers of the network on ``count`` evenly spaced images, with running statistics.
 
@@ -375,7 +391,8 @@ def evaluate(
     """
     rows = evenly_spaced(len(data.images), count)
     images = from_array(data.images[rows], num_channels=1, image_size=None, source="test images")
-    score = score_function(network(config, "running_statistics"), variables)
+    net = network(config, "running_statistics")
+    score = score_function(net, flax_variables(variables))
     sums = PixelMetrics()
     for part, found in blocks(images, score, batch_size=config.eval.batch_size):
         sums.add(found.scores, data.labels[rows[part]])
@@ -389,45 +406,18 @@ def export(config: ml_collections.ConfigDict, run: Path, path: Path, *, dtype: s
         FileNotFoundError: if there is no checkpoint.
         ValueError: if it is of another configuration.
     """
-    steps = checkpoints.steps(run)
-    if not steps:
+    there = steps(run)
+    if not there:
         raise FileNotFoundError(f"{run} holds no checkpoints; train first, without --export")
     workdir.check_workdir(run, config)
-    like = jax.eval_shape(lambda: initial_state(config, optimizer(config, 1)))
-    state = checkpoints.load(run, steps[-1], like)
+    state = load_state(SegmentationTraining(config, 1), run, there[-1])
     net = network(config, "running_statistics")
-    return weights.save(path, net, state.variables, dtype=dtype)
+    return weights.save(path, net, flax_variables(state.averaged), dtype=dtype)
 
 
-def _first_state(
-    config: ml_collections.ConfigDict,
-    transform: optax.GradientTransformation,
-    store: checkpoints.Checkpoints,
-) -> SSNetState:
-    state = store.restore_newest(jax.eval_shape(lambda: initial_state(config, transform)))
-    if state is None:
-        return _new_state(config, transform)
-    LOGGER.info("going on from the checkpoint of step %d", int(state.step))
-    return state
-
-
-def _new_state(
-    config: ml_collections.ConfigDict, transform: optax.GradientTransformation
-) -> SSNetState:
-    state = initial_state(config, transform)
-    if not config.training.initial_weights:
-        LOGGER.info("a new network")
-        return state
-    path = Path(config.training.initial_weights)
-    variables = weights.load(path).variables
-    shapes = [jax.tree.map(jnp.shape, one) for one in (variables, state.variables)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"{path} is of another network than config.model "
-            f"(filters {config.model.filters}, num_strides {config.model.num_strides})"
-        )
-    LOGGER.info("beginning with the weights of %s", path)
-    return state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
+def flax_variables(variables: TrainedVariables) -> Variables:
+    """Return parameters and running statistics as the network takes them."""
+    return {"params": variables.params, "batch_stats": variables.extra}
 
 
 def _short(numbers: dict[str, Any]) -> str:

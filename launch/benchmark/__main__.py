@@ -30,9 +30,9 @@ from configs import larcv_png64
 from launch.benchmark import evaluator, samplers, ssnet
 from launch.benchmark.measurement import Line, processor_seconds
 from launch.programs import training_call
-from sgm_jax.generators import score
+from sgm_jax import generator as contract
+from sgm_jax.drawer import Drawer
 from sgm_jax.run import parallel
-from sgm_jax.sample import Drawer
 
 _ONLY = flags.DEFINE_list("only", [], "lines to measure; every line if empty")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each line, after one that is not counted")
@@ -78,12 +78,13 @@ def time_training(name: str, repeats: int) -> Line:
 def time_sampling(name: str, repeats: int) -> Line:
     """Measure one Euler-Maruyama step of the network called ``name``."""
     config = case_config(name)
-    goal, batch = score.build(config), config.eval.batch_size
-    drawer = Drawer(goal, score.sampler(config, goal.sde), batch_size=batch, seed=0)
-    params = parallel.replicate(jax.jit(goal.init)(jax.random.key(0)))
+    generator, batch = contract.build(config), config.eval.batch_size
+    drawer = Drawer(generator, batch_size=batch, seed=0)
+    state = jax.jit(generator.initial_state)(jax.random.key(0))
+    variables = parallel.replicate(state.averaged)
 
     def call() -> None:
-        drawer.draw(params, 0, batch, progress=lambda done: None)
+        drawer.draw(variables, 0, batch, progress=lambda done: None)
 
     seconds = processor_seconds(call, repeats) / SAMPLER_STEPS
     what = f"{name}: sampler step, {batch} images"

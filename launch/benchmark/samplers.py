@@ -38,28 +38,29 @@ def compare(name: str, repeats: int, config: ml_collections.ConfigDict | None = 
     config = known_std(config or larcv_png64_cpu.get_config())
     config.update_from_flattened_dict(SAMPLERS[name] | {"sampling.num_steps": STEPS})
     config.model.num_scales = STEPS
-    goal, batch = score.build(config), config.eval.batch_size
-    drawer = Drawer(goal, score.sampler(config, goal.sde), batch_size=batch, seed=0)
-    params = parallel.replicate(jax.jit(goal.init)(jax.random.key(0)))
-    alone, images = _network_alone(goal), _noise(config)
+    generator, batch = score.build(config), config.eval.batch_size
+    drawer = Drawer(generator, batch_size=batch, seed=0)
+    state = jax.jit(generator.initial_state)(jax.random.key(0))
+    variables = parallel.replicate(state.averaged)
+    alone, images = _network_alone(generator), _noise(config)
 
     def draw() -> None:
-        drawer.draw(params, 0, batch, progress=lambda done: None)
+        drawer.draw(variables, 0, batch, progress=lambda done: None)
 
     def evaluate() -> None:
-        jax.block_until_ready(alone(params, images, jnp.int32(drawer.nfe)))
+        jax.block_until_ready(alone(variables.params, images, jnp.int32(drawer.drawing.nfe)))
 
     ours, theirs = _in_turns(draw, evaluate, repeats)
-    what = f"{name}, {batch} images x {drawer.nfe}"
+    what = f"{name}, {batch} images x {drawer.drawing.nfe}"
     return Comparison(what, ours, ours / theirs, "its evaluations alone", theirs, 1.0)
 
 
-def _network_alone(goal: score.Objective) -> Callable:
+def _network_alone(generator: score.ScoreGenerator) -> Callable:
     def call(params: dict, images: jax.Array, count: jax.Array) -> jax.Array:
         labels = jnp.ones(len(images))
 
         def once(_: int, x: jax.Array) -> jax.Array:
-            return goal.net.apply({"params": params}, x, labels)
+            return generator.net.apply({"params": params}, x, labels)
 
         return jax.lax.fori_loop(0, count, once, images)
 

@@ -13,7 +13,7 @@ import numpy as np
 from configs import ssnet
 from evaluation.ssnet.network import SHOWER, TRACK
 from evaluation.ssnet.scores import score_function
-from evaluation.ssnet.training import initial_state, network, optimizer, train_step
+from evaluation.ssnet.training import SegmentationTraining, flax_variables, network
 from launch.benchmark.measurement import Line, processor_seconds
 from sgm_jax.run import parallel
 
@@ -25,8 +25,9 @@ def time_inference(repeats: int, config: ml_collections.ConfigDict | None = None
     """Measure the labelling of one batch, with running statistics."""
     pytorch = PYTORCH_INFERENCE if config is None else None
     config = config or ssnet.get_config()
-    state = initial_state(config, optimizer(config, 1))
-    score = score_function(network(config, "running_statistics"), state.variables)
+    state = SegmentationTraining(config, 1).initial_state(jax.random.key(config.seed))
+    net = network(config, "running_statistics")
+    score = score_function(net, flax_variables(state.averaged))
     images = _batch(config.eval.batch_size, config.data.image_size)["image"]
     seconds = processor_seconds(lambda: score(images), repeats)
     what = f"ssnet: labelling, {len(images)} images"
@@ -37,9 +38,9 @@ def time_training(repeats: int, config: ml_collections.ConfigDict | None = None)
     """Measure one update, augmentation and optimiser included."""
     pytorch = PYTORCH_TRAINING if config is None else None
     config = config or ssnet.get_config()
-    transform = optimizer(config, 100)
-    update = parallel.train_function(train_step(config, transform))
-    state = parallel.replicate(initial_state(config, transform))
+    training = SegmentationTraining(config, 100)
+    update = parallel.train_function(training.train_step)
+    state = parallel.replicate(training.initial_state(jax.random.key(config.seed)))
     batch = _batch(config.training.batch_size, config.data.image_size)
     stack = {name: values[None] for name, values in batch.items()}
 

@@ -41,7 +41,8 @@ class Batches:
         batch_size: global batch size, over all processes; may exceed the number of images.
         seed: non-negative; fixes the order and the flips of all epochs.
         random_flip: mirror left-right with probability one half, drawn per image and epoch.
-        scale: how the network sees the pixels.
+        scale: how the network sees the pixels; None leaves them on 0..255.
+        labels: the class of each pixel, ``[N, H, W]``; flipped with the images.
         process_index: which share of the global batch to deliver.
         process_count: number of equal shares.
 
@@ -56,7 +57,8 @@ class Batches:
         batch_size: int,
         seed: int,
         random_flip: bool,
-        scale: PixelScale,
+        scale: PixelScale | None,
+        labels: np.ndarray | None = None,
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -70,6 +72,7 @@ class Batches:
         self.seed = seed
         self.random_flip = random_flip
         self.scale = scale
+        self.labels = labels
         self.process_index = process_index
         self.process_count = process_count
         # Neighbouring batches need the current epoch and perhaps the next one.
@@ -80,7 +83,8 @@ class Batches:
         """Return this process's share of the global batch of `step`.
 
         ``image`` is float32 ``[b, H, W, C]`` in network space with b = batch_size / process_count;
-        ``index`` is int32 ``[b]``, the position in the global batch, from which keys are folded.
+        ``index`` is int32 ``[b]``, the position in the global batch, from which keys are folded;
+        with labels, ``label`` is int32 ``[b, H, W]``.
         """
         if step < 0:
             raise ValueError(f"step is {step}; it must not be negative")
@@ -89,10 +93,15 @@ class Batches:
         rows, flips = self._rows(index + step * self.batch_size)
         images = self.images[rows]
         images[flips] = images[flips][:, :, ::-1]
-        return {
-            "image": self.scale.to_model(images),
+        batch = {
+            "image": self.scale.to_model(images) if self.scale else images.astype(np.float32),
             "index": index.astype(np.int32),
         }
+        if self.labels is not None:
+            labels = self.labels[rows].astype(np.int32)
+            labels[flips] = labels[flips][:, :, ::-1]
+            batch["label"] = labels
+        return batch
 
     def _rows(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which image is at each of `places` in the stream, and whether it is flipped."""

@@ -1,23 +1,33 @@
-"""What a configuration trains: a network, its SDE, its losses and its score function."""
+"""The score family: a network that learns the score of noised images (Song et al., 2011.13456).
+
+The network predicts noise, velocity or, with EDM's preconditioning, the denoised image;
+:mod:`sgm_jax.score` turns each into a score function, and samplers see only that.
+"""
 
 import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 
-from sgm_jax import losses, step
-from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp
+from sgm_jax import losses
+from sgm_jax.conditions import Conditions
+from sgm_jax.data import PixelScale
+from sgm_jax.generator import Batch, Given, LogProb
+from sgm_jax.generators.score_config import (
+    check,
+    free_fields,
+    ncsnpp_from_config,
+    sampler_from_config,
+    sde_from_config,
+)
+from sgm_jax.guidance import known_pixels, observable_guidance, tiled
+from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.samplers.base import Sampler
-from sgm_jax.samplers.correctors import CORRECTORS
-from sgm_jax.samplers.grids import GRIDS
-from sgm_jax.samplers.predictor_corrector import PredictorCorrector
-from sgm_jax.samplers.predictors import PREDICTORS
-from sgm_jax.samplers.solvers import SOLVERS, NoiseLevelSampler
+from sgm_jax.samplers.repeated import repeated
 from sgm_jax.score import (
     NetworkFn,
     chain_score,
@@ -26,41 +36,154 @@ from sgm_jax.score import (
     noise_score,
     velocity_score,
 )
-from sgm_jax.sde import SDE, SDES, VESDE, Array, ScoreFn
+from sgm_jax.sde import SDE, Array, ScoreFn
+from sgm_jax.step import (
+    LossFn,
+    Params,
+    TrainState,
+    Variables,
+    gradient_step,
+    initial_state,
+    optimizer_from_config,
+)
 
-Params = Any
-
-# What is random in a run has a key folded from the seed and one of these numbers.
-TRAINING, SAMPLING, INITIALISATION, EVALUATION = range(4)
+__all__ = ["ScoreDrawing", "ScoreGenerator", "build", "check", "free_fields"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """A network and what its output means.
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScoreGenerator:
+    """A score network, its forward process and its sampler: a :class:`sgm_jax.generator.Generator`.
 
     Attributes:
+        config: what it was built from.
         net: the network.
         sde: the forward process under which its score is given.
-        train_loss: ``(params, key, batch) -> (loss, aux)`` with dropout.
-        eval_loss: the same without.
+        train_loss: ``(params, key, batch) -> (loss, details)`` with dropout.
+        test_loss: the same without.
         score: ``score(params) -> score_fn(x, t)``.
+        optimizer: moves the parameters.
     """
 
+    config: ml_collections.ConfigDict
     net: NCSNpp
     sde: SDE
-    train_loss: losses.LossFn
-    eval_loss: losses.LossFn
+    train_loss: LossFn
+    test_loss: LossFn
     score: Callable[[Params], ScoreFn]
+    optimizer: optax.GradientTransformation
 
-    def init(self, key: Array) -> Params:
-        """Return fresh network parameters."""
-        size, channels = self.net.image_size, self.net.num_channels
-        image, label = jnp.zeros((1, size, size, channels)), jnp.ones(1)
-        return self.net.init(key, image, label)["params"]
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return (self.net.image_size, self.net.image_size, self.net.num_channels)
+
+    def initial_state(self, key: Array) -> TrainState:
+        """Return the state of a fresh network."""
+        params = self.net.init(key, jnp.zeros((1, *self.image_shape)), jnp.ones(1))["params"]
+        return initial_state(params, self.optimizer)
+
+    def train_step(
+        self, state: TrainState, key: Array, batch: Batch
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """Make one update."""
+        update = gradient_step(self.train_loss, self.optimizer, self.config.model.ema_rate)
+        return update(state, key, batch)
+
+    def eval_loss(
+        self, variables: Variables, key: Array, batch: Batch
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the loss without dropout."""
+        return self.test_loss(variables.params, key, batch)
+
+    def drawing(self, conditions: Conditions) -> "ScoreDrawing":
+        """Return how the sampler of ``config.sampling`` draws under conditions."""
+        sampler = sampler_from_config(self.config, self.sde)
+        if conditions.repeats > 1:
+            sampler = repeated(sampler, repeats=conditions.repeats)
+        return ScoreDrawing(self, sampler, conditions)
+
+    def log_prob(self, variables: Variables, keys: Array, images: Array, given: Given) -> LogProb:
+        """Return a bound through the probability flow; see :mod:`sgm_jax.samplers.density`."""
+        # Its solver takes half a second to import.
+        from sgm_jax.samplers.density import log_probability
+
+        del given
+        evaluate, sampling = self.config.eval, self.config.sampling
+        result = log_probability(
+            self.sde,
+            self.score(variables.params),
+            images,
+            keys=keys,
+            scale=PixelScale.from_config(self.config.data),
+            num_probes=evaluate.num_probes,
+            probe=evaluate.probe,
+            rtol=sampling.ode_rtol,
+            atol=sampling.ode_atol,
+        )
+        return LogProb(result.nats, result.stderr, result.nfe, kind="bound")
 
 
-def build(config: ml_collections.ConfigDict) -> Objective:
-    """Return the objective of a checked configuration; ``data.std`` must be known for EDM."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScoreDrawing:
+    """A sampler on the score of images under conditions: a :class:`sgm_jax.generator.Drawing`."""
+
+    generator: ScoreGenerator
+    sampler: Sampler
+    conditions: Conditions
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the sampler's grid."""
+        return self.sampler.num_steps
+
+    @property
+    def nfe(self) -> int | None:
+        """Network evaluations an image takes; each tile of a canvas takes its own."""
+        return None if self.sampler.nfe is None else self.sampler.nfe * self.conditions.tiles
+
+    @property
+    def one_step_a_call(self) -> bool:
+        """Tell whether the network is differentiated, which loops on CPU make far slower."""
+        return self.conditions.observable is not None
+
+    def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> Any:
+        """Return the sampler's first state."""
+        del given
+        return self.sampler.start(keys, shape)
+
+    def step(self, variables: Variables, i: Array, state: Any, keys: Array, given: Given) -> Any:
+        """Return the sampler's state after step ``i``."""
+        return self.sampler.step(i, state, keys, self.score(variables.params, given))
+
+    def finish(self, variables: Variables, state: Any, given: Given) -> Array:
+        """Return the images, the known pixels exactly."""
+        del variables
+        images = self.sampler.finish(state)
+        if self.conditions.known is None:
+            return images
+        return jnp.where(given["mask"], given["known"], images)
+
+    def score(self, params: Params, given: Given) -> ScoreFn:
+        """Return the score of images under the conditions from the network's."""
+        conditions, sde = self.conditions, self.generator.sde
+        score_fn = self.generator.score(params)
+        if conditions.tile is not None:
+            score_fn = tiled(score_fn, tile=conditions.tile, stride=conditions.stride)
+        if conditions.known is not None:
+            score_fn = known_pixels(score_fn, sde, known=given["known"], mask=given["mask"])
+        if conditions.observable is not None:
+            score_fn = observable_guidance(
+                score_fn,
+                sde,
+                conditions.measure,
+                target=conditions.target,
+                spread=conditions.spread,
+            )
+        return score_fn
+
+
+def build(config: ml_collections.ConfigDict) -> ScoreGenerator:
+    """Return the generator of a checked configuration; ``data.std`` must be known for EDM."""
     sde = sde_from_config(config)
     net = ncsnpp_from_config(config)
     if config.training.objective == "edm":
@@ -86,15 +209,15 @@ def build(config: ml_collections.ConfigDict) -> Objective:
     def score(params: Params) -> ScoreFn:
         return score_of(predicting(params))
 
-    return Objective(net, sde, loss_of(dropping), loss_of(predicting), score)
-
-
-def sde_from_config(config: ml_collections.ConfigDict) -> SDE:
-    """Return the SDE that ``config.training.sde`` names, with its constants in ``config.model``."""
-    model, kind = config.model, SDES[config.training.sde]
-    if kind is VESDE:
-        return VESDE(model.num_scales, sigma_min=model.sigma_min, sigma_max=model.sigma_max)
-    return kind(model.num_scales, beta_min=model.beta_min, beta_max=model.beta_max)
+    return ScoreGenerator(
+        config,
+        net,
+        sde,
+        loss_of(dropping),
+        loss_of(predicting),
+        score,
+        optimizer_from_config(config),
+    )
 
 
 def _noise_prediction(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callable]:
@@ -153,117 +276,3 @@ def _edm(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callabl
         )
 
     return score_of, loss_of
-
-
-def optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Return the optimiser that ``config.optim`` describes."""
-    optim = config.optim
-    return step.optimizer(
-        name=optim.optimizer,
-        lr=optim.lr,
-        adam_lr=optim.adam_lr,
-        beta1=optim.beta1,
-        beta2=optim.beta2,
-        eps=optim.eps,
-        weight_decay=optim.weight_decay,
-        warmup=optim.warmup,
-        grad_clip=optim.grad_clip,
-        decay=step.decay(optim.schedule, config.training.n_iters, optim.decay_fraction),
-        ema_rates=tuple(config.model.ema_rates),
-    )
-
-
-def initial_state(config: ml_collections.ConfigDict, goal: Objective) -> step.TrainState:
-    """Return the state before the first update; weights depend on the seed only."""
-
-    @jax.jit
-    def start(key: Array) -> step.TrainState:
-        return step.initial_state(goal.init(key), optimizer(config))
-
-    return start(jax.random.fold_in(jax.random.key(config.seed), INITIALISATION))
-
-
-def sampler(config: ml_collections.ConfigDict, sde: SDE) -> Sampler:
-    """Return the sampler that ``config.sampling`` names."""
-    sampling = config.sampling
-    if sampling.method == "ode":
-        # Its solver takes half a second to import, which the other methods do without.
-        from sgm_jax.samplers.ode import ProbabilityFlow
-
-        return ProbabilityFlow(
-            sde,
-            rtol=sampling.ode_rtol,
-            atol=sampling.ode_atol,
-            noise_removal=sampling.noise_removal,
-        )
-    if sampling.method != "pc":
-        return NoiseLevelSampler(
-            sde,
-            sampling.num_steps,
-            solver=SOLVERS[sampling.method],
-            grid=GRIDS[sampling.grid],
-            eta=sampling.eta,
-            sigma_min=sampling.sigma_min,
-            sigma_max=sampling.sigma_max,
-            rho=sampling.rho,
-        )
-    return PredictorCorrector(
-        sde,
-        config.model.num_scales,
-        predictor=PREDICTORS[sampling.predictor],
-        corrector=CORRECTORS.get(sampling.corrector),
-        corrector_steps=sampling.n_steps_each,
-        snr=sampling.snr,
-        # The original's last times: below them the scores of VP and sub-VP diverge.
-        eps=1e-5 if isinstance(sde, VESDE) else 1e-3,
-        noise_removal=sampling.noise_removal,
-        probability_flow=sampling.probability_flow,
-    )
-
-
-# From a configuration to a network, or a refusal.
-
-# Options of the original that NCSN++ accepts and never reads, with the one value that is true.
-_FIXED = {"name": "ncsnpp", "normalization": "groupnorm", "attention_type": "ddpm", "conv_size": 3}
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-def ncsnpp_from_config(config: Any) -> NCSNpp:
-    """Build the network that ``config.model``, ``data`` and ``training.dtype`` describe.
-
-    Raises:
-        ValueError: if an option is unknown, the sizes do not fit or the channels do not divide into
-            groups, naming the fix; nothing is compiled.
-    """
-    model, data = config.model, config.data
-    for field, value in _FIXED.items():
-        given = model.get(field, value)
-        if (given.lower() if isinstance(given, str) else given) != value:
-            raise ValueError(f"model.{field}={given!r} is unknown; known: {value}")
-    dtype = config.get("training", {}).get("dtype", "float32")
-    if dtype not in DTYPES:
-        raise ValueError(f"training.dtype={dtype!r} is unknown; known: {', '.join(DTYPES)}")
-    return NCSNpp(
-        image_size=data.image_size,
-        num_channels=data.num_channels,
-        centered=data.centered,
-        nf=model.nf,
-        ch_mult=tuple(model.ch_mult),
-        num_res_blocks=model.num_res_blocks,
-        attn_resolutions=tuple(model.attn_resolutions),
-        dropout=model.dropout,
-        fir=model.fir,
-        fir_kernel=tuple(model.fir_kernel),
-        resamp_with_conv=model.resamp_with_conv,
-        skip_rescale=model.skip_rescale,
-        fourier_scale=model.fourier_scale,
-        conditional=model.conditional,
-        init_scale=model.init_scale,
-        scale_by_sigma=model.scale_by_sigma,
-        sigma_min=model.sigma_min,
-        sigma_max=model.sigma_max,
-        num_scales=model.num_scales,
-        space_to_depth=model.get("space_to_depth", 1),
-        dtype=DTYPES[dtype],
-        **{field: getattr(model, field).lower() for field in OPTIONS},
-    )

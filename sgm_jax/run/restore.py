@@ -1,4 +1,4 @@
-"""What a trained run has: its configuration, its checkpoints, its averaged weights."""
+"""What a trained run has: its configuration and its checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,19 @@ import jax
 import ml_collections
 import numpy as np
 
-from sgm_jax.config import flatten
-from sgm_jax.generators import score
 from sgm_jax.run import checkpoints, parallel, workdir
-from sgm_jax.step import averaged_params
+from sgm_jax.run.workdir import differences, flatten
 
 
-def matching_config(config: ml_collections.ConfigDict, run: Path) -> ml_collections.ConfigDict:
+def matching_config(
+    config: ml_collections.ConfigDict, run: Path, *, free: tuple[str, ...] = ()
+) -> ml_collections.ConfigDict:
     """Return the configuration with what the run measured, if it is the run's.
+
+    Args:
+        config: of this start.
+        run: the workdir.
+        free: fields that may differ, beside the general ones.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
@@ -26,9 +31,10 @@ def matching_config(config: ml_collections.ConfigDict, run: Path) -> ml_collecti
             f"{run} holds no training run; train one with --mode=train, or choose --workdir"
         )
     # Another seed draws other images from the same network.
-    found = workdir.differing(run, flatten(config) | {"seed": stored.get("seed")}, stored)
-    if found:
-        raise ValueError(f"this is not the configuration that {run} ran: {'; '.join(found)}")
+    ours = flatten(config) | {"seed": stored.get("seed")}
+    different = differences(ours, stored, free=free)
+    if different:
+        raise ValueError(f"this is not the configuration that {run} ran: {'; '.join(different)}")
     config = config.copy_and_resolve_references()
     config.data.std = workdir.stored_std(run, stored)
     return config
@@ -47,37 +53,17 @@ def newest_step(run: Path) -> int:
     return newest
 
 
-def load_ema(
-    config: ml_collections.ConfigDict,
-    goal: score.Objective,
-    run: Path,
-    step: int,
-    *,
-    ema_rate: float | None = None,
-) -> Any:
-    """Return the averaged parameters of a checkpoint; those of ``model.ema_rate`` if not given.
+def load_state(trainable: Any, run: Path, step: int) -> Any:
+    """Return the state of a checkpoint.
+
+    Args:
+        trainable: a :class:`sgm_jax.generator.Trainable`, which knows the shapes.
+        run: the workdir.
+        step: of the checkpoint.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        ValueError: if it does not fit the configuration, or the run keeps no such average.
+        ValueError: if it does not fit the configuration.
     """
-    rate = check_ema_rate(config, ema_rate)
-    like = jax.eval_shape(lambda: score.initial_state(config, goal))
-    state = checkpoints.load(run, step, like)
-    main_rate, ema_rates = config.model.ema_rate, tuple(config.model.ema_rates)
-    return averaged_params(state, rate, main_rate=main_rate, ema_rates=ema_rates)
-
-
-def check_ema_rate(config: ml_collections.ConfigDict, ema_rate: float | None) -> float:
-    """Return the rate of the average to take, ``model.ema_rate`` if not given.
-
-    Raises:
-        ValueError: with the rates of the averages that the run keeps.
-    """
-    kept = (config.model.ema_rate, *config.model.ema_rates)
-    if ema_rate is not None and ema_rate not in kept:
-        raise ValueError(
-            f"--ema is {ema_rate}; this run keeps the averages: {', '.join(map(str, kept))} "
-            "(config.model.ema_rate and ema_rates)"
-        )
-    return config.model.ema_rate if ema_rate is None else ema_rate
+    like = jax.eval_shape(trainable.initial_state, jax.random.key(0))
+    return checkpoints.load(run, step, like)

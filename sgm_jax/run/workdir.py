@@ -15,7 +15,6 @@ from typing import Any
 
 import ml_collections
 
-from sgm_jax.config import FREQUENCIES, flatten
 from sgm_jax.run import distributed, parallel
 from sgm_jax.run.checkpoints import steps
 from sgm_jax.run.files import append_json, read_object, write_json
@@ -23,6 +22,24 @@ from sgm_jax.run.lock import locked
 from sgm_jax.run.log import LOGGER, to_file
 
 DATA_FILE = "data.json"
+# How long and how closely a run is watched.
+FREQUENCIES = (
+    "training.n_iters",
+    "training.log_freq",
+    "training.eval_freq",
+    "training.snapshot_freq",
+    "training.snapshot_freq_for_preemption",
+)
+# What may change between two starts of one run.
+FREE = (
+    *FREQUENCIES,
+    "training.n_jitted_steps",
+    "training.snapshot_sampling",
+    "training.tensorboard",
+    "data.train_path",
+    "data.test_path",
+)
+FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -58,10 +75,17 @@ def stored_std(workdir: Path, stored: dict[str, Any]) -> float:
     return float(std)
 
 
-def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def check_workdir(
+    workdir: Path, config: ml_collections.ConfigDict, *, free: tuple[str, ...] = ()
+) -> None:
     """Refuse a workdir that cannot be written, or that holds checkpoints of another configuration.
 
     Touches nothing.
+
+    Args:
+        workdir: of the run.
+        config: of this start.
+        free: fields that may differ, beside those of :func:`is_free`.
 
     Raises:
         PermissionError: if it cannot be written.
@@ -76,11 +100,11 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f"{workdir} holds checkpoints and no config.json; choose another --workdir"
         )
-    found = differing(workdir, flatten(config), stored)
-    if found:
+    different = differences(flatten(config), stored, free=free)
+    if different:
         raise ValueError(
             f"{workdir} holds checkpoints of another configuration; choose another --workdir. "
-            f"It differs in {'; '.join(found)}"
+            f"It differs in {'; '.join(different)}"
         )
 
 
@@ -100,15 +124,43 @@ def _check_writable(workdir: Path) -> None:
             )
 
 
-def differing(workdir: Path, ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
-    """Return which fields stop a configuration from being the one of a run, as text.
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Return the fields as ``{"section.field": value}``, tuples as lists, as JSON would."""
+    nested = json.loads(json.dumps(config.to_dict()))
+    flat = {}
+    for section, value in nested.items():
+        if isinstance(value, dict):
+            flat |= {f"{section}.{name}": item for name, item in value.items()}
+        else:
+            flat[section] = value
+    return flat
 
-    Says what is taken for fields that were added since the run was begun.
+
+def is_free(name: str) -> bool:
+    """Tell whether a field may change without making another network."""
+    return name in FREE or name.split(".")[0] in FREE_SECTIONS
+
+
+def differences(
+    ours: dict[str, Any], stored: dict[str, Any], *, free: tuple[str, ...] = ()
+) -> list[str]:
+    """Return which fields stop two flattened configurations from being one run, as text.
+
+    Args:
+        ours: the configuration of this start.
+        stored: that of the run.
+        free: fields that may differ, beside those of :func:`is_free`.
     """
-    for name, value in added(ours, stored).items():
-        if not is_free(name):
-            LOGGER.info("%s is older than config.%s, and taken to have %r", workdir, name, value)
-    return differences(ours, stored)
+    different = []
+    for name in sorted(ours.keys() | stored.keys()):
+        measured = name == "data.std" and ours.get(name) == -1
+        # A falling learning rate depends on where it ends.
+        falling = ours.get("optim.schedule", "constant") != "constant"
+        schedule = name == "training.n_iters" and falling
+        may_change = measured or name in free or (is_free(name) and not schedule)
+        if not may_change and ours.get(name) != stored.get(name):
+            different.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
+    return different
 
 
 def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
@@ -197,61 +249,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None
-
-
-# Do two configurations belong to one run? What may change between two starts, and what not.
-
-# What may change between two starts of one run: how long and how closely it is watched.
-FREE = (
-    *FREQUENCIES,
-    "training.n_jitted_steps",
-    "training.snapshot_sampling",
-    "training.tensorboard",
-    "data.train_path",
-    "data.test_path",
-)
-FREE_SECTIONS = ("sampling", "eval", "simulation")
-# Fields that were added after runs had been started, with the value that those runs had.
-ADDED = {
-    "training.weighting": "noise",
-    "training.time_sampling": "uniform",
-    "training.low_discrepancy": False,
-    "training.dtype": "float32",
-    "optim.schedule": "constant",
-    "model.ema_rates": [],
-    "data.transform": "linear",
-    "optim.adam_lr": 1e-3,
-    "optim.decay_fraction": 0.4,
-    "sampling.ode_rtol": 1e-5,
-    "sampling.ode_atol": 1e-5,
-}
-
-
-def is_free(name: str) -> bool:
-    """Tell whether a field may change without making another network."""
-    return name in FREE or name.split(".")[0] in FREE_SECTIONS
-
-
-def differences(ours: dict[str, Any], stored: dict[str, Any]) -> list[str]:
-    """Return which fields stop two flattened configurations from being one run, as text."""
-    stored = added(ours, stored) | stored
-    found = []
-    for name in sorted(ours.keys() | stored.keys()):
-        measured = name == "data.std" and ours.get(name) == -1
-        # A falling learning rate depends on where it ends.
-        schedule = name == "training.n_iters" and ours.get("optim.schedule") != "constant"
-        steps = name == "model.num_scales" and _only_counts_steps(ours)
-        free = measured or steps or (is_free(name) and not schedule)
-        if not free and ours.get(name) != stored.get(name):
-            found.append(f"{name}: {stored.get(name)!r} there, {ours.get(name)!r} here")
-    return found
-
-
-def _only_counts_steps(fields: dict[str, Any]) -> bool:
-    """Tell whether the network sees continuous time, and num_scales is the sampler's alone."""
-    return bool(fields.get("training.continuous")) and not fields.get("model.scale_by_sigma")
-
-
-def added(ours: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that a stored configuration is too old to have, as they were then."""
-    return {name: value for name, value in ADDED.items() if name in ours and name not in stored}

@@ -34,10 +34,10 @@ class Density(NamedTuple):
     nfe: Array
 
 
-class Likelihood(NamedTuple):
-    """Bits per dimension ``[B]``, their errors from the probes ``[B]``, latents, evaluations."""
+class LevelProbability(NamedTuple):
+    """Bounds in nats, their errors from the probes, evaluations (all ``[B]``), and latents."""
 
-    bits_per_dim: Array
+    nats: Array
     stderr: Array
     latents: Array
     nfe: Array
@@ -51,7 +51,7 @@ def rademacher(key: Array, shape: tuple[int, ...]) -> Array:
 PROBES: dict[str, Probe] = {"rademacher": rademacher, "gaussian": jax.random.normal}
 
 
-def likelihood(
+def log_probability(
     sde: SDE,
     score_fn: ScoreFn,
     images: Array,
@@ -63,11 +63,12 @@ def likelihood(
     eps: float = 1e-5,
     rtol: float = 1e-5,
     atol: float = 1e-5,
-) -> Likelihood:
-    """Return the bits per dimension of images of 256 levels.
+) -> LevelProbability:
+    """Return a bound on the log-probability of images of 256 levels.
 
     Uniform noise fills the gaps between the levels, so that the model's density bounds the
-    probability of the levels (arXiv:1511.01844). It and the probes depend on an image's key only.
+    probability of the levels from below (arXiv:1511.01844). It and the probes depend on an image's
+    key only.
 
     Args:
         sde: the forward process.
@@ -90,11 +91,23 @@ def likelihood(
     keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _PROBES)
     probes = jax.vmap(lambda key: PROBES[probe](key, (num_probes, *images.shape[1:])))(keys)
     density = log_density(sde, score_fn, x, probes=probes, eps=eps, rtol=rtol, atol=atol)
-    log_slope = scale.log_slope(filled).sum(axis=(1, 2, 3))
-    bits = bits_per_dim(density.log_density + log_slope[:, None], images[0].size)
+    nats = level_nats(density.log_density, filled, scale)
     ddof = min(num_probes - 1, 1)
-    stderr = bits.std(1, ddof=ddof) / num_probes**0.5 if ddof else jnp.full(len(images), jnp.nan)
-    return Likelihood(bits.mean(1), stderr, density.latents, density.nfe)
+    stderr = nats.std(1, ddof=ddof) / num_probes**0.5 if ddof else jnp.full(len(images), jnp.nan)
+    return LevelProbability(nats.mean(1), stderr, density.latents, density.nfe)
+
+
+def level_nats(log_density: Array, charge: Array, scale: PixelScale) -> Array:
+    """Return log-probabilities of 256 levels from a log density in network space.
+
+    Args:
+        log_density: in nats, ``[B, P]``.
+        charge: where it was measured, on the scale 0..255 ``[B, H, W, C]``.
+        scale: from there to network space.
+    """
+    slope = scale.log_slope(charge).sum(axis=(1, 2, 3))
+    # A level is 255 / 256 wide on the scale 0..255.
+    return log_density + slope[:, None] + charge[0].size * np.log(255 / LEVELS)
 
 
 def check_probes(probe: str, num_probes: int) -> None:
@@ -154,9 +167,3 @@ def log_density(
     start = x, jnp.zeros(probes.shape[:2])
     (latents, gained), nfe = solve(field, start, first=eps, last=1.0, rtol=rtol, atol=atol)
     return Density(sde.prior_logp(latents)[:, None] + gained, latents, nfe)
-
-
-def bits_per_dim(log_density: Array, dimensions: int) -> Array:
-    """Convert nats of a density of charges on 0..255 to bits per dimension of 256 levels."""
-    width = 255 / LEVELS
-    return -log_density / (dimensions * np.log(2)) - np.log2(width)

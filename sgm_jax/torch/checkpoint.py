@@ -17,10 +17,10 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sgm_jax.generators.score import ncsnpp_from_config, optimizer
+from sgm_jax.generators.score_config import ncsnpp_from_config
 from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.run.log import LOGGER
-from sgm_jax.step import TrainState
+from sgm_jax.step import TrainState, optimizer_from_config
 
 PARTS = ("optimizer", "model", "ema", "step")
 PREFIX = "module."
@@ -85,7 +85,7 @@ def state_from_checkpoint(content: Any, config: ml_collections.ConfigDict) -> Tr
     if len(set(counts.values())) > 1:
         LOGGER.warning("its parts have different numbers of updates, %s: using %d", counts, step)
     opt_state = optax.tree_utils.tree_set(
-        optimizer(config).init(params), count=jnp.int32(step), **moments
+        optimizer_from_config(config).init(params), count=jnp.int32(step), **moments
     )
     return TrainState(jnp.int32(step), params, ema_params, opt_state)
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import jax
 import ml_collections
 
 from sgm_jax.generators import score
 from sgm_jax.run import checkpoints, parallel, workdir
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.restore import matching_config, newest_step
+from sgm_jax.run.restore import load_state, matching_config, newest_step
 from sgm_jax.torch.checkpoint import check_convertible, checkpoint_from_state, state_from_checkpoint
 from sgm_jax.torch.file import read_torch_file, write_torch_file
 
@@ -70,9 +69,7 @@ def export_checkpoint(
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"no folder {path.absolute().parent} for --to_torch")
     step = newest_step(run) if checkpoint is None else checkpoint
-    goal = score.build(config)
-    like = jax.eval_shape(lambda: score.initial_state(config, goal))
-    state = checkpoints.load(run, step, like)
+    state = load_state(score.build(config), run, step)
     if parallel.is_main():
         write_torch_file(path, checkpoint_from_state(state, config))
     LOGGER.info("step %d of %s, now in %s", step, run, path)

@@ -155,8 +155,7 @@ def test_two_processes_eight_devices_and_one_give_the_same_network_and_images(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     write_images(tmp_path)
     config = tiny_config(tmp_path)
-    goal = score.build(config)
-    like = jax.eval_shape(lambda: score.initial_state(config, goal))
+    like = jax.eval_shape(score.build(config).initial_state, jax.random.key(0))
     states, images = [], []
     for processes, devices in ((1, 1), (1, 8), (2, 4)):
         workdir = tmp_path / f"{processes}x{devices}"

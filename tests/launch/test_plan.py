@@ -130,7 +130,7 @@ def train_cost():
 
 def test_a_training_step_exchanges_its_gradients_once(train_cost):
     config = tiny_config(Path())
-    params = jax.eval_shape(score.build(config).init, jax.random.key(0))
+    params = jax.eval_shape(score.build(config).initial_state, jax.random.key(0)).params
     gradients = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
     assert set(train_cost.exchanges) == {"all-reduce"}
     # Biases that are added to one another have the same gradient, which is sent once.
@@ -138,7 +138,8 @@ def test_a_training_step_exchanges_its_gradients_once(train_cost):
 
 
 def test_a_training_step_holds_parameters_averages_and_moments(train_cost):
-    params = jax.eval_shape(score.build(tiny_config(Path())).init, jax.random.key(0))
+    generator = score.build(tiny_config(Path()))
+    params = jax.eval_shape(generator.initial_state, jax.random.key(0)).params
     size = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
     images = 4 * 16 * 16
     assert 4 * size + images <= train_cost.argument_bytes < 4 * size + images + 1000

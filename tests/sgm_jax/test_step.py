@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -130,9 +131,12 @@ def test_averages_kept_aside_are_those_of_their_rates(key):
             step.ema_update(average, params, jnp.float32(n), rate)
             for average, rate in zip(want, rates, strict=True)
         ]
-    state = step.TrainState(jnp.int32(5), params, params, states[1])
+    state = step.TrainState(jnp.int32(5), params, params, states[1], extra=("counts",))
+    config = ml_collections.ConfigDict({"model": {"ema_rate": 0.9, "ema_rates": rates}})
     for rate, average in zip(rates, want, strict=True):
-        kept = step.averaged_params(state, rate, main_rate=0.9, ema_rates=rates)
-        np.testing.assert_array_equal(kept["w"], average["w"])
-    main = step.averaged_params(state, 0.9, main_rate=0.9, ema_rates=rates)
-    assert main is params
+        kept = step.averaged_variables(state, config, rate)
+        np.testing.assert_array_equal(kept.params["w"], average["w"])
+        assert kept.extra == ("counts",)
+    assert step.averaged_variables(state, config).params is params
+    with pytest.raises(ValueError, match=r"--ema is 0\.5; .* averages: 0\.9, 0\.05, 0\.1"):
+        step.averaged_variables(state, config, 0.5)

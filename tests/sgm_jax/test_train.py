@@ -66,7 +66,7 @@ def test_stopped_and_resumed_equals_never_stopped(folder, tmp_path, options):
 
 def test_weights_their_average_and_the_optimiser_all_move(folder, tmp_path):
     config = tiny_config(folder)
-    before = score.initial_state(config, score.build(config))
+    before = score.build(config).initial_state(jax.random.key(0))
     after = train(config, tmp_path / "run")
     for name in ("params", "ema_params"):
         pairs = zip(
@@ -192,29 +192,6 @@ def test_a_workdir_of_another_configuration_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="model.nf: 8 there, 16 here"):
         train(tiny_config(folder, **{"model.nf": 16}), tmp_path / "run")
     assert sorted((tmp_path / "run").rglob("*")) == before
-
-
-def test_a_run_from_before_a_field_goes_on_with_what_it_had(folder, tmp_path, caplog):
-    train(tiny_config(folder, **{"training.n_iters": 1}), tmp_path / "run")
-    path = tmp_path / "run" / "config.json"
-    stored = json.loads(path.read_text())
-    del stored["model"]["ema_rates"], stored["training"]["time_sampling"], stored["eval"]["probe"]
-    path.write_text(json.dumps(stored))
-    for changes, message in (
-        ({"model.ema_rates": (0.5,)}, r"model\.ema_rates: \[\] there, \[0\.5\] here"),
-        ({"training.time_sampling": "importance"}, "time_sampling: 'uniform' there"),
-        ({"optim.lr": 1.0}, "optim.lr: 0.0002 there, 1.0 here"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            train(tiny_config(folder, **changes), tmp_path / "run")
-    with caplog.at_level("INFO", logger="sgm_jax"):
-        assert int(train(tiny_config(folder), tmp_path / "run").step) == 4
-    assert "older than config.model.ema_rates, and taken to have []" in caplog.text
-    assert "probe" not in caplog.text
-    del stored["optim"]["lr"]
-    path.write_text(json.dumps(stored))
-    with pytest.raises(ValueError, match=r"optim.lr: None there"):
-        train(tiny_config(folder), tmp_path / "run")
 
 
 def test_a_workdir_under_a_file_is_refused(folder, tmp_path):

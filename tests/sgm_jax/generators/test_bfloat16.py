@@ -13,7 +13,6 @@ from sgm_jax.models.blocks import Conv, Dense, ResampleConv
 from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.run import parallel
 from sgm_jax.run.workdir import added, differences
-from sgm_jax.step import train_step
 from tests.small_network import SMALL
 from tests.tiny_run import EDM, tiny_config
 
@@ -117,9 +116,9 @@ def training(dtype):
     """Return a first state and an update of it, in a training that converges fast."""
     options = EDM | {"training.dtype": dtype, "data.std": 0.4, "optim.lr": 1e-2}
     config = tiny_config(Path(), **options)
-    goal = score.build(config)
-    step = train_step(goal.train_loss, score.optimizer(config), config.model.ema_rate)
-    return lambda: score.initial_state(config, goal), step
+    generator = score.build(config)
+    key = jax.random.key(config.seed)
+    return lambda: generator.initial_state(key), generator.train_step
 
 
 def batch(number):

@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sgm_jax.generators.score import ncsnpp_from_config
+from sgm_jax.generators.score_config import ncsnpp_from_config
 from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp, normalised_widths
 from tests.small_network import SMALL
 

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sgm_jax.generators.score import ncsnpp_from_config
+from sgm_jax.generators.score_config import ncsnpp_from_config
 from sgm_jax.losses import score_matching_loss
 from sgm_jax.score import noise_score
 from sgm_jax.sde import VESDE, VPSDE

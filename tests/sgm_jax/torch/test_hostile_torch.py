@@ -5,6 +5,7 @@ import io
 import shutil
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -98,7 +99,7 @@ PLACES += [("optimizer", "state", 0), ("optimizer", "state", 0, "exp_avg")]
 @pytest.mark.parametrize("examples", [40, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_checkpoint_of_another_layout_is_read_or_refused_by_name(tmp_path, examples):
     path, config = tmp_path / "file.pth", tiny_config(tmp_path)
-    state = score.initial_state(config, score.build(config))
+    state = score.build(config).initial_state(jax.random.key(config.seed))
     whole = checkpoint_from_state(state.replace(step=np.int32(1)), config)
     write_torch_file(path, whole)
     assert import_checkpoint(config, path, tmp_path / "sound") == 1

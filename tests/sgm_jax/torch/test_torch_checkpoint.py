@@ -55,7 +55,7 @@ def assert_same(ours, theirs, where="content"):
 def random_state(config, seed=0, step=3):
     """Return a state of a run whose every array is random."""
     rng = np.random.default_rng(seed)
-    like = jax.eval_shape(lambda: score.initial_state(config, score.build(config)))
+    like = jax.eval_shape(score.build(config).initial_state, jax.random.key(0))
     state = jax.tree.map(
         lambda leaf: (
             rng.standard_normal(leaf.shape, np.float32)
@@ -77,8 +77,7 @@ def test_a_checkpoint_of_the_original_comes_back_unchanged(path):
     assert list(back["model"]) == list(content["model"])
     assert_same(back, content)
     # It is what training and sampling expect of a checkpoint.
-    goal = score.build(config)
-    like = jax.eval_shape(lambda: score.initial_state(config, goal))
+    like = jax.eval_shape(score.build(config).initial_state, jax.random.key(0))
     assert jax.tree.structure(like) == jax.tree.structure(state)
     jax.tree.map(
         lambda a, b: np.testing.assert_equal((a.shape, a.dtype), (b.shape, b.dtype)), like, state
@@ -99,7 +98,7 @@ def test_a_state_survives_the_way_there_and_back(options, tmp_path):
 
 def test_a_state_before_the_first_update_has_no_moments_there(tmp_path):
     config = tiny_config(tmp_path)
-    state = score.initial_state(config, score.build(config))
+    state = score.build(config).initial_state(jax.random.key(config.seed))
     content = checkpoint_from_state(state, config)
     assert content["optimizer"]["state"] == {} and content["step"] == 0
     jax.tree.map(np.testing.assert_array_equal, state_from_checkpoint(content, config), state)

@@ -1,0 +1,94 @@
+"""What a training run says while it goes: its numbers, a progress bar, and what is not finite."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from sgm_jax.run import parallel
+from sgm_jax.run.metrics import Metrics
+
+
+class Progress:
+    """The bar and the numbers of one run.
+
+    Args:
+        workdir: of the run; numbers go to its ``metrics.jsonl``.
+        last: the step that training ends with.
+        log_every: steps between two lines of numbers.
+        batch_size: global.
+        epoch_images: images in the training set.
+        tensorboard: also write for TensorBoard.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        last: int,
+        log_every: int,
+        batch_size: int,
+        epoch_images: int,
+        tensorboard: bool = False,
+    ):
+        """Open the files."""
+        self._last, self._log_every = last, log_every
+        self._batch_size, self._epoch_images = batch_size, epoch_images
+        self._metrics = Metrics(workdir, tensorboard=tensorboard)
+        self._bar: tqdm.tqdm | None = None
+        self._seconds = 0.0
+        self._timed_steps = 0
+
+    def step(self, step: int, metrics: dict[str, np.ndarray], *, seconds: float) -> None:
+        """Take the metrics ``[steps]`` of the last dispatch; write them when it is time.
+
+        Args:
+            step: updates made so far.
+            metrics: by name.
+            seconds: the dispatch took.
+
+        Raises:
+            FloatingPointError: with the metric's name and the step, if one is not finite.
+        """
+        for name, values in metrics.items():
+            bad = np.flatnonzero(~np.isfinite(values))
+            if bad.size:
+                where = step - len(values) + 1 + int(bad[0])
+                raise FloatingPointError(
+                    f"{name} is {values[bad[0]]} at step {where}; the newest checkpoint is from "
+                    "before it. Lower config.optim.lr, or look at the images of that batch"
+                )
+        if self._bar is None:
+            # The first dispatch compiles: the bar and the rate start after it.
+            self._bar = tqdm.tqdm(
+                total=self._last,
+                initial=step,
+                unit="step",
+                desc="train",
+                disable=not parallel.is_main(),
+            )
+        else:
+            self._bar.update(step - self._bar.n)
+            self._seconds += seconds
+            self._timed_steps += len(metrics["loss"])
+        if step % self._log_every == 0 or step == self._last:
+            self._log(step, {name: float(values[-1]) for name, values in metrics.items()})
+
+    def write(self, step: int, numbers: dict[str, Any]) -> None:
+        """Write other numbers of a step, such as a test loss."""
+        self._metrics.write(step, numbers)
+
+    def close(self) -> None:
+        """End the bar and the files."""
+        if self._bar is not None:
+            self._bar.close()
+        self._metrics.close()
+
+    def _log(self, step: int, numbers: dict[str, float]) -> None:
+        seen = step * self._batch_size
+        numbers |= {"images_seen": seen, "epochs": seen / self._epoch_images}
+        if self._timed_steps:
+            numbers["steps_per_second"] = self._timed_steps / self._seconds
+        self._metrics.write(step, numbers)
+        self._bar.set_postfix(loss=f"{numbers['loss']:.4g}")
