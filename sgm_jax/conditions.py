@@ -40,6 +40,8 @@ class Request:
         observable: a name in :data:`OBSERVABLES`.
         target: its value on the scale 0..255, channels averaged.
         spread: how far from it images may be, one standard deviation.
+        condition: from Python only: what a conditional generator was trained with, arrays
+            ``[N, ...]`` by name; image i gets row i.
     """
 
     inpaint: str | None = None
@@ -50,6 +52,7 @@ class Request:
     observable: str | None = None
     target: float | None = None
     spread: float | None = None
+    condition: dict[str, np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class Conditions:
     known: Images | None = None
     mask: np.ndarray | None = None
     repeats: int = 1
+    condition: dict[str, np.ndarray] | None = None
     observable: str | None = None
     target: float = 0.0
     spread: float = 0.0
@@ -78,24 +82,33 @@ class Conditions:
     @property
     def recipe(self) -> dict[str, Any] | None:
         """What makes the same images again, for JSON; None without conditions."""
-        found: dict[str, Any] = {}
+        recipe: dict[str, Any] = {}
         if self.tile is not None:
-            found |= {"canvas": list(self.size), "stride": self.stride}
+            recipe |= {"canvas": list(self.size), "stride": self.stride}
         if self.known is not None:
             masked = hashlib.sha256(repr(self.mask.shape).encode() + self.mask.tobytes())
-            found |= {"inpaint": self.known.fingerprint, "mask": masked.hexdigest()}
-            found |= {"resample": self.repeats}
+            recipe |= {"inpaint": self.known.fingerprint, "mask": masked.hexdigest()}
+            recipe |= {"resample": self.repeats}
+        if self.condition is not None:
+            recipe["condition"] = {
+                name: hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+                for name, values in self.condition.items()
+            }
         if self.observable is not None:
-            found |= {"observable": self.observable, "target": self.target, "spread": self.spread}
-        return found or None
+            recipe |= {"observable": self.observable, "target": self.target, "spread": self.spread}
+        return recipe or None
 
-    def given(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    def given(self, index: np.ndarray) -> dict[str, Any]:
         """Return what is known of the images with these numbers ``[B]``, ``[B, H, W, ...]``."""
-        if self.known is None:
-            return {}
-        images = self.known[index % len(self.known)]
-        mask = self.mask[index % len(self.mask)]
-        return {"known": self.scale.to_model(images), "mask": mask}
+        given: dict[str, Any] = {}
+        if self.known is not None:
+            images = self.known[index % len(self.known)]
+            given["known"] = self.scale.to_model(images)
+            given["mask"] = self.mask[index % len(self.mask)]
+        if self.condition is not None:
+            rows = {name: values[index % len(values)] for name, values in self.condition.items()}
+            given["condition"] = rows
+        return given
 
     def measure(self, images: Array) -> Array:
         """Return the observable ``[B]`` of images in network space ``[B, H, W, C]``."""
@@ -103,7 +116,7 @@ class Conditions:
         return OBSERVABLES[self.observable](grey)
 
 
-def conditions(request: Request, config: ml_collections.ConfigDict) -> Conditions:
+def read_conditions(request: Request, config: ml_collections.ConfigDict) -> Conditions:
     """Return the conditions of a request, everything read and checked.
 
     Raises:
@@ -114,6 +127,7 @@ def conditions(request: Request, config: ml_collections.ConfigDict) -> Condition
         **_canvas(request, config.data.image_size),
         **_known(request, config),
         **_observable(request),
+        condition=request.condition,
         scale=PixelScale.from_config(config.data),
     )
 

@@ -80,9 +80,8 @@ class Drawer:
         self._conditions = conditions
         steps_a_call = max(STEPS_A_CALL, -(-self.drawing.num_steps // CALLS))
         self._steps_a_call = 1 if self.drawing.one_step_a_call else steps_a_call
-        start, advance, finish = device_functions(
-            self.drawing, (*conditions.size, channels), seed=seed
-        )
+        self.image_shape = (*conditions.size, channels)
+        start, advance, finish = device_functions(self.drawing, self.image_shape, seed=seed)
         self._start = parallel.batch_function(start, in_axes=(0, 0))
         self._advance = parallel.batch_function(advance, in_axes=ADVANCE_AXES)
         self._finish = parallel.batch_function(finish, in_axes=(None, 0, 0))

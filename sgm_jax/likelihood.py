@@ -3,9 +3,8 @@
 Every finished batch is on disk at once, so a run that was interrupted goes on where it stopped.
 """
 
-import json
-import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,15 @@ from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import npz_writer
+from sgm_jax.run.parts import Parts, differences, open_parts
 from sgm_jax.run.restore import load_state, matching_config, newest_step
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.samplers.base import image_keys
-from sgm_jax.step import averaged_variables, check_ema_rate
+from sgm_jax.step import Variables, averaged_variables, check_ema_rate
 from sgm_jax.train import open_sets
 
 COLUMNS = ("bits_per_dim", "stderr", "nfe")
+FIX = "move the folder away to measure again"
 
 Columns = dict[str, np.ndarray]
 
@@ -85,17 +86,35 @@ def measure(
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
     folder = Path(run) / "likelihood" / f"step_{step:06d}{special}"
-    if (folder / "summary.json").exists():
-        _check_recipe(folder / "summary.json", recipe)
+    if distributed.decided(lambda: _is_done(folder, recipe)):
         LOGGER.info("these %d images were measured already: %s", count, folder)
-        return json.loads((folder / "summary.json").read_text())
-    columns = _measure_all(config, generator, run, images, recipe=recipe, folder=folder)
-    summary = recipe | _summary(columns) | workdir.provenance()
-    if parallel.is_main():
-        _write(folder, columns, summary)
+        return read_object(folder / "summary.json", fix=FIX)
+    state = load_state(generator, run, step)
+    variables = parallel.replicate(averaged_variables(state, config, recipe["ema_rate"]))
+    with open_parts(folder / "parts", recipe, fix=FIX) as parts:
+        columns = _measure(config, generator, variables, images, count, parts)
+        kind = {"kind": _kind(generator, variables)}
+        summary = recipe | kind | _summary(columns) | workdir.provenance()
+        if parallel.is_main():
+            _write(folder, columns, summary)
+        parts.remove()
     mean, error = summary["bits_per_dim"], summary["stderr"]
     LOGGER.info("%.4f +- %.4f bits per dimension of %d images", mean, error, count)
     return summary
+
+
+def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
+    """Tell whether the folder holds the likelihood of this recipe.
+
+    Raises:
+        ValueError: if it holds that of another recipe.
+    """
+    if not (folder / "summary.json").exists():
+        return False
+    changes = differences(recipe, folder / "summary.json", fix=FIX)
+    if changes:
+        raise ValueError(f"{folder} is of another recipe ({'; '.join(changes)}): {FIX}")
+    return True
 
 
 def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
@@ -105,62 +124,32 @@ def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
             with writer.array(name, values.shape, values.dtype) as append:
                 append(values)
     write_json(folder / "summary.json", summary)
-    shutil.rmtree(folder / "parts")
 
 
-def _check_recipe(path: Path, recipe: dict[str, Any]) -> None:
-    """Refuse to mix the images of one recipe with those of another.
-
-    Raises:
-        ValueError: with what differs.
-    """
-    there = read_object(path, fix="move the folder away to measure again")
-    other = sorted(name for name in recipe if recipe[name] != there.get(name))
-    if other:
-        raise ValueError(
-            f"{path} is of another {', '.join(other)}; move the folder away to measure again"
-        )
-
-
-def _measure_all(
+def _measure(
     config: ml_collections.ConfigDict,
     generator: Generator,
-    run: Path,
+    variables: Variables,
     images: Images,
-    *,
-    recipe: dict[str, Any],
-    folder: Path,
+    count: int,
+    parts: Parts,
 ) -> Columns:
     """Measure the batches that are not on disk; return all of them, joined."""
-    parts, count, size = folder / "parts", recipe["num_images"], config.eval.batch_size
-    if (parts / "recipe.json").exists():
-        _check_recipe(parts / "recipe.json", recipe)
-    if parallel.is_main():
-        parts.mkdir(parents=True, exist_ok=True)
-        write_json(parts / "recipe.json", recipe)
-    step, rate = recipe["checkpoint_step"], recipe["ema_rate"]
-    variables = parallel.replicate(
-        averaged_variables(load_state(generator, run, step), config, rate)
-    )
+    size = config.eval.batch_size
+    names = {first: f"{first:09d}.npz" for first in range(0, count, size)}
+    missing = parts.missing(list(names.values()))
     compiled = _compiled(config, generator)
-    paths = {first: parts / f"{first:09d}.npz" for first in range(0, count, size)}
-    there = dict(zip(paths, distributed.existing(list(paths.values())), strict=True))
-    done = []
-    for first, path in tqdm.tqdm(paths.items(), desc="likelihood", unit="batch"):
-        # The devices always work on a whole batch: the last image fills it up.
-        rows = np.minimum(np.arange(first, first + size), count - 1)
-        if not there[first]:
+    batches = []
+    for first, name in tqdm.tqdm(names.items(), desc="likelihood", unit="batch"):
+        if name in missing:
+            # The devices always work on a whole batch: the last image fills it up.
+            rows = np.minimum(np.arange(first, first + size), count - 1)
             columns = compiled(variables, images, rows)
-            if parallel.is_main():
-                draft = path.with_suffix(".part")
-                with draft.open("wb") as stream:
-                    np.savez(stream, **columns)
-                draft.replace(path)
+            parts.save(name, columns)
         else:
-            with np.load(path) as stored:
-                columns = dict(stored)
-        done.append({name: values[: count - first] for name, values in columns.items()})
-    return {name: np.concatenate([part[name] for part in done]) for name in COLUMNS}
+            columns = parts.load(name)
+        batches.append({name: values[: count - first] for name, values in columns.items()})
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in COLUMNS}
 
 
 def _compiled(
@@ -186,6 +175,14 @@ def _compiled(
         return parallel.gather(mapped(variables, levels, parallel.shard(rows.astype(np.int32))))
 
     return call
+
+
+def _kind(generator: Generator, variables: Variables) -> str:
+    """Return whether the numbers are exact, a bound or an estimate."""
+    levels = jax.ShapeDtypeStruct((1, *generator.image_shape), np.uint8)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    log_prob = partial(generator.log_prob, given={})
+    return jax.eval_shape(log_prob, variables, keys, levels).kind
 
 
 def _summary(columns: Columns) -> dict[str, float]:

@@ -4,7 +4,6 @@ Image i depends on the seed and on i only. Every finished batch is on disk at on
 that was interrupted goes on where it stopped.
 """
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,21 @@ import numpy as np
 import tqdm
 
 from sgm_jax import generator as contract
-from sgm_jax.conditions import Conditions, Request, conditions
+from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.drawer import Drawer
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import read_object, write_json
+from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import npz_writer
+from sgm_jax.run.parts import Parts, differences, open_parts
 from sgm_jax.run.restore import load_state, matching_config, newest_step
 from sgm_jax.run.workdir import flatten, is_free
-from sgm_jax.step import averaged_variables, check_ema_rate
+from sgm_jax.step import Variables, averaged_variables, check_ema_rate
 
 GRID_IMAGES = 64
+FIX = "choose another --samples_dir"
 
 
 def sample(
@@ -63,37 +64,36 @@ def sample(
     count = num_samples or config.eval.num_samples
     distributed.check_shared(run)
     config = matching_config(config, run, free=contract.free_fields(config))
-    asked = conditions(request or Request(), config)
+    conditions = read_conditions(request or Request(), config)
     rate = check_ema_rate(config, ema_rate)
     generator = contract.build(config)
     drawer = Drawer(
-        generator, batch_size=config.eval.batch_size, seed=config.seed, conditions=asked
+        generator, batch_size=config.eval.batch_size, seed=config.seed, conditions=conditions
     )
     step = newest_step(run) if checkpoint is None else checkpoint
-    recipe = _recipe(config, drawer, asked, step=step, ema_rate=rate, count=count)
+    recipe = _recipe(config, drawer, conditions, step=step, ema_rate=rate, count=count)
     recipe["run"] = str(Path(run).absolute())
-    folder = Path(out) if out else _default_folder(run, step, ema_rate, asked)
+    folder = Path(out) if out else _default_folder(run, step, ema_rate, conditions)
     if distributed.decided(lambda: _is_done(folder, recipe)):
         LOGGER.info("these %d images are already in %s", count, folder)
         return folder
     state = load_state(generator, run, step)
     variables = parallel.replicate(averaged_variables(state, config, rate))
-    parts = folder / "parts"
-    distributed.decided(lambda: _claim(parts, recipe))
-    seconds = _draw_missing(drawer, variables, parts, count)
-    if parallel.is_main():
-        _assemble(folder, parts, count, PixelScale.from_config(config.data))
-        timing = {"seconds_per_image": seconds, **workdir.provenance()}
-        write_json(folder / "recipe.json", recipe | timing)
-        shutil.rmtree(parts)
-        LOGGER.info("%d images in %s", count, folder)
+    with open_parts(folder / "parts", recipe, fix=FIX) as parts:
+        seconds = _draw_missing(drawer, variables, parts, count)
+        if parallel.is_main():
+            _assemble(folder, parts, drawer, count, PixelScale.from_config(config.data))
+            timing = {"seconds_per_image": seconds, **workdir.provenance()}
+            write_json(folder / "recipe.json", recipe | timing)
+        parts.remove()
+    LOGGER.info("%d images in %s", count, folder)
     return folder
 
 
 def _recipe(
     config: ml_collections.ConfigDict,
     drawer: Drawer,
-    asked: Conditions,
+    conditions: Conditions,
     *,
     step: int,
     ema_rate: float,
@@ -106,7 +106,7 @@ def _recipe(
         "num_samples": count,
         "seed": config.seed,
         "network_evaluations": drawer.drawing.nfe,
-        "conditions": asked.recipe,
+        "conditions": conditions.recipe,
         "config": {
             name: value
             for name, value in flatten(config).items()
@@ -115,10 +115,10 @@ def _recipe(
     }
 
 
-def _default_folder(run: Path, step: int, ema_rate: float | None, asked: Conditions) -> Path:
+def _default_folder(run: Path, step: int, ema_rate: float | None, conditions: Conditions) -> Path:
     special = [f"ema_{ema_rate}"] if ema_rate is not None else []
-    special += [name for name in ("canvas", "inpaint") if name in (asked.recipe or {})]
-    special += [asked.observable] if asked.observable else []
+    special += [name for name in ("canvas", "inpaint") if name in (conditions.recipe or {})]
+    special += [conditions.observable] if conditions.observable else []
     return Path(run) / "samples" / "_".join([f"step_{step:06d}", *special])
 
 
@@ -130,83 +130,51 @@ def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
     """
     if not (folder / "recipe.json").exists():
         return False
-    other = _other(recipe, _stored_recipe(folder / "recipe.json"))
-    if other:
-        raise ValueError(
-            f"{folder} holds samples with another {', '.join(other)}; choose --samples_dir"
-        )
+    changes = differences(recipe, folder / "recipe.json", fix=FIX)
+    if changes:
+        raise ValueError(f"{folder} holds samples of another recipe ({'; '.join(changes)}): {FIX}")
     return True
 
 
-def _stored_recipe(path: Path) -> dict[str, Any]:
-    fix = "choose another --samples_dir"
-    stored = read_object(path, fix=fix)
-    if not isinstance(stored.get("config"), dict):
-        raise ValueError(f"{path} is no recipe of samples (it has no config); {fix}")
-    return stored
+def _part(first: int) -> str:
+    return f"{first:09d}.npy"
 
 
-def _other(recipe: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    """Return in what a recipe on disk differs."""
-    return sorted(name for name in recipe if recipe[name] != there.get(name))
-
-
-def _claim(parts: Path, recipe: dict[str, Any]) -> bool:
-    """Make the folder for finished batches, which belongs to this recipe alone.
-
-    Raises:
-        ValueError: if it holds parts of other samples.
-    """
-    note = parts / "recipe.json"
-    if note.exists() and _other(recipe, _stored_recipe(note)):
-        raise ValueError(
-            f"{parts.parent} holds parts of other samples; choose another --samples_dir"
-        )
-    parts.mkdir(parents=True, exist_ok=True)
-    write_json(note, recipe)
-    return True
-
-
-def _draw_missing(drawer: Drawer, variables: Any, parts: Path, count: int) -> float | None:
+def _draw_missing(drawer: Drawer, variables: Variables, parts: Parts, count: int) -> float | None:
     """Draw the batches that are not on disk; return seconds per image, compilation excluded."""
-    firsts = range(0, count, drawer.batch_size)
-    there = distributed.existing([_part(parts, first) for first in firsts])
-    missing = [first for first, drawn in zip(firsts, there, strict=True) if not drawn]
+    size, steps = drawer.batch_size, drawer.drawing.num_steps
+    counts = {_part(first): min(size, count - first) for first in range(0, count, size)}
+    missing = parts.missing(list(counts))
     if not missing:
         return None
     drawer.compile(variables)
-    begin, drawn = time.perf_counter(), 0
-    done = count - sum(min(drawer.batch_size, count - i) for i in missing)
-    steps = drawer.drawing.num_steps
+    begin = time.perf_counter()
+    to_draw = sum(counts[name] for name in missing)
     with tqdm.tqdm(
-        total=count * steps, initial=done * steps, unit="image", unit_scale=1 / steps, desc="sample"
+        total=count * steps,
+        initial=(count - to_draw) * steps,
+        unit="image",
+        unit_scale=1 / steps,
+        desc="sample",
     ) as bar:
-        for first in missing:
-            size = min(drawer.batch_size, count - first)
-            images = drawer.draw(variables, first, size, progress=bar.update)
-            drawn += size
-            if parallel.is_main():
-                draft = _part(parts, first).with_suffix(".part")
-                with draft.open("wb") as stream:
-                    np.save(stream, images)
-                draft.replace(_part(parts, first))
-    return (time.perf_counter() - begin) / drawn
+        for first in range(0, count, size):
+            name = _part(first)
+            if name in missing:
+                images = drawer.draw(variables, first, counts[name], progress=bar.update)
+                parts.save(name, images)
+    return (time.perf_counter() - begin) / to_draw
 
 
-def _part(parts: Path, first: int) -> Path:
-    return parts / f"{first:09d}.npy"
-
-
-def _assemble(folder: Path, parts: Path, count: int, scale: PixelScale) -> None:
+def _assemble(folder: Path, parts: Parts, drawer: Drawer, count: int, scale: PixelScale) -> None:
     """Join the batches, one at a time, into ``samples.npz`` and a grid."""
-    files = sorted(parts.glob("*.npy"))
-    shape = np.load(files[0], mmap_mode="r").shape[1:]
+    names = [_part(first) for first in range(0, count, drawer.batch_size)]
+    shape = drawer.image_shape
     with npz_writer(folder / "samples.npz") as writer:
         with writer.array("samples", (count, *shape[:2], 1), np.uint8) as append:
-            for file in files:
-                append(to_uint8(scale.from_model(np.load(file))))
+            for name in names:
+                append(to_uint8(scale.from_model(parts.load(name))))
         with writer.array("raw", (count, *shape), np.float32) as append:
-            for file in files:
-                append(scale.from_model(np.load(file)))
+            for name in names:
+                append(scale.from_model(parts.load(name)))
     with np.load(folder / "samples.npz") as stack:
         save_grid(folder / "grid.png", stack["samples"][:GRID_IMAGES])

@@ -272,13 +272,15 @@ class Watch:
         self._test = test_images
         self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
-        self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
+        self._drawer = None
+        if config.training.snapshot_sampling:
+            self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
 
     def tasks(self) -> list[Task]:
         """Return what is to be done at which steps."""
         training = self._config.training
         tasks = [Task(every(training.eval_freq), self.evaluate)]
-        if training.snapshot_sampling:
+        if self._drawer is not None:
             tasks.append(Task(every(training.snapshot_freq), self.draw))
         return tasks
 

@@ -96,7 +96,14 @@ class ScoreGenerator:
         return self.test_loss(variables.params, key, batch)
 
     def drawing(self, conditions: Conditions) -> "ScoreDrawing":
-        """Return how the sampler of ``config.sampling`` draws under conditions."""
+        """Return how the sampler of ``config.sampling`` draws under conditions.
+
+        Raises:
+            ValueError: for what only a conditional network could fulfil.
+        """
+        if conditions.condition is not None:
+            names = ", ".join(conditions.condition)
+            raise ValueError(f"this network was trained without conditions, and has no {names}")
         sampler = sampler_from_config(self.config, self.sde)
         if conditions.repeats > 1:
             sampler = repeated(sampler, repeats=conditions.repeats)

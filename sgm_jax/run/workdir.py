@@ -5,6 +5,7 @@
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys

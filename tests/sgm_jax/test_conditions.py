@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgm_jax.conditions import Conditions, Request, conditions
+from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.data import PixelScale, from_array
 from sgm_jax.drawer import Drawer
 from sgm_jax.generators.score import build
@@ -42,7 +42,7 @@ def images(tmp_path):
 def asked(folder, changes=None, **fields):
     """Return the conditions of a request whose files lie in a folder."""
     paths = {name: str(folder / fields.pop(name)) for name in ("inpaint", "mask") if name in fields}
-    return conditions(Request(**paths, **fields), tiny_config(folder, **changes or {}))
+    return read_conditions(Request(**paths, **fields), tiny_config(folder, **changes or {}))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_samples_under_conditions_say_so(trained):
     recipe = json.loads((out / "recipe.json").read_text())
     assert recipe["conditions"].keys() == {"inpaint", "mask", "resample"}
     assert recipe["ema_rate"] == 0.1 and recipe["network_evaluations"] == 19
-    with pytest.raises(ValueError, match="another conditions, ema_rate, network_evaluations"):
+    with pytest.raises(ValueError, match=r"another recipe \(conditions.*; ema_rate: 0.1 there"):
         sample(config(), folder / "run", num_samples=4, out=out)
     with pytest.raises(ValueError, match=r"--ema is 0\.5; .* averages: 0\.9999, 0\.1"):
         sample(config(), folder / "run", ema_rate=0.5)

@@ -56,7 +56,7 @@ def test_interrupted_likelihoods_go_on_where_they_stopped(trained, monkeypatch):
     # Measured once more, nothing is computed; of other images, nothing is mixed.
     assert measure(config, trained / "run") == json.loads((folder / "summary.json").read_text())
     assert calls == [0, "stop", 8]
-    with pytest.raises(ValueError, match="another num_images"):
+    with pytest.raises(ValueError, match="num_images: 12 there, 8 here"):
         measure(tiny_config(trained), trained / "run")
 
 

@@ -92,7 +92,7 @@ def test_bad_requests_are_refused(trained, tmp_path):
         sample(config(**{"eval.batch_size": 9}), run, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     sample(config(), run, num_samples=1, out=tmp_path / "out")
-    with pytest.raises(ValueError, match="holds samples with another num_samples"):
+    with pytest.raises(ValueError, match="another recipe .num_samples: 1 there, 2 here"):
         sample(config(), run, num_samples=2, out=tmp_path / "out")
 
 

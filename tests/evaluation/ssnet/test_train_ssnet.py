@@ -10,12 +10,14 @@ from PIL import Image
 
 from configs import ssnet as ssnet_config
 from evaluation.ssnet import training
-from evaluation.ssnet.data import LabelledBatches, augment, open_labelled, open_training
+from evaluation.ssnet.data import augment, open_labelled, open_training
 from evaluation.ssnet.training import PixelMetrics, segmentation_loss
 from evaluation.ssnet.weights import load
+from sgm_jax.data import Batches
 from sgm_jax.run import checkpoints
 from sgm_jax.run.interruption import Interrupted
 from sgm_jax.run.lock import locked
+from sgm_jax.run.metrics import Metrics
 from tests.evaluation.small_ssnet import write_labelled
 
 
@@ -66,7 +68,7 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
     finished, tmp_path, monkeypatch
 ):
     _, config, whole = finished
-    write = training.Metrics.write
+    write = Metrics.write
 
     def write_and_stop(self, step, numbers):
         write(self, step, numbers)
@@ -74,7 +76,7 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted, match="step 2 is saved"):
-        patched.setattr(training.Metrics, "write", write_and_stop)
+        patched.setattr(Metrics, "write", write_and_stop)
         training.train(config, tmp_path)
     resumed = training.train(config, tmp_path)
     assert resumed.step == whole.step == 6
@@ -94,8 +96,8 @@ def test_the_last_updates_hold_the_running_statistics_and_change_the_weights(fin
     folder, config, last = finished  # six updates, of which one settles
     before = checkpoints.load(folder / "run", 5, jax.eval_shape(lambda: last))
     assert config.training.settling_fraction * 6 == pytest.approx(0.9)
-    jax.tree.map(np.testing.assert_array_equal, before.batch_stats, last.batch_stats)
-    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(last.batch_stats["conv1"]))
+    jax.tree.map(np.testing.assert_array_equal, before.extra, last.extra)
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(last.extra["conv1"]))
     pairs = zip(jax.tree.leaves(before.params), jax.tree.leaves(last.params), strict=True)
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
 
@@ -104,9 +106,8 @@ def test_exported_weights_label_as_the_trained_network_does(finished, tmp_path):
     folder, config, state = finished
     training.export(config, folder / "run", tmp_path / "w.npz", dtype="float32")
     weights = load(tmp_path / "w.npz")
-    jax.tree.map(
-        np.testing.assert_array_equal, weights.variables, dict(jax.device_get(state.variables))
-    )
+    expected = {"params": state.params, "batch_stats": state.extra}
+    jax.tree.map(np.testing.assert_array_equal, weights.variables, jax.device_get(expected))
 
 
 def test_a_run_begins_with_the_weights_that_are_named(finished, tmp_path):
@@ -225,13 +226,14 @@ def test_labels_that_do_not_belong_to_the_images_are_refused(tmp_path, change, m
 
 def test_every_image_comes_once_an_epoch_whatever_the_number_of_processes(finished):
     data = opened(finished[0])
-    batches = LabelledBatches(data, batch_size=8, seed=3)
+    options = {"labels": data.labels, "batch_size": 8, "seed": 3}
+    options |= {"random_flip": False, "scale": None}
+    batches = Batches(data.images, **options)
     seen = np.concatenate([batches.at(step)["image"] for step in range(3)])
     order = [np.sort(images.reshape(24, -1), axis=0) for images in (seen, data.images[:])]
     np.testing.assert_array_equal(*order)
     shares = [
-        LabelledBatches(data, batch_size=8, seed=3, process_index=k, process_count=2).at(4)
-        for k in range(2)
+        Batches(data.images, **options, process_index=k, process_count=2).at(4) for k in range(2)
     ]
     for name, whole in batches.at(4).items():
         np.testing.assert_array_equal(np.concatenate([part[name] for part in shares]), whole)

@@ -225,3 +225,13 @@ def test_errors_while_reading_are_raised_at_their_step():
 def test_prefetching_nothing_ahead_is_refused():
     with pytest.raises(ValueError, match="depth is 0"):
         next(prefetch(make(), 0, 5, depth=0))
+
+
+def test_labels_are_flipped_with_their_images():
+    labels = ARRAY.astype(np.uint8) % 3
+    options = {"labels": labels, "random_flip": True, "scale": None}
+    batch = make(**options).at(1)
+    np.testing.assert_array_equal(batch["label"], batch["image"][..., 0] % 3)
+    assert batch["label"].dtype == np.int32
+    plain = make(**options | {"random_flip": False}).at(1)
+    assert (batch["image"] != plain["image"]).any()

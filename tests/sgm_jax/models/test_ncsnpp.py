@@ -217,7 +217,6 @@ def test_unknown_options_are_refused_with_the_known_ones(field):
         ({"fir_kernel": ()}, "fir_kernel"),
         ({"dtype": "float16"}, "dtype='float16'.*float32"),
         ({"normalization": "BatchNorm"}, "normalization='BatchNorm'.*groupnorm"),
-        ({"attention_type": "linear"}, "attention_type='linear'.*ddpm"),
         ({"conv_size": 5}, "conv_size=5.*3"),
         ({"name": "ddpm"}, "name='ddpm'.*ncsnpp"),
     ],

@@ -30,8 +30,10 @@ def stored_config(path):
     config = larcv_png64.get_config()
     for section, fields in json.loads(text).items():
         if isinstance(fields, dict):
-            lists = {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
-            config[section].update(fields | lists)
+            # Ours leaves out the options that the original never reads.
+            known = {name: v for name, v in fields.items() if name in config[section]}
+            lists = {name: tuple(v) for name, v in known.items() if isinstance(v, list)}
+            config[section].update(known | lists)
     return config
 
 
