@@ -20,6 +20,7 @@ def work():
     import numpy as np
     from sgm_jax.run import checkpoints, parallel, restore, workdir
     from sgm_jax.run.lock import locked
+    from sgm_jax.run.parts import open_parts
     me = int(os.environ["JAX_PROCESS_ID"])
     folder = Path(sys.argv[1]) / str(me)
     print("steps", checkpoints.steps(folder), flush=True)
@@ -34,6 +35,18 @@ def work():
         checkpoints.load(folder, 1 if me == 0 else 9, like)
     except (ValueError, FileNotFoundError) as error:
         print("load", error)
+    # The parts are in a folder that both see; process 0 writes them.
+    shared = Path(sys.argv[1]) / "parts"
+    with open_parts(shared, {"seed": 1}, fix="") as parts:
+        parts.save("a.npy", np.zeros(2))
+        parallel.wait_for_all()
+        print("missing", parts.missing(["a.npy", "b.npy"]))
+        parallel.wait_for_all()
+    try:
+        with open_parts(shared, {"seed": 2}, fix=""):
+            print("opened")
+    except ValueError as error:
+        print("refused", error)
     if me == 0:
         held = locked(folder, fix="")
         held.__enter__()
@@ -74,10 +87,13 @@ def test_two_processes_that_see_different_files_agree(tmp_path, monkeypatch, cap
         ("existing", " [True, False]"),
         ("decided", " True"),
         ("restored", " 2"),
+        ("missing", " ['b.npy']"),
     ):
         assert said(out, word) == [answer, answer]
     one, other = said(out, "load")
     assert "cannot be read by process 2" in one and "no checkpoint of step 9" in other
+    one, other = said(out, "refused")
+    assert "seed: 1 there, 2 here" in one and "process 1 has" in other
     one, other = said(out, "claim")
     assert "in use by another run" in one and "process 1 has refused" in other
 
