@@ -45,8 +45,8 @@ def run_key(seed: int, purpose: Purpose) -> Array:
     return jax.random.fold_in(jax.random.key(seed), purpose)
 
 
-# The module of each family. They are imported when a configuration asks for them.
-GENERATORS: dict[str, str] = {"score": "sgm_jax.generators.score"}
+# The module of each family, or its name: then it is imported when a configuration asks for it.
+GENERATORS: dict[str, Any] = {"score": "sgm_jax.generators.score"}
 
 
 class Trainable(Protocol):
@@ -157,4 +157,5 @@ def _family(config: ml_collections.ConfigDict) -> Any:
     if config.generator not in GENERATORS:
         known = ", ".join(map(repr, GENERATORS))
         raise ValueError(f"config.generator is {config.generator!r}; it can be: {known}")
-    return importlib.import_module(GENERATORS[config.generator])
+    family = GENERATORS[config.generator]
+    return importlib.import_module(family) if isinstance(family, str) else family
