@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.report import report
+from evaluation.report.schema import read
 
 _KEPT = ("value", "stderr", "floor", "p", "n", "status")
 
@@ -35,7 +35,7 @@ def compare(paths: list[Path], *, steps: list[int] | None = None) -> dict[str, A
     Raises:
         ValueError: if no row can be compared, or the steps are not one for each set.
     """
-    reports = [report.read(path) for path in paths]
+    reports = [read(path) for path in paths]
     columns = [
         column
         for path, content in zip(paths, reports, strict=True)

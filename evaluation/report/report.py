@@ -3,7 +3,6 @@
 import base64
 import importlib.metadata
 import itertools
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -19,10 +18,10 @@ from evaluation.images.segments import Table
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.compute import FAILURES
 from evaluation.metrics.metric import Result
+from evaluation.report.schema import SCHEMA_VERSION
 from sgm_jax.run.files import write_arrays, write_json
 from sgm_jax.run.log import LOGGER
 
-SCHEMA_VERSION = 1
 SIGNIFICANT = 0.001
 PACKAGES = ("scikit-learn", "scipy", "ott-jax", "POT", "matplotlib")
 _COLUMNS = ("metric", "set", "value", "stderr", "floor", "p", "n", "seconds", "status")
@@ -193,28 +192,6 @@ class Report:
             families=_families(self.results),
             pictures=pictures,
         )
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Read a report.json.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is damaged, none of ours or of another schema.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no report {path}; give the report.json of python -m evaluation")
-    try:
-        report = json.loads(Path(path).read_text())
-        version = report["schema_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no report of python -m evaluation ({error})") from error
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}: "
-            "make the report again"
-        )
-    return report
 
 
 def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:

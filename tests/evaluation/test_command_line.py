@@ -35,6 +35,12 @@ def test_the_command_makes_a_report_in_a_process_of_its_own(files, tmp_path):
     assert not (tmp_path / "out/partial").exists()
 
 
+@pytest.mark.parametrize("module", ["__main__", "compare", "label", "power", "train_ssnet"])
+def test_commands_do_not_import_jax_before_they_set_its_environment(module):
+    check = f"import sys, evaluation.{module}; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

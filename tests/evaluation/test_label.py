@@ -5,8 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluation.label import label
 from evaluation.ssnet import scores as ssnet_scores
+from evaluation.ssnet.labels import label
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.rules import count_votes, lit
 from evaluation.ssnet.scores import score_function

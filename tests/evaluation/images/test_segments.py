@@ -13,8 +13,8 @@ from evaluation.images.segments import (
     segmenter,
 )
 from evaluation.images.sets import ImageSet
-from evaluation.label import label
 from evaluation.ssnet import scores
+from evaluation.ssnet.labels import label
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.rules import Histograms, lit
 from evaluation.ssnet.scores import score_function

@@ -15,6 +15,7 @@ from evaluation.metrics.compute import compute
 from evaluation.metrics.metric import Metric, Result
 from evaluation.metrics.table import METRICS
 from evaluation.report import report
+from evaluation.report.schema import SCHEMA_VERSION, read
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.weights import save
 from sgm_jax.run.parts import Parts
@@ -74,7 +75,7 @@ class Page(html.parser.HTMLParser):
 def evaluate(given: argparse.Namespace) -> dict:
     """Make the report of a command line; return what report.json holds."""
     make_report(given)
-    return report.read(given.out / "report.json")
+    return read(given.out / "report.json")
 
 
 def one_row_of(results, tmp_path):
@@ -85,8 +86,8 @@ def one_row_of(results, tmp_path):
 
 
 def test_a_report_has_all_its_parts(made):
-    content = report.read(made / "report.json")
-    assert content["schema_version"] == report.SCHEMA_VERSION
+    content = read(made / "report.json")
+    assert content["schema_version"] == SCHEMA_VERSION
     assert content["roles"] == {name: name for name in ROLES}
     assert {row["set"] for row in content["rows"]} == {"generated", "ceiling"}
     for row in content["rows"]:
@@ -152,7 +153,7 @@ def test_a_second_run_gives_the_same_numbers_and_other_metrics_do_not_matter(mad
     given = arguments(files, tmp_path / "a", "--nofigures", "--ceiling", "--metrics=physics/charge")
     given.ssnet = files / "ssnet.npz"
     again = evaluate(given)
-    first = {(row["metric"], row["set"]): row for row in report.read(made / "report.json")["rows"]}
+    first = {(row["metric"], row["set"]): row for row in read(made / "report.json")["rows"]}
     for row in again["rows"]:
         there = first[row["metric"], row["set"]]
         assert {k: v for k, v in row.items() if k != "seconds"} == {
@@ -269,7 +270,7 @@ def test_ssnet_rows_say_what_to_do_where_there_are_no_weights(files, tmp_path, m
 
 
 def test_labels_from_different_weights_are_warned_of(made):
-    sets = report.read(made / "report.json")["sets"]
+    sets = read(made / "report.json")["sets"]
     assert report.warnings_of(sets) == []
     sets["generated"]["ssnet"] = "unknown weights of labels.h5"
     assert "from different weights" in report.warnings_of(sets)[0]
@@ -296,6 +297,6 @@ def test_a_figure_that_fails_costs_no_report(files, tmp_path, monkeypatch):
 def test_what_is_no_report_is_refused(text, message, tmp_path):
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ValueError, match=message):
-        report.read(tmp_path / "report.json")
+        read(tmp_path / "report.json")
     with pytest.raises(FileNotFoundError):
-        report.read(tmp_path / "none.json")
+        read(tmp_path / "none.json")
