@@ -3,14 +3,13 @@
     python -m launch.benchmark                       # every line
     python -m launch.benchmark --only=tiny_training,import
     python -m launch.benchmark --only=w1,sinkhorn    # metrics, beside other libraries
-    python -m launch.benchmark --only=sampler_heun   # what it adds to its network evaluations
+    python -m launch.benchmark --only=sampler_heun   # cost beyond its network evaluations
 
-What is measured is what users run: the train step, the sampler and the command line themselves.
-Processor seconds count all threads, so neighbours on the machine disturb them less than wall time.
-The PyTorch figures are medians of score_sde_pytorch at commit cb1f359 with torch 2.13.0 (CPU, two
-threads, two cores of an AMD EPYC), for the same network, batch and step.
+The work is that of users: the train step, the sampler and the command line themselves. Seconds are
+processor time of all threads, which other programs on the machine disturb less than wall time.
 """
 
+import functools
 import json
 import resource
 import statistics
@@ -21,74 +20,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import ml_collections
 import numpy as np
 from absl import app, flags
 
-from configs import larcv_png64
-from launch.benchmark import evaluator, samplers, ssnet
-from launch.benchmark.measurement import Line, processor_seconds
-from launch.programs import training_call
-from sgm_jax import generator as contract
-from sgm_jax.drawer import Drawer
-from sgm_jax.run import parallel
+from launch.benchmark import evaluator, networks
+from launch.benchmark.measurement import Comparison, Line, comparisons_table, lines_table
+from sgm_jax.run.command import run_command
 
-_ONLY = flags.DEFINE_list("only", [], "lines to measure; every line if empty")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "runs of each line, after one that is not counted")
-
-SAMPLER_STEPS = 4
 SIMULATED_IMAGES = 1000
 
 
-# Networks by name: what differs from the paper's configuration, and the batch to measure with.
-CASES: dict[str, tuple[dict, int]] = {
-    "tiny": (
-        {"data.image_size": 32, "data.num_channels": 1, "model.nf": 32}
-        | {"model.ch_mult": (1, 2, 2), "model.num_res_blocks": 1},
-        16,
-    ),
-    "small": ({"data.num_channels": 1, "model.nf": 32, "model.num_res_blocks": 2}, 16),
-    "paper": ({}, 2),
-}
-PYTORCH_TRAINING = {"tiny": 1.51, "small": 6.84, "paper": 8.24}
-PYTORCH_SAMPLING = {"tiny": 0.27, "small": 1.71, "paper": 2.17}
-
-
-def case_config(name: str) -> ml_collections.ConfigDict:
-    """Return the configuration of the network called ``name``."""
-    overrides, batch = CASES[name]
-    config = larcv_png64.get_config()
-    config.update_from_flattened_dict(overrides)
-    config.training.batch_size = config.eval.batch_size = batch
-    config.model.num_scales = SAMPLER_STEPS
-    config.sampling.method = "pc"
-    return config
-
-
-def time_training(name: str, repeats: int) -> Line:
-    """Measure one update of the network called ``name``."""
-    config = case_config(name)
-    batch = config.training.batch_size
-    seconds = processor_seconds(training_call(config, batch), repeats)
-    what = f"{name}: training step, {batch} images"
-    return Line(what, seconds, PYTORCH_TRAINING.get(name), batch)
-
-
-def time_sampling(name: str, repeats: int) -> Line:
-    """Measure one Euler-Maruyama step of the network called ``name``."""
-    config = case_config(name)
-    generator, batch = contract.build(config), config.eval.batch_size
-    drawer = Drawer(generator, batch_size=batch, seed=0)
-    state = jax.jit(generator.initial_state)(jax.random.key(0))
-    variables = parallel.replicate(state.averaged)
-
-    def call() -> None:
-        drawer.draw(variables, 0, batch, progress=lambda done: None)
-
-    seconds = processor_seconds(call, repeats) / SAMPLER_STEPS
-    what = f"{name}: sampler step, {batch} images"
-    return Line(what, seconds, PYTORCH_SAMPLING.get(name), batch)
+def define_flags() -> None:
+    """Define the settings of the command line."""
+    flags.DEFINE_list("only", [], "Names of the lines to measure. Default: all.")
+    flags.DEFINE_integer("repeats", 5, "Runs of each line, after one that is not counted.")
+    flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 
 
 def time_import(repeats: int) -> Line:
@@ -96,13 +42,13 @@ def time_import(repeats: int) -> Line:
     code = "import sgm_jax, time; print(time.process_time())"
     times = []
     for _ in range(repeats):
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        times.append(float(run.stdout))
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        times.append(float(process.stdout))
     return Line("import sgm_jax", statistics.median(times))
 
 
 def time_simulation(repeats: int) -> Line:
-    """Measure the simulation of 1000 images: processor seconds of all its processes, one run."""
+    """Measure the simulation of 1000 images: processor seconds of all its processes, once."""
     del repeats
     with tempfile.TemporaryDirectory() as folder:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -123,79 +69,69 @@ def time_simulation(repeats: int) -> Line:
 
 
 def time_second_start(repeats: int) -> Line:
-    """Measure wall seconds from the command to the end of the first step, programs cached."""
+    """Measure wall seconds from the command to the end of the first step, with cached programs."""
     with tempfile.TemporaryDirectory() as folder:
-        times = []
-        for run in range(repeats + 1):
-            times.append(_seconds_to_first_step(Path(folder), f"run{run}"))
+        times = [_seconds_to_first_step(Path(folder), f"run{k}") for k in range(repeats + 1)]
     return Line("second start of configs/demo.py (wall)", statistics.median(times[1:]))
 
 
-def _seconds_to_first_step(folder: Path, run: str) -> float:
+def _seconds_to_first_step(folder: Path, name: str) -> float:
     np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (32, 64, 64), "uint8"))
     command = [
         *(sys.executable, "-m", "sgm_jax.main", "--config=configs/demo.py"),
-        *(f"--workdir={folder / run}", "--config.training.n_iters=1"),
-        *(f"--config.data.{name}_path={folder}/images.npy" for name in ("train", "test")),
+        *(f"--workdir={folder / name}", "--config.training.n_iters=1"),
+        *(f"--config.data.{split}_path={folder}/images.npy" for split in ("train", "test")),
     ]
     began = time.time()
     subprocess.run(command, capture_output=True, check=True)
-    first = (folder / run / "metrics.jsonl").read_text().splitlines()[0]
+    first = (folder / name / "metrics.jsonl").read_text().splitlines()[0]
     return json.loads(first)["time"] - began
 
 
-def _lines() -> dict[str, Callable[[int], Line]]:
-    lines: dict[str, Callable[[int], Line]] = {
-        "import": time_import,
-        "second_start": time_second_start,
-        "simulation": time_simulation,
-        "ssnet_inference": ssnet.time_inference,
-        "ssnet_training": ssnet.time_training,
-    }
-    for name in CASES:
-        lines[f"{name}_training"] = lambda repeats, name=name: time_training(name, repeats)
-        lines[f"{name}_sampling"] = lambda repeats, name=name: time_sampling(name, repeats)
-    return lines
+# What a number of repeats gives, by the name of the line.
+LINES: dict[str, Callable[[int], Line]] = {
+    "import": time_import,
+    "second_start": time_second_start,
+    "simulation": time_simulation,
+    "ssnet_inference": networks.time_ssnet_labelling,
+    "ssnet_training": networks.time_ssnet_training,
+}
+for _name in networks.CASES:
+    LINES[f"{_name}_training"] = functools.partial(networks.time_training, _name)
+    LINES[f"{_name}_sampling"] = functools.partial(networks.time_sampling, _name)
+COMPARISONS: dict[str, Callable[[int], Comparison]] = {
+    f"sampler_{name}": functools.partial(networks.compare_sampler, name)
+    for name in networks.SAMPLERS
+} | {name: functools.partial(evaluator.measure, name) for name in evaluator.COMPARISONS}
 
 
-LINES = _lines()
+def measure(names: list[str], repeats: int) -> None:
+    """Measure lines and print them; all of them if no names are given.
 
-
-def table(lines: list[Line]) -> str:
-    """Lay the measurements out in columns."""
-    rows = [f"{'seconds, processor time':<42}{'sgm_jax':>9}{'PyTorch':>9}{'images/s':>10}"]
-    for line in lines:
-        pytorch = "-" if line.pytorch_seconds is None else f"{line.pytorch_seconds:.2f}"
-        rate = "-" if line.images is None else f"{line.images / line.seconds:.1f}"
-        rows.append(f"{line.what:<42}{line.seconds:>9.3f}{pytorch:>9}{rate:>10}")
-    return "\n".join(rows)
+    Raises:
+        ValueError: if a name is unknown, with the known ones.
+    """
+    known = (*LINES, *COMPARISONS)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"--only={','.join(unknown)} is unknown; choose from {', '.join(known)}")
+    names = names or list(known)
+    lines = [LINES[name](repeats) for name in names if name in LINES]
+    if lines:
+        print(lines_table(lines))
+    comparisons = [COMPARISONS[name](repeats) for name in names if name in COMPARISONS]
+    if comparisons:
+        print(comparisons_table(comparisons))
 
 
 def main(argv: list[str]) -> None:
-    """Measure the lines asked for and print them.
-
-    Raises:
-        ValueError: if a line is unknown.
-    """
-    del argv
-    known = (*LINES, *samplers.COMPARISONS, *evaluator.COMPARISONS)
-    unknown = set(_ONLY.value) - set(known)
-    if unknown:
-        raise ValueError(f"--only={','.join(sorted(unknown))}: unknown; known: {', '.join(known)}")
-    names = _ONLY.value or known
-    lines = [LINES[name](_REPEATS.value) for name in names if name in LINES]
-    if lines:
-        print(table(lines))
-    compared = [_compare(name) for name in names if name not in LINES]
-    if compared:
-        print(evaluator.table(compared))
-
-
-def _compare(name: str) -> evaluator.Comparison:
-    if name in samplers.COMPARISONS:
-        return samplers.COMPARISONS[name](_REPEATS.value)
-    return evaluator.measure(name)
+    """Measure; end with one line that says what is wrong, if something is."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    options = flags.FLAGS
+    run_command(lambda: measure(options.only, options.repeats), debug=options.debug)
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

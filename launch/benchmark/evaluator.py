@@ -1,7 +1,7 @@
-"""What the evaluator's expensive metrics cost, each beside a well-known way to do the same.
+"""What the evaluator's expensive metrics cost, each beside a well-known way to compute the same.
 
-Both ways run in one fresh process, one after the other, on the same toy images, so that they meet
-the same machine. geomloss is measured where it is installed (it needs PyTorch).
+Both ways run one after the other in one fresh process, on the same toy images. geomloss is measured
+if it is installed (it needs PyTorch).
 """
 
 import functools
@@ -11,28 +11,17 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import ot
 import scipy.linalg
 
 from evaluation.metrics import distances, fid, mmd, sinkhorn, wasserstein
+from launch.benchmark.measurement import Comparison
 
 IMAGE_SIZE = 64
 MMD_IMAGES, W1_IMAGES, SINKHORN_IMAGES, FEATURES = 10_000, 4_000, 2_000, 2_048
-
-
-class Comparison(NamedTuple):
-    """Processor seconds of ours and of the other way, both values, and the peak memory."""
-
-    what: str
-    seconds: float
-    value: float
-    other: str
-    other_seconds: float | None = None
-    other_value: float | None = None
-    peak_gb: float = 0.0
 
 
 def toy_images(count: int, *, seed: int) -> np.ndarray:
@@ -72,17 +61,17 @@ def compare_sinkhorn() -> Comparison:
     solve = functools.partial(sinkhorn.sinkhorn_divergence, x, y, p=1.0, eps=1.0)
     solve()  # compiles
     ((value, _),), seconds = _timed(solve)
-    found = Comparison(
+    comparison = Comparison(
         f"Sinkhorn at eps 1, {SINKHORN_IMAGES:,} x {SINKHORN_IMAGES:,}", seconds, value, "geomloss"
     )
     if importlib.util.find_spec("geomloss") is None:
-        return found
+        return comparison
     import geomloss
     import torch
 
     loss = geomloss.SamplesLoss("sinkhorn", p=1, blur=1.0, scaling=0.97, backend="tensorized")
     other, other_seconds = _timed(lambda: loss(torch.from_numpy(x), torch.from_numpy(y)).item())
-    return found._replace(other_seconds=other_seconds, other_value=other)
+    return comparison._replace(other_seconds=other_seconds, other_value=other)
 
 
 def compare_fid() -> Comparison:
@@ -122,11 +111,11 @@ def compare_mmd() -> Comparison:
 def compare_distances() -> Comparison:
     """Measure all distances of two sets against POT's."""
     x, y = two_sets(W1_IMAGES)
-    found, seconds = _timed(lambda: distances.squared_distances(x, y))
+    ours, seconds = _timed(lambda: distances.squared_distances(x, y))
     other, other_seconds = _timed(lambda: ot.dist(x, y, "sqeuclidean"))
     what = f"squared distances, {W1_IMAGES:,} x {W1_IMAGES:,}"
     return Comparison(
-        what, seconds, float(found.mean()), "POT", other_seconds, float(np.mean(other))
+        what, seconds, float(ours.mean()), "POT", other_seconds, float(np.mean(other))
     )
 
 
@@ -139,32 +128,17 @@ COMPARISONS: dict[str, Callable[[], Comparison]] = {
 }
 
 
-def measure(name: str) -> Comparison:
-    """Make a comparison in a process of its own, so that its peak memory is its own."""
+def measure(name: str, repeats: int) -> Comparison:
+    """Make a comparison once, in a process of its own, so that its peak memory is its own."""
+    del repeats
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_with_memory, name).result()
 
 
-def table(found: list[Comparison]) -> str:
-    """Lay the comparisons out in columns."""
-    rows = [
-        f"{'':<36}{'CPU-s':>8}{'value':>12}  {'beside it':<22}{'CPU-s':>8}{'value':>12}{'GB':>6}"
-    ]
-    for one in found:
-        seconds, value = (
-            "-" if number is None else f"{number:.6g}"
-            for number in (one.other_seconds and round(one.other_seconds, 2), one.other_value)
-        )
-        rows.append(
-            f"{one.what:<36}{one.seconds:>8.2f}{one.value:>12.6g}  "
-            f"{one.other:<22}{seconds:>8}{value:>12}{one.peak_gb:>6.1f}"
-        )
-    return "\n".join(rows)
-
-
 def _with_memory(name: str) -> Comparison:
-    found = COMPARISONS[name]()
-    return found._replace(peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    return COMPARISONS[name]()._replace(
+        peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    )
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
