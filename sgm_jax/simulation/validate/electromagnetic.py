@@ -7,7 +7,7 @@ import numpy as np
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
 from sgm_jax.simulation.validate import theory
-from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study, histogram, judged
+from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study, histogram
 from sgm_jax.simulation.validate.transport import Argon, Beam
 
 _HARD = (b"Conversion", b"Compton", b"Photoelectric", b"photonNuclear")
@@ -29,7 +29,7 @@ def photon_paths(argon: Argon, events: int) -> Study:
         expected = theory.photon_free_path_cm(kinetic_mev)
         standard = "compton" if kinetic_mev == 1.0 else "photon_path"
         name = f"photon {kinetic_mev:g} MeV, mean free path"
-        rows.append(judged(name, "cm", measured, reference=expected, standard=standard))
+        rows.append(Measurement(name, "cm", measured, expected, standard))
         points.append((kinetic_mev, measured.value, measured.stderr))
     grid = np.geomspace(1.0, 2000.0, 200)
     energy, path, error = np.array(points).T
@@ -57,7 +57,7 @@ def radiation_length(argon: Argon, events: int) -> Study:
     error = radiated.stderr * length**2 / (1.0 - radiated.value)
     measured = est.Estimate(float(length), float(error))
     name = "e- 1000 MeV, radiation length by radiated energy"
-    return Study([judged(name, "cm", measured, reference=_X0, standard="radiation_length")])
+    return Study([Measurement(name, "cm", measured, _X0, "radiation_length")])
 
 
 def _profile(beam: Beam, use: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def showers(argon: Argon, events: int) -> Study:
         curves.append(_fit_curve(f"{name}: gamma distribution", _DEPTH, whole))
         if pdg == 11:
             rows += _second_opinion(rows)
-    rows.append(_growth(argon, rows[0], max(20, events // 50)))
+    rows.append(_growth(argon, rows[0].measured, max(20, events // 50)))
     title, y_label = "Showers of 1 GeV", "MeV per radiation length"
     return Study(rows, [Figure("shower_profile", title, "depth (X0)", y_label, curves)])
 
@@ -105,7 +105,7 @@ def _second_opinion(rows: list[Measurement]) -> list[Measurement]:
     ]
 
 
-def _growth(argon: Argon, at_one_gev: Measurement, count: int) -> Measurement:
+def _growth(argon: Argon, at_one_gev: est.Estimate, count: int) -> Measurement:
     """Measure by how much the maximum of electron showers goes deeper for ten times the energy.
 
     This is free of the constant in the PDG's rule.
@@ -115,7 +115,7 @@ def _growth(argon: Argon, at_one_gev: Measurement, count: int) -> Measurement:
     error = np.hypot(deep.stderr, at_one_gev.stderr)
     measured = est.Estimate(deep.value - at_one_gev.value, float(error))
     name = "e- from 1 to 10 GeV, growth of the depth of the maximum"
-    return judged(name, "X0", measured, reference=float(np.log(10.0)), standard="shower_growth")
+    return Measurement(name, "X0", measured, float(np.log(10.0)), "shower_growth")
 
 
 def _depth_rows(beam: Beam, what: str, offset: float) -> list[Measurement]:
@@ -131,12 +131,11 @@ def _depth_rows(beam: Beam, what: str, offset: float) -> list[Measurement]:
     )
     highest = est.over_groups(lambda use: est.peak(_profile(beam, use), _DEPTH), beam.count)
     expected = float(np.log(_SHOWER_MEV / ref.CRITICAL_ENERGY_MEV)) + offset
-    maximum = {"reference": expected, "standard": "shower_maximum"}
     return [
-        judged(what + "shower maximum", "X0", deepest, **maximum),
-        judged(what + "slope b", "", slope, reference=0.5, standard="shower_slope"),
-        judged(what + "highest point of the profile, without a fit", "X0", highest),
-        judged(what + "mean depth", "X0", centroid),
+        Measurement(what + "shower maximum", "X0", deepest, expected, "shower_maximum"),
+        Measurement(what + "slope b", "", slope, 0.5, "shower_slope"),
+        Measurement(what + "highest point of the profile, without a fit", "X0", highest),
+        Measurement(what + "mean depth", "X0", centroid),
     ]
 
 
@@ -162,9 +161,11 @@ def _moliere(beam: Beam, what: str) -> list[Measurement]:
     inside = np.bincount(deposits["event"], near, minlength=beam.count)
     total = np.bincount(deposits["event"], deposits["energy"], minlength=beam.count)
     return [
-        judged(what + "radius of 90 %", "cm", measured, reference=reference, standard="moliere"),
-        judged(what + "radius of 90 %, Compton and photoelectrons left out", "cm", core),
-        judged(what + f"share of energy within {reference:g} cm", "", est.mean(inside / total)),
+        Measurement(what + "radius of 90 %", "cm", measured, reference, "moliere"),
+        Measurement(what + "radius of 90 %, Compton and photoelectrons left out", "cm", core),
+        Measurement(
+            what + f"share of energy within {reference:g} cm", "", est.mean(inside / total)
+        ),
     ]
 
 
@@ -199,16 +200,14 @@ def electron_photon(argon: Argon, events: int) -> Study:
     unit, what = "MeV/cm", "300 MeV, most probable dE/dx in 3 cm"
     peaks = est.most_probable(electron), est.most_probable(photon)
     rows = [
-        judged(f"e- {what}", unit, peaks[0], reference=expected, standard="electron_peak"),
-        judged(
-            f"photon {what}", unit, peaks[1], reference=2.0 * peaks[0].value, standard="photon_peak"
-        ),
+        Measurement(f"e- {what}", unit, peaks[0], expected, "electron_peak"),
+        Measurement(f"photon {what}", unit, peaks[1], 2.0 * peaks[0].value, "photon_peak"),
     ]
     cut = 1.5 * peaks[0].value
     kept = est.share(int(np.sum(electron < cut)), electron.size)
     lost = est.share(int(np.sum(photon >= cut)), photon.size)
-    rows.append(judged(f"e- with dE/dx below {cut:.2f} MeV/cm", "", kept))
-    rows.append(judged(f"photons with dE/dx above {cut:.2f} MeV/cm", "", lost))
+    rows.append(Measurement(f"e- with dE/dx below {cut:.2f} MeV/cm", "", kept))
+    rows.append(Measurement(f"photons with dE/dx above {cut:.2f} MeV/cm", "", lost))
     edges = np.linspace(0.0, 10.0, 101)
     curves = [histogram("electrons", electron, edges), histogram("photons", photon, edges)]
     title = "First 3 cm of showers of 300 MeV"

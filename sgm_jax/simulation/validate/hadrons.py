@@ -6,7 +6,7 @@ from sgm_jax.simulation.argon_nuclear import ARGON_MASS_NUMBER, inelastic_barn
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
 from sgm_jax.simulation.validate import theory
-from sgm_jax.simulation.validate.study import Curve, Figure, Study, judged
+from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study
 from sgm_jax.simulation.validate.transport import Argon
 
 _INELASTIC = (b"Inelastic", b"pi+Inelastic", b"pi-Inelastic")
@@ -23,7 +23,7 @@ def proton_range(argon: Argon, events: int) -> Study:
         stopped = ~interacted & (beam.last["energy"] == 0.0)
         measured = est.mean(beam.path_cm[stopped])
         name = f"p {kinetic_mev:g} MeV, path of those that stop"
-        rows.append(judged(name, "cm", measured, reference=expected, standard="proton_range"))
+        rows.append(Measurement(name, "cm", measured, expected, "proton_range"))
     return Study(rows)
 
 
@@ -49,8 +49,8 @@ def bragg_peak(argon: Argon, events: int) -> Study:
         Curve("Bethe, one proton", *_bethe_curve(kinetic_mev, expected)),
     ]
     rows = [
-        judged("p 150 MeV, depth of 80 % dose", "cm", end, reference=expected, standard="bragg"),
-        judged("p 150 MeV, Bragg peak over entrance (1 mm bins)", "", peak),
+        Measurement("p 150 MeV, depth of 80 % dose", "cm", end, expected, "bragg"),
+        Measurement("p 150 MeV, Bragg peak over entrance (1 mm bins)", "", peak),
     ]
     title = "Dose of 150 MeV protons"
     return Study(rows, [Figure("bragg_peak", title, "depth (cm)", "MeV/cm per proton", curves)])
@@ -77,7 +77,7 @@ def interaction_lengths(argon: Argon, events: int) -> Study:
             barn = inelastic_barn(ARGON_MASS_NUMBER, np.array([middle_mev]))[0]
             reference = theory.interaction_length_cm(float(barn))
         quantity = f"{name} {kinetic_mev:g} MeV, inelastic mean free path"
-        rows.append(judged(quantity, "cm", measured, reference=reference, standard=standard))
+        rows.append(Measurement(quantity, "cm", measured, reference, standard))
         points[name].append((middle_mev, measured.value, measured.stderr))
     return Study(rows, [_free_path_figure(points)])
 

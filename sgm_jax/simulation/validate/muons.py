@@ -5,7 +5,7 @@ import numpy as np
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
 from sgm_jax.simulation.validate import theory
-from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study, histogram, judged
+from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study, histogram
 from sgm_jax.simulation.validate.transport import Argon, Beam
 
 _THICKNESS_CM = 10.0
@@ -40,11 +40,11 @@ def _mean_loss(beam: Beam, kinetic_mev: float) -> list[Measurement]:
     expected = (kinetic_mev - float(left)) / beam.path_cm.mean()
     name, unit = f"mu- {kinetic_mev:g} MeV, mean dE/dx", "MeV/cm"
     measured = est.mean(loss)
-    rows = [judged(name, unit, measured, reference=expected, standard="muon_mean")]
+    rows = [Measurement(name, unit, measured, expected, "muon_mean")]
     if kinetic_mev == ref.MUON_MINIMUM_MEV:
         minimum = ref.MUON_MINIMUM_MEV_PER_CM
         name = "mu- minimum dE/dx"
-        rows.append(judged(name, unit, measured, reference=minimum, standard="muon_minimum"))
+        rows.append(Measurement(name, unit, measured, minimum, "muon_minimum"))
     return rows
 
 
@@ -54,7 +54,7 @@ def _most_probable(slices: np.ndarray, kinetic_mev: float) -> Measurement:
     middle = theory.kinetic_after(kinetic_mev, _MASS, 0.5 * slices.shape[1] * _PITCH_CM)
     expected = theory.most_probable_loss_mev(float(middle), _MASS, _PITCH_CM) / _PITCH_CM
     name = f"mu- {kinetic_mev:g} MeV, most probable dE/dx in 3 mm"
-    return judged(name, "MeV/cm", measured, reference=expected, standard="muon_most_probable")
+    return Measurement(name, "MeV/cm", measured, expected, "muon_most_probable")
 
 
 def _scattering(beam: Beam, kinetic_mev: float) -> Measurement:
@@ -64,7 +64,7 @@ def _scattering(beam: Beam, kinetic_mev: float) -> Measurement:
     expected = theory.scattering_angle(kinetic_mev, _MASS, _THICKNESS_CM)
     measured = est.Estimate(*(1e3 * x for x in est.central_width(angles)))
     name = f"mu- {kinetic_mev:g} MeV, scattering angle in {_THICKNESS_CM:g} cm"
-    return judged(name, "mrad", measured, reference=1e3 * expected, standard="highland")
+    return Measurement(name, "mrad", measured, 1e3 * expected, "highland")
 
 
 def muon_energy_loss(argon: Argon, events: int) -> Study:
@@ -97,7 +97,7 @@ def muon_range(argon: Argon, events: int) -> Study:
         if table is not None:
             expected, standard = table / theory.DENSITY_G_PER_CM3, "muon_range"
         name = f"mu- {kinetic_mev:g} MeV, range"
-        rows.append(judged(name, "cm", measured[-1], reference=expected, standard=standard))
+        rows.append(Measurement(name, "cm", measured[-1], expected, standard))
     energy = np.array(energies)
     grid = np.linspace(50.0, 550.0, 51)
     curve = np.array([theory.csda_range_cm(e, _MASS) for e in grid])
@@ -117,9 +117,6 @@ def muon_decay(argon: Argon, events: int) -> Study:
     _, energy = beam.made_by(b"Decay", -11)
     total = energy + theory.ELECTRON_MASS_MEV
     end = ref.MICHEL_END_POINT_MEV
-    top = Measurement(
-        "Michel positrons, highest energy", "MeV", total.max(), 0.0, end, "michel_end"
-    )
     above = est.share(int(np.sum(total > 40.0)), total.size)
     expected = theory.michel_share_above(40.0 / end)
     negative = argon.shoot(13, 1e-3, events, depth_cm=150.0)
@@ -127,27 +124,23 @@ def muon_decay(argon: Argon, events: int) -> Study:
     free = negative.made_by(b"Capture", 11)
     decays = est.share(int(np.unique(free[0][free[1] > 3.0]).size), negative.count)
     rows = [
-        top,
-        judged(
+        Measurement(
+            "Michel positrons, highest energy",
+            "MeV",
+            est.Estimate(total.max(), 0.0),
+            end,
+            "michel_end",
+        ),
+        Measurement(
             "Michel positrons, mean energy",
             "MeV",
             est.mean(total),
-            reference=ref.MICHEL_MEAN_MEV,
-            standard="michel_mean",
+            ref.MICHEL_MEAN_MEV,
+            "michel_mean",
         ),
-        judged(
-            "Michel positrons, share above 40 MeV",
-            "",
-            above,
-            reference=expected,
-            standard="michel_shape",
-        ),
-        judged(
-            "mu- at rest, share that decays",
-            "",
-            decays,
-            reference=ref.BOUND_MUON_DECAY_SHARE,
-            standard="bound_muon",
+        Measurement("Michel positrons, share above 40 MeV", "", above, expected, "michel_shape"),
+        Measurement(
+            "mu- at rest, share that decays", "", decays, ref.BOUND_MUON_DECAY_SHARE, "bound_muon"
         ),
     ]
     edges = np.linspace(0.0, 56.0, 57)

@@ -71,7 +71,7 @@ def _number(value: float) -> str:
 def measurement_row(row: Measurement) -> str:
     """Return one line of the table of results."""
     quantity = f"{row.quantity} ({row.unit})" if row.unit else row.quantity
-    cells = [quantity, f"{_number(row.value)} ± {row.stderr:.2g}"]
+    cells = [quantity, f"{_number(row.measured.value)} ± {row.measured.stderr:.2g}"]
     if row.rule is None:
         cells += ["", "", "", "", row.verdict]
     else:
@@ -180,8 +180,8 @@ def _record(row: Measurement) -> dict:
     return {
         "quantity": row.quantity,
         "unit": row.unit,
-        "measured": float(row.value),
-        "stderr": float(row.stderr),
+        "measured": float(row.measured.value),
+        "stderr": float(row.measured.stderr),
         "reference": None if row.reference is None else float(row.reference),
         "source": row.rule.source if row.rule else None,
         "tolerance": row.rule.tolerance if row.rule else None,

@@ -16,8 +16,7 @@ class Measurement:
 
     quantity: str
     unit: str
-    value: float
-    stderr: float
+    measured: Estimate
     reference: float | None = None
     standard: str = ""  # key in STANDARDS, if there is a reference
 
@@ -29,35 +28,23 @@ class Measurement:
     @property
     def deviation(self) -> float | None:
         """Measured over reference less one."""
-        return None if self.reference is None else self.value / self.reference - 1.0
+        return None if self.reference is None else self.measured.value / self.reference - 1.0
 
     @property
     def sigma(self) -> float | None:
         """Deviation in statistical errors."""
-        if self.reference is None or self.stderr == 0.0:
+        if self.reference is None or self.measured.stderr == 0.0:
             return None
-        return (self.value - self.reference) / self.stderr
+        return (self.measured.value - self.reference) / self.measured.stderr
 
     @property
     def verdict(self) -> str:
         """``pass``, ``fail``, or ``undecided`` where the error is half the tolerance or more."""
         if self.rule is None:
             return NOT_JUDGED
-        if self.stderr > 0.5 * self.rule.tolerance * abs(self.reference):
+        if self.measured.stderr > 0.5 * self.rule.tolerance * abs(self.reference):
             return "undecided"
         return "pass" if abs(self.deviation) <= self.rule.tolerance else "fail"
-
-
-def judged(
-    quantity: str,
-    unit: str,
-    measured: Estimate,
-    *,
-    reference: float | None = None,
-    standard: str = "",
-) -> Measurement:
-    """Return a measurement made of an estimate and its reference."""
-    return Measurement(quantity, unit, measured.value, measured.stderr, reference, standard)
 
 
 @dataclass(frozen=True)
