@@ -18,10 +18,10 @@ class Conv(nn.Module):
     """A convolution ``width`` pixels wide, or a matrix at every pixel for width 1.
 
     Attributes:
-        gain: factor of the output, taken into the weights, which are smaller than images.
+        gain: factor of the output; it multiplies the weights, which are smaller than images.
         padding: pixels of zeros before and after each axis; "SAME" keeps the resolution.
         after: linear map of the pixels between the convolution and the bias.
-        dtype: of the products and the result; parameters and ``shift`` are float32.
+        dtype: type of the products and the result; parameters and ``shift`` are float32.
     """
 
     features: int
@@ -42,7 +42,7 @@ class Conv(nn.Module):
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         y = self.after(convolve(x, kernel, stride=self.stride, padding=self.padding))
         offset = jnp.broadcast_to(bias, (x.shape[0], self.features))
-        # In float32 for the gradient's sake, which is a sum over pixels.
+        # In float32 because the gradient is a sum over pixels.
         y = y.astype(jnp.float32) + spread(offset if shift is None else offset + shift, y.shape[1])
         return y.astype(self.dtype)
 
@@ -74,7 +74,7 @@ def convolve(
 ) -> jax.Array:
     """Convolve ``[B, H, W, C]`` with ``[h, w, C, D]``; one pixel is a plain matrix product."""
     if kernel.shape[:2] == (1, 1):
-        # Written with two axes, its weight gradient takes half the time of a 1x1 convolution's.
+        # As a matrix product, the weight gradient takes half the time of a 1x1 convolution's.
         return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
     strides = (stride, stride)
     return lax.conv_general_dilated(
@@ -235,7 +235,7 @@ class ResidualBlock(nn.Module):
         if self.dense_shortcut:
             return Dense(features, 0.1, self.dtype, name="NIN_0")(x) * gain
         if self.resample == "up":
-            # Mixing channels and filtering pixels commute; the mixing is cheaper on fewer pixels.
+            # Mixing channels and filtering pixels commute, and fewer pixels are cheaper to mix.
             return self._mix(features, gain, after=self._resample)(x)
         return self._mix(features, gain)(self._resample(x))
 

@@ -20,15 +20,15 @@ def default_init(scale: float = 1.0) -> Callable:
 
 
 def _apart(x: jax.Array) -> jax.Array:
-    """Keep what comes before ``x`` and what comes after it in separate loops, on CPUs."""
+    """On CPUs, keep the computations before and after ``x`` in separate loops."""
     return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 def spread(values: jax.Array, rows: int) -> jax.Array:
     """Repeat ``[B, C]`` as ``[B, rows, 1, C]``, to meet ``[B, rows, W, C]``.
 
-    Its gradient sums along each row first and over the rows last. XLA would join the two sums, and
-    on CPUs the joined one takes twice the time: it first writes all the terms. Hence the barrier.
+    Its gradient sums along each row first, and then over the rows. XLA would join the two sums,
+    which takes twice the time on CPUs, because all terms are written first. Hence the barrier.
     """
     b, c = values.shape
     repeated = jnp.broadcast_to(values[:, None, None, :], (b, rows, 1, c))
@@ -46,8 +46,8 @@ def group_norm(
     """Normalise ``[B, H, W, C]`` over pixels and each group of channels (arXiv:1803.08494).
 
     It is computed and returned in float32, whatever the type of ``x``. Sums run over pixels first
-    and groups last, and all of it ends in one multiply-add: on CPUs three quarters of the time of
-    the textbook form.
+    and groups last, and the result is a single multiply-add: on CPUs this takes three quarters of
+    the time of the textbook form.
     """
     wide = x.astype(jnp.float32)
     if x.dtype == jnp.float32:
@@ -62,7 +62,7 @@ def group_norm(
 
 
 def _moments(x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
-    """Return mean and variance ``[B, C]`` of each group; the second pass cancels nothing."""
+    """Return mean and variance ``[B, C]`` of each group, in two passes without cancellation."""
     mean = _group_mean(x, groups)
     return mean, _group_mean(jnp.square(x - spread(mean, x.shape[1])), groups)
 
@@ -70,10 +70,11 @@ def _moments(x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
 def _moments_around(near: jax.Array, x: jax.Array, groups: int) -> tuple[jax.Array, jax.Array]:
     """Return the same in one pass, from sums around ``near`` ``[B, C]``, the mean of some pixels.
 
-    What the subtraction cancels is the square of the distance between that mean and the whole one,
-    in units of the variance: nothing that bfloat16 would miss. On TPUs reading bounds the time.
+    One pass is faster on TPUs, where reading memory takes most of the time. The subtraction cancels
+    digits in proportion to the squared distance of the two means over the variance, which is too
+    few to matter in bfloat16.
     """
-    # Moments do not depend on it, so neither do gradients.
+    # The moments do not depend on ``near``, and so neither do gradients.
     near = jax.lax.stop_gradient(near)
     away = x - spread(near, x.shape[1])
     rest = _group_mean(away, groups)
@@ -124,7 +125,7 @@ class GroupNorm(nn.Module):
         y = group_norm(x, scale, bias, groups=group_count(channels)).astype(self.dtype)
         if self.activation is None:
             return y
-        # Rounded in between too, where the gradient is stored: a tenth of a block's traffic.
+        # Rounding in between as well saves a tenth of a block's memory traffic in the gradient.
         return self.activation(y.astype(jnp.float32)).astype(self.dtype)
 
 

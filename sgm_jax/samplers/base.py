@@ -1,8 +1,8 @@
-"""What every sampler is: a start, a number of equal steps, an end.
+"""The interface of samplers: a start, a number of steps, an end.
 
-A sampler knows an SDE and a time grid. It never sees a config, a network or a checkpoint. Noise is
-drawn per image from that image's own key, so image i depends on the seed and on i only. ``step``
-can be compiled in chunks by a caller that wants to show progress; calling the sampler runs it all.
+A sampler knows an SDE and a time grid. It never sees a config, a network or a checkpoint. The noise
+of an image is drawn from its own key, so image i depends on the seed and on i only. A caller that
+shows progress compiles ``step`` in chunks; a call of the sampler runs all steps.
 """
 
 import abc
@@ -18,9 +18,9 @@ State = tuple[Array, Array]
 
 
 class Samples(NamedTuple):
-    """Images ``[B, H, W, C]`` in model space, and the network evaluations each of them took.
+    """Images ``[B, H, W, C]`` in model space, and the network evaluations for each of them.
 
-    Where every image chooses its own steps the evaluations are ``[B]``.
+    The evaluations are ``[B]`` if every image chooses its own steps.
     """
 
     images: Array
@@ -56,7 +56,7 @@ class Sampler(abc.ABC):
     @property
     @abc.abstractmethod
     def nfe(self) -> int | None:
-        """Network evaluations an image takes; None where it chooses its own steps."""
+        """Network evaluations for an image; None if every image chooses its own steps."""
 
     @abc.abstractmethod
     def start(self, keys: Array, shape: tuple[int, ...]) -> State:
@@ -68,12 +68,12 @@ class Sampler(abc.ABC):
     ) -> State:
         """Return the state after step i.
 
-        ``fresh`` says that the image did not come from step i - 1, whose memory is then of no use.
+        ``fresh`` says that the image does not come from step i - 1, whose memory is then useless.
         """
 
     @abc.abstractmethod
     def marginal(self, i: Array) -> tuple[Array, Array]:
-        """Return the image's factor and the noise's standard deviation in the state before step i.
+        """Return the factor of the image and the deviation of the noise in the state before step i.
 
         ``i`` is below ``num_steps``; both are scalars.
         """

@@ -16,9 +16,9 @@ Corrector = Callable[..., tuple[Array, Array]]
 def langevin(
     sde: SDE, score_fn: ScoreFn, x: Array, t: Array, *, z: Array, snr: float
 ) -> tuple[Array, Array]:
-    """Take a Langevin step as long as the signal-to-noise ratio asks (algorithms 4 and 5).
+    """Take a Langevin step whose length follows the signal-to-noise ratio (algorithms 4 and 5).
 
-    The norms of score and noise are each image's own. The original averages them over the batch,
+    The norms of score and noise are those of each image. The original averages them over the batch,
     which makes an image depend on its neighbours; :func:`batch_langevin` does that.
     """
     score = score_fn(x, t)

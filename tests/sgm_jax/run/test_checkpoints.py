@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path):
         checkpoints.load(tmp_path, 1, other)
 
 
-def test_checkpoints_from_before_there_were_hashes_are_read(tmp_path):
+def test_a_checkpoint_whose_hash_was_not_written_is_read(tmp_path):
     folder = run_with(tmp_path, 1)
     (folder / checkpoints.DIGESTS).unlink()
     assert checkpoints.load(tmp_path, 1, state_of(0))["step"] == 1
