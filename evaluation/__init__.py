@@ -1,4 +1,4 @@
-"""How good are images: compares sets of images, and knows nothing of how they were made.
+"""Compare sets of images, whatever made them.
 
 from evaluation import evaluate
 report = evaluate("test/", "samples.npz", train="train/")

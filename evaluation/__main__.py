@@ -2,11 +2,11 @@
 
   python -m evaluation --real=test/ --generated=samples.npz --train=train/ --out=report/
 
-Sets are anything that sgm_jax.data reads: a folder of PNG files, .npy, .npz or HDF5, on the scale
-0..255. OUT gets report.json, report.md, report.html (one file, figures inside), figures/ with the
-counts behind each, and what was measured on every image. SSNet sees every image once; labels of
-evaluation.label, with features.npy beside them, save that. A run that was killed continues, when
-it is repeated, with what is missing.
+A set of images is anything that sgm_jax.data reads: a folder of PNG files, .npy, .npz or HDF5, on
+the scale 0..255. OUT gets report.json, report.md, report.html (one file with the figures inside),
+figures/ with the numbers behind each figure, and the measurements of every image. SSNet labels
+every image once; give the labels of evaluation.label (with features.npy beside them) to skip this.
+If the command is stopped, the same command continues with what is missing.
 """
 
 import argparse
@@ -24,15 +24,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--real", required=True, help="held-out real images")
     parser.add_argument("--generated", required=True, help="generated images")
-    parser.add_argument("--train", help="training images: the floor is those against the real ones")
+    parser.add_argument(
+        "--train", help="training images; compared with the real ones they give the floor"
+    )
     parser.add_argument("--generated_2", "--generated-2", help="images of a second generator")
     parser.add_argument("--name", default="generated", help="what to call the generated images")
     parser.add_argument("--name_2", "--name-2", default="generated_2")
     for which in ("real", "generated", "train", "generated_2"):
-        text = f"labels.h5 of evaluation.label for --{which}, so that SSNet need not see it again"
+        text = f"labels.h5 of evaluation.label for --{which}; SSNet then skips this set"
         parser.add_argument(f"--labels_{which}", type=Path, help=text)
     parser.add_argument("--ssnet", type=Path, help="weights of SSNet (default: the package's)")
-    parser.add_argument("--nossnet", action="store_true", help="leave out all that needs SSNet")
+    parser.add_argument(
+        "--nossnet", action="store_true", help="leave out everything that needs SSNet"
+    )
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
     parser.add_argument("--metrics", help="only these, like physics,looking (default: all)")
     parser.add_argument("--budget", choices=BUDGETS, default="small", help="numbers of images")
@@ -58,7 +62,7 @@ def make_report(options: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: a set, labels or weights are not there.
-        ValueError: sets that cannot be compared, or ``out`` is there already.
+        ValueError: sets that cannot be compared, or ``out`` already exists.
     """
     # Imported here because it imports JAX, which reads the environment that run sets.
     from evaluation import evaluate
@@ -107,7 +111,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         fix = (
             "a finished report: add --overwrite" if finished else "no report: choose another --out"
         )
-        raise ValueError(f"{out} is there already and holds {fix}")
+        raise ValueError(f"{out} already exists and holds {fix}")
 
 
 if __name__ == "__main__":

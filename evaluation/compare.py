@@ -1,11 +1,11 @@
-"""Lay reports side by side: runs or checkpoints, with the floor.
+"""Compare the reports of several runs or checkpoints in one table.
 
   python -m evaluation.compare a/report.json b/report.json [--out=DIR]
 
-Prints a table; DIR gets compare.md, compare.json and, where the samples' training steps are known
-or given with --steps, one figure a metric with the floor as a band. Rows are compared only if
-definition, number of images, pixel scale and real images agree; the others are named with the
-reason.
+Prints a table. DIR gets compare.md and compare.json. If the training steps of the samples are
+known, or given with --steps, it also gets a figure of each metric, with the floor as a band. Rows
+are compared only if definition, number of images, pixel scale and real images agree; the others are
+listed with the reason.
 """
 
 import argparse
@@ -25,7 +25,7 @@ Column = dict[str, Any]  # one generated set of one report
 
 
 def compare(paths: list[Path], *, steps: list[int] | None = None) -> dict[str, Any]:
-    """Return ``columns`` and, by metric, ``rows`` of one cell a column, and what is ``refused``.
+    """Return ``columns``, ``rows`` (by metric, a cell a column) and ``refused`` (by metric).
 
     Args:
         paths: of report.json files.
@@ -125,7 +125,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.out is None:
         return
     if options.out.exists() and not options.overwrite:
-        raise ValueError(f"{options.out} is there already; add --overwrite or choose another --out")
+        raise ValueError(f"{options.out} already exists; add --overwrite or choose another --out")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "compare.md").write_text(text)
     (options.out / "compare.json").write_text(json.dumps(comparison, indent=2) + "\n")
@@ -138,7 +138,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _columns(path: Path, content: dict[str, Any]) -> list[Column]:
-    """Return the generated sets of a report, with all that must agree."""
+    """Return the generated sets of a report, with everything that must agree."""
     sets = content["sets"]
     real = sets[content["roles"]["real"]]
     names = dict.fromkeys(row["set"] for row in content["rows"])
@@ -159,7 +159,7 @@ def _columns(path: Path, content: dict[str, Any]) -> list[Column]:
 
 
 def _difference(cells: list[dict[str, Any] | None], columns: list[Column]) -> str:
-    """Say why the rows of one metric cannot be compared; nothing if they can."""
+    """Return why the rows of one metric cannot be compared, or an empty text if they can."""
     filled = [(c, column) for c, column in zip(cells, columns, strict=True) if c is not None]
     measured = [(c, column) for c, column in filled if c["value"] is not None]
     if not measured:

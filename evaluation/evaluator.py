@@ -1,4 +1,4 @@
-"""The story of a report: read the sets, measure them, compute what is missing."""
+"""Make a report: read the sets, measure them, compare them."""
 
 import re
 import shutil
@@ -54,12 +54,12 @@ def evaluate(
     Args:
         real: held-out real images.
         generated: images of one generator, or of several by their names.
-        train: real images to take the floor from, and to look for memorised images in. Without them
-            the floor is one half of the real images against the other.
-        labels: of sets by their names (``real``, ``train``, ``generated`` or those given), so that
-            SSNet need not see these: a ``labels.h5`` of ``evaluation.label``, or bool ``[N]``,
-            which images are tracks.
-        ssnet: weights of SSNet; True takes the package's, False leaves out all that needs SSNet.
+        train: training images, which give the floor and in which memorised images are searched.
+            Without them the floor is one half of the real images against the other.
+        labels: by name of the set (``real``, ``train``, ``generated`` or the names in it), for sets
+            that SSNet then skips: a ``labels.h5`` of ``evaluation.label``, or bool ``[N]``, true
+            for tracks.
+        ssnet: weights of SSNet. True takes the package's; False leaves out what needs SSNet.
         metrics: which ones, by name or first part: ``"physics,looking"`` or a list, which may hold
             a `Metric` of your own. All by default.
         budget: numbers of images and re-drawings: ``"small"``, ``"paper"``, ``"full"`` or your own.
@@ -120,7 +120,7 @@ def _report(
     sizes: Budget,
     seed: int,
 ) -> Report:
-    """Measure the sets, by role, compare them and put everything together."""
+    """Measure and compare the sets (by role) and collect everything in a report."""
     sets = {role: measured(images, parts) for role, images in sets.items()}
     if weights is not None:
         needed = any(metric.needs == "features" for metric in metrics)
@@ -155,7 +155,7 @@ def _report(
 
 
 def _check_names(names: list[str], labels: Mapping[str, object]) -> None:
-    """Refuse names that are no file names, and labels of sets that are not there."""
+    """Refuse names that cannot be file names, and labels of unknown sets."""
     for name in names:
         if not re.fullmatch(r"[\w.-]+", name):
             raise ValueError(f"the name {name!r} must consist of letters, digits, '_', '-' and '.'")
@@ -163,13 +163,15 @@ def _check_names(names: list[str], labels: Mapping[str, object]) -> None:
         raise ValueError(f"two sets have one name ({', '.join(names)}); use --name and --name_2")
     unknown = labels.keys() - set(names)
     if unknown:
-        raise ValueError(f"labels of {', '.join(sorted(unknown))}; the sets are {', '.join(names)}")
+        raise ValueError(
+            f"labels for {', '.join(sorted(unknown))}, but the sets are {', '.join(names)}"
+        )
 
 
 def _open_weights(
     ssnet: str | Path | bool, metrics: list[Metric], unlabelled: set[str]
 ) -> Weights | None:
-    """Return SSNet if it has anything to do; without packaged weights its rows say what to do."""
+    """Return SSNet if it is needed. Without packaged weights, its rows say what to do."""
     idle = not unlabelled or not any(metric.needs for metric in metrics)
     if ssnet is False or idle or (ssnet is True and not PACKAGED.is_file()):
         return None
@@ -192,7 +194,7 @@ def _load(
     threshold: int,
     labels: str | Path | np.ndarray | None,
 ) -> ImageSet:
-    """Return a set of at most ``limit`` images, whatever it is given as."""
+    """Return a set of at most ``limit`` images from any kind of source."""
     if not isinstance(source, ImageSet):
         return load(source, name, limit=limit, seed=seed, threshold=threshold, labels=labels)
     if threshold or labels is not None:
@@ -201,7 +203,7 @@ def _load(
 
 
 def _ceiling(train: ImageSet | None) -> ImageSet:
-    """Spoil the training images; real ones would be compared with themselves."""
+    """Return spoiled training images. Spoiled real images would be compared with themselves."""
     if train is None:
         raise ValueError("--ceiling spoils training images: give --train as well")
     factor = 0.9
@@ -213,7 +215,7 @@ def _ceiling(train: ImageSet | None) -> ImageSet:
 def _recipe(
     sets: dict[str, ImageSet], weights: Weights | None, budget: Budget, seed: int
 ) -> dict[str, object]:
-    """Return what the kept numbers depend on."""
+    """Return everything that the kept results depend on."""
     facts = [images.facts for images in sets.values()]
     return {
         "sets": {
@@ -228,7 +230,7 @@ def _recipe(
 
 
 def _tables(sets: Iterable[ImageSet]) -> dict[str, Table]:
-    """Return what was measured on every image, by the names of the files."""
+    """Return the measurements of every image, by the names of their files."""
     tables = {}
     for images in sets:
         tables[f"observables_{images.name}"] = images.table

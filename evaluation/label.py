@@ -11,9 +11,9 @@ PATH is anything that sgm_jax.data reads. DIR gets
   histograms.npz       the paper's, with under- and overflow
   summary.json         fractions, and what made them
 
-FILE is a .npz of evaluation.train_ssnet (an image's result depends on the image only) or the
-published PyTorch file (batches of 16 in file order are normalised together, as published; the last
-images of a set that 16 does not divide are scored with those before them).
+FILE is a .npz of evaluation.train_ssnet, with which the result of an image depends on that image
+only, or the published PyTorch file. With the latter, batches of 16 images in the order of the file
+are normalised together, as published; an incomplete last batch is filled with the images before it.
 """
 
 import argparse

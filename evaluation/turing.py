@@ -1,10 +1,11 @@
-"""Make a Turing test of images: one HTML page that asks of each whether it is real or generated.
+"""Make a Turing test: an HTML page that asks for each image whether it is real or generated.
 
   python -m evaluation.turing --real=test/ --generated=samples.npz --out=turing.html
 
-The page works offline, on a phone as well, and sends nothing; its result, with the time of every
-answer, can be saved as JSON. With labels of both sets tracks and showers are equally many and are
-scored apart. The answers are masked, not encrypted: who wants to find them in the page can.
+The page works offline, also on a phone, and sends nothing. Its result, with the time of every
+answer, can be saved as JSON. With labels for both sets the page shows as many tracks as showers and
+scores them separately. The answers are masked, not encrypted: somebody who looks for them in the
+source of the page can find them.
 """
 
 import argparse
@@ -56,14 +57,14 @@ def make(options: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: a set or the folder of ``out`` is not there.
-        ValueError: sets that do not fit, too few images, or ``out`` is there already.
+        ValueError: sets that do not fit, too few images, or ``out`` already exists.
     """
     from evaluation.images.sets import check_alike, load
 
     if not 1 <= options.count <= MOST:
         raise ValueError(f"--count={options.count} must be from 1 to {MOST}, of each kind")
     if options.out.exists() and not options.overwrite:
-        raise ValueError(f"{options.out} is there already: add --overwrite or choose another --out")
+        raise ValueError(f"{options.out} already exists: add --overwrite or choose another --out")
     if not options.out.parent.is_dir():
         raise FileNotFoundError(f"no folder {options.out.parent} to put {options.out.name} into")
     labels = (options.labels_real, options.labels_generated)
@@ -84,8 +85,8 @@ def make(options: argparse.Namespace) -> None:
 def choose(image_set: ImageSet, count: int, *, by_class: bool, seed: int) -> ImageSet:
     """Return ``count`` random images of a set; by class, as many tracks as showers.
 
-    Real and generated images are then equally many in each class, so that half of the answers is
-    right by chance there as well. Of an odd number one more shower is taken.
+    Each class then has as many real as generated images, so that chance gives half of the right
+    answers in each class too. If the number is odd, there is one more shower.
 
     Raises:
         ValueError: if there are too few, with both numbers.
@@ -113,9 +114,9 @@ def choose(image_set: ImageSet, count: int, *, by_class: bool, seed: int) -> Ima
 def page(real: ImageSet, generated: ImageSet, *, title: str, seed: int) -> str:
     """Return the HTML page, which needs nothing else, not even a network.
 
-    Both kinds of image become PNG files in the same way. The answers are masked with a keyed hash
-    and the key lies beside them: that keeps them from a glance at the page's source, not from
-    somebody who wants to cheat.
+    Real and generated images become PNG files in the same way. The answers are masked with a keyed
+    hash, and the key is in the page: this hides them from a glance at the source, not from somebody
+    who wants to cheat.
 
     Args:
         real: as many images as ``generated`` has.
@@ -158,7 +159,7 @@ def page(real: ImageSet, generated: ImageSet, *, title: str, seed: int) -> str:
 
 
 def _facts(real: ImageSet, generated: ImageSet, title: str, seed: int) -> dict[str, Any]:
-    """Return what the saved result says of the images, which is no help in answering."""
+    """Return what the saved result says about the images; it does not give answers away."""
     names = ("source", "fingerprint", "threshold", "checkpoint_step")
     sets = {"real": real, "generated": generated}
     return {
@@ -174,7 +175,7 @@ def _facts(real: ImageSet, generated: ImageSet, title: str, seed: int) -> dict[s
 
 
 def _codes(image_set: ImageSet, is_generated: int) -> np.ndarray:
-    """Return what an image is in one number: generated or not, and its class."""
+    """Return one number for each image: generated or not, and its class."""
     if image_set.is_track is None:
         return np.full(len(image_set), is_generated + 2 * _UNKNOWN)
     return is_generated + 2 * np.where(image_set.is_track, _TRACK, _SHOWER)
@@ -183,7 +184,7 @@ def _codes(image_set: ImageSet, is_generated: int) -> np.ndarray:
 def _png(image: np.ndarray, threshold: int) -> bytes:
     """Return an image ``[H, W]`` on 0..255 as a PNG file, rounded and then cut at the threshold.
 
-    The other way round the threshold's own value would be left in images of floating point only.
+    In the other order, floating-point images would keep the threshold's own value.
     """
     buffer = io.BytesIO()
     pixels = np.clip(np.rint(image.astype(np.float64)), 0, 255).astype(np.uint8)

@@ -21,7 +21,7 @@ _POINTS = 200  # of a curve that are kept
 
 
 def figures(comparison: Comparison) -> Figures:
-    """Return what draws these figures, if there are such metrics."""
+    """Return the figures of classifier metrics, if there are any."""
     drawing: Figures = {}
     results = [result for result in comparison.results if result.status == "ok"]
     if comparison.has("classifier"):
@@ -53,7 +53,7 @@ def draw(pair: Pair, seed: int) -> Drawn:
 
 
 def draw_scores(scored: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
-    """Draw the ROC curve of held-out scores beside that of two real sets, and the scores.
+    """Draw the ROC curve of held-out scores, that of two real sets, and the scores.
 
     Args:
         found: scores of real and generated images.
@@ -149,7 +149,7 @@ def draw_attribution(
 
 
 def _curve(scored: HeldOut) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over folds of the shares found, at given shares of real images."""
+    """Return the ROC curve as the mean over folds, at fixed shares of real images."""
     real = np.linspace(0.0, 1.0, _POINTS)
     curves = []
     for k in np.unique(scored.fold):

@@ -23,7 +23,7 @@ Shares = dict[str, tuple[np.ndarray, np.ndarray]]  # shares and errors of each s
 
 
 def figures(comparison: Comparison) -> Figures:
-    """Return what draws these figures; of SSNet, what the tables of all sets allow."""
+    """Return the figures of observables; those of SSNet if all sets have its tables."""
     sets = comparison.sets
     drawing: Figures = {
         name: partial(
@@ -95,7 +95,7 @@ def draw_scores(name: str, sets: Sequence[ImageSet]) -> Drawn:
 
 
 def draw_fractions(sets: Sequence[ImageSet]) -> Drawn:
-    """Draw the fraction of track images of every set, by both rules where both are known."""
+    """Draw the fraction of track images of every set, by both rules if both are known."""
     figure = Figure(figsize=(6.4, 1.2 + 0.5 * len(sets)), layout="constrained")
     axes = figure.subplots()
     rules = {"is_track": "all pixels vote, as published", "is_track_lit": "lit pixels vote"}
@@ -117,7 +117,7 @@ def draw_fractions(sets: Sequence[ImageSet]) -> Drawn:
 
 
 def ratio_figure(edges: np.ndarray, shares: Shares, label: str, *, unit: str) -> Figure:
-    """Draw shares with their errors above their ratios to the first, with the errors of both."""
+    """Draw shares with their errors, and below their ratios to the first set."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.3])
     (real_name, (real, real_error)), *others = shares.items()
@@ -160,7 +160,7 @@ def poisson_shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _draw_ratios(
     axes: Axes, x: np.ndarray, ratio: np.ndarray, error: np.ndarray, *, colour: str
 ) -> None:
-    """Draw ratios; those out of range as triangles at its edge."""
+    """Draw ratios; those out of range become triangles at the edge."""
     low, high = _RATIOS
     inside = (ratio > low) & (ratio < high)
     axes.errorbar(x[inside], ratio[inside], error[inside], fmt="o", ms=2.5, lw=1, color=colour)

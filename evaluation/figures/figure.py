@@ -1,4 +1,4 @@
-"""What a figure is: drawn on demand from the compared sets, with the numbers behind it."""
+"""What a figure is: drawn on demand from the compared sets, together with its numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Figures = dict[str, Callable[[], Drawn]]  # by the names of their files
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All that figures are drawn from."""
+    """Everything that figures are drawn from."""
 
     pairs: list[Pair]
     results: list[Result]

@@ -13,7 +13,7 @@ _GRID_ROWS, _GRID_COLUMNS = 10, 7  # arXiv:2307.13687, Fig. 3
 
 
 def figures(comparison: Comparison) -> Figures:
-    """Return what draws these figures."""
+    """Return the figures of whole images."""
     moments = {
         f"moments_{image_set.name}": partial(draw_moments, comparison.real, image_set)
         for image_set in comparison.generated

@@ -1,6 +1,6 @@
 """Maps of images: t-SNE of their distances, by pixels and by transport of charge.
 
-Like ones lie near each other; distances between groups mean nothing.
+Similar images lie near each other; distances between groups mean nothing.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _CLASS_COLOURS = MappingProxyType({"shower": "#1f6fb4", "track": "#d9602b"})
 
 
 def figures(comparison: Comparison) -> Figures:
-    """Return what draws these figures, if there are metrics of neighbours."""
+    """Return the maps, if there are metrics of neighbours."""
     if not comparison.has("neighbours"):
         return {}
     seed = seed_of("maps", comparison.seed)
@@ -52,7 +52,7 @@ def draw(pair: Pair, budget: Budget, seed: int) -> Drawn:
 
 
 def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int) -> Drawn:
-    """Draw images as points near to alike ones: by pixels above, by transport of charge below.
+    """Draw images as points near to similar ones: by pixels above, by transport of charge below.
 
     Each map is coloured by set, by SSNet label where all sets have them, by track length and by
     charge.
@@ -125,7 +125,7 @@ def _embed(distances: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
 
 
 def _colours(sets: list[ImageSet], images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return a value a point for each way to colour them: words, or numbers."""
+    """Return the values of the points, words or numbers, for each way to colour them."""
     colours = {"set": np.concatenate([[image_set.name] * len(image_set) for image_set in sets])}
     if all(image_set.is_track is not None for image_set in sets):
         is_track = np.concatenate([image_set.is_track for image_set in sets])

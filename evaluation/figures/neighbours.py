@@ -1,4 +1,4 @@
-"""Figures of nearest images: panels as arXiv:2307.13687, Fig. 13-15, and how near to training."""
+"""Figures of nearest images: panels like arXiv:2307.13687, Fig. 13-15, and distances."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """Images to search, with what makes it quick."""
+    """Images to search, with an index that makes the search quick."""
 
     images: ImageSet
     index: EmdIndex
@@ -34,7 +34,7 @@ class _Pool:
 
 
 def figures(comparison: Comparison) -> Figures:
-    """Return what draws these figures, if there are metrics of neighbours and memorisation."""
+    """Return the figures of neighbours and of memorisation, if there are such metrics."""
     drawing: Figures = {}
     if comparison.has("neighbours"):
         seed = seed_of("neighbours", comparison.seed)
@@ -130,7 +130,7 @@ def draw_train_distances(generated: ImageSet, real: ImageSet, train: ImageSet) -
 
 
 def _rows(generated: ImageSet, place: int, pools: list[_Pool], count: int) -> Iterator[Row]:
-    """Yield what is found near to one image: a row for each set and class."""
+    """Yield the neighbours of one image: a row for each set and class."""
     for number, pool in enumerate(pools):
         places = np.arange(len(pool.images))
         if pool.is_own:
@@ -156,7 +156,7 @@ def _rows(generated: ImageSet, place: int, pools: list[_Pool], count: int) -> It
 def _search(
     image: np.ndarray, pool: _Pool, among: np.ndarray, count: int
 ) -> tuple[Neighbours, Neighbours]:
-    """Return the neighbours by pixels and by transport; none among none."""
+    """Return the neighbours by pixels and by transport; empty if there is nothing to search."""
     none = Neighbours(np.empty(0, np.int64), np.empty(0))
     pixels, charge = none, none
     if len(among):
@@ -168,7 +168,7 @@ def _search(
 
 
 def _nearest(parts: tuple[Neighbours, ...], count: int) -> Neighbours:
-    """Return the nearest of several sets' nearest, so that no transport is solved twice."""
+    """Merge the nearest images of several searches, so that no transport is solved twice."""
     places = np.concatenate([part.places for part in parts])
     distances = np.concatenate([part.distances for part in parts])
     order = np.lexsort([places, distances])[:count]
@@ -186,7 +186,7 @@ def _plain(neighbours: Neighbours) -> dict[str, Any]:
 def _sheet(
     query: np.ndarray, rows: list[Row], pools: list[_Pool], count: int
 ) -> tuple[np.ndarray, list[tuple[float, float, str, int]]]:
-    """Lay the query, twice as large, and its neighbours out; return the texts between as well."""
+    """Return a sheet of the query (twice as large) and its neighbours, and the texts on it."""
     height, width = query.shape
     step_y, step_x = height + _GAP_PX + 2 * _TEXT_PX, width + _GAP_PX
     left = 2 * width + 2 * _GAP_PX + _SIDE_PX

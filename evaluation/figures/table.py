@@ -1,7 +1,7 @@
 """The table of figures.
 
-A new figure is a function that returns a Matplotlib figure and the numbers behind it, named in the
-``figures`` of one of the modules below.
+To add a figure, write a function that returns a Matplotlib figure and the numbers behind it, and
+list it in ``figures`` of one of the modules below.
 """
 
 from evaluation.figures import classifier, distributions, images, maps, neighbours
@@ -14,6 +14,6 @@ _FAMILIES = (distributions, images, neighbours, maps, classifier)
 def figures(comparison: Comparison) -> Figures:
     """Return what draws each figure of a comparison, by its name.
 
-    Those of the sets themselves are always there, the others if their metrics were computed.
+    Figures of the sets themselves are always there, others only if their metrics were computed.
     """
     return {name: draw for family in _FAMILIES for name, draw in family.figures(comparison).items()}

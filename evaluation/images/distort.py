@@ -5,7 +5,7 @@ from scipy.ndimage import gaussian_filter
 
 
 def scale_charge(images: np.ndarray, factor: float = 0.95) -> np.ndarray:
-    """Multiply the pixels of uint8 ``[N, H, W]`` images, rounded; none grows beyond 255."""
+    """Multiply the pixels of uint8 ``[N, H, W]`` images; round, and clip at 255."""
     return np.clip(np.rint(images * float(factor)), 0, 255).astype(np.uint8)
 
 

@@ -1,6 +1,6 @@
-"""What SSNet says of the images of a set: labels, votes, certainties, and features on demand.
+"""What SSNet says about the images of a set: labels, votes, certainties, and features on demand.
 
-It comes from files of ``evaluation.label``, or from SSNet itself, chunk by chunk.
+It is read from files of ``evaluation.label`` or computed in chunks, each of which is kept.
 """
 
 import json
@@ -38,7 +38,7 @@ class Segments:
 
     ``is_track [n]`` is always there; ``is_track_lit``, ``num_track``, ``num_shower``,
     ``shower_pixels``, ``track_pixels`` and ``certainty [n]`` and ``scores [n, 3, 50]``, counts of
-    the scores of lit pixels, may be missing in tables of older or other programs.
+    the scores of lit pixels, may be missing in labels that another program made.
     """
 
     table: Table
@@ -47,7 +47,7 @@ class Segments:
     stored: np.ndarray | None = None  # [N, F] features, as a rule on disk
 
     def take(self, rows: np.ndarray) -> "Segments":
-        """Return those of some of the images; features are not read."""
+        """Return the segments of some of the images; features are not read."""
         table = {name: values[rows] for name, values in self.table.items()}
         return replace(self, table=table, rows=self.rows[rows])
 
@@ -84,7 +84,7 @@ def read_labels(path: Path, images: np.ndarray, rows: np.ndarray, count: int) ->
 
 
 def given_labels(is_track: np.ndarray, rows: np.ndarray, count: int) -> Segments:
-    """Return labels that are not from a file.
+    """Return labels that the caller has.
 
     Args:
         is_track: bool ``[count]``.
@@ -100,7 +100,7 @@ def given_labels(is_track: np.ndarray, rows: np.ndarray, count: int) -> Segments
 
 
 def segmenter(weights: Weights, *, features: bool) -> Callable[[np.ndarray, str, Parts], Segments]:
-    """Compile SSNet; return a function of images, their name and kept parts that labels them.
+    """Compile SSNet and return a function that labels images.
 
     Args:
         weights: of SSNet.
@@ -178,7 +178,7 @@ def _check_count(path: Path | str, labelled: int, count: int) -> None:
 def _read_certainty(
     stored: Dataset, path: Path, images: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Return the mean certainty of each image; the file is read once, in its order."""
+    """Return the mean certainty of each image. The file is read once, from front to back."""
     if stored.shape[1:] != images.shape[1:]:
         sizes = ["x".join(map(str, shape[1:])) for shape in (stored.shape, images.shape)]
         raise ValueError(f"{path} labels images of {sizes[0]} pixels, but the set has {sizes[1]}")
@@ -192,7 +192,7 @@ def _read_certainty(
 
 
 def _origin(path: Path) -> str:
-    """Return the SHA-256 of the weights behind labels, if the summary beside them tells it."""
+    """Return the SHA-256 of the weights that made the labels, from the summary beside them."""
     try:
         return json.loads(path.with_name("summary.json").read_text())["weights_sha256"]
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
@@ -200,7 +200,7 @@ def _origin(path: Path) -> str:
 
 
 def _chunks(total: int, size: int) -> list[slice]:
-    """Cut a set so that the batches, and their companions, are those of the whole set."""
+    """Cut a set into chunks that have the same batches as the whole set."""
     step = max(_CHUNK // size, 1) * size
     starts = list(range(0, total, step))
     if len(starts) > 1 and total - starts[-1] < size:
@@ -227,7 +227,7 @@ def _score_chunk(
 
 
 def _columns(images: np.ndarray, block: Scores) -> Table:
-    """Return all that is kept of a batch, by name; see `Segments`."""
+    """Return everything that is kept of a batch, by name; see `Segments`."""
     is_lit = lit(images)
     every, among = count_votes(block.scores), count_votes(block.scores, is_lit)
     winner = np.where(is_lit, block.scores.argmax(axis=-1), BACKGROUND)
@@ -244,7 +244,7 @@ def _columns(images: np.ndarray, block: Scores) -> Table:
 
 
 def _open_features(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Return float32 rows that are the content of a .npy file."""
+    """Open a .npy file of float32 rows, which is made if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = "r+" if path.is_file() else "w+"
     return np.lib.format.open_memmap(path, mode=mode, dtype=np.float32, shape=shape)

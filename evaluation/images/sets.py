@@ -21,7 +21,7 @@ class TooFewImagesError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images ``[n, H, W]`` on the scale 0..255, what is measured on them, where they are from."""
+    """Images ``[n, H, W]`` on the scale 0..255, with their measurements and their source."""
 
     name: str
     images: np.ndarray
@@ -46,7 +46,7 @@ class ImageSet:
         return self.segments.features()
 
     def take(self, rows: np.ndarray) -> "ImageSet":
-        """Return some of the images, with all that is known of them."""
+        """Return some of the images, with everything that is known about them."""
         return replace(
             self,
             images=self.images[rows],
@@ -56,7 +56,7 @@ class ImageSet:
         )
 
     def labelled(self, segments: Segments) -> "ImageSet":
-        """Return the set with what SSNet says of it."""
+        """Return the set with what SSNet says about it."""
         is_track = segments.table["is_track"]
         counted = {"track_images": int(is_track.sum()), "ssnet": segments.origin}
         return replace(self, is_track=is_track, segments=segments, facts=self.facts | counted)
@@ -73,7 +73,7 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A real and a generated set, and two real ones of which the difference is chance alone."""
+    """A real and a generated set, and two real sets that differ by chance alone (the floor)."""
 
     real: ImageSet
     generated: ImageSet
@@ -82,7 +82,7 @@ class Pair:
     train: ImageSet | None = None  # all of the training images
 
     def require(self, count: int) -> None:
-        """Refuse a pair of which one of the four sets is too small.
+        """Refuse a pair if one of its four sets is too small.
 
         Raises:
             TooFewImagesError: with both numbers.
@@ -93,7 +93,7 @@ class Pair:
     def equal_sizes(self, *, seed: int) -> "Pair":
         """Return the pair with all four sets cut at random to the size of the smallest.
 
-        Where the floor is of halves of the real images, the first half stands for them.
+        If the floor compares halves of the real images, the first half is taken as the real set.
         """
         real = self.real if self.floor[0] is self.real else self.floor[0]
         count = min(len(real), len(self.generated), len(self.floor[1]))
@@ -170,7 +170,7 @@ def load(
 
 
 def random_rows(total: int, limit: int | None, seed: int) -> np.ndarray:
-    """Return at most ``limit`` of ``total`` places, rising: all if it is None."""
+    """Return at most ``limit`` random places of ``total``, rising; all if it is None."""
     if limit is None or limit >= total:
         return np.arange(total)
     return np.sort(np.random.default_rng(seed).permutation(total)[:limit])
@@ -196,10 +196,10 @@ def check_alike(sets: list[ImageSet]) -> None:
 
 
 def pair(real: ImageSet, generated: ImageSet, train: ImageSet | None, *, seed: int) -> Pair:
-    """Lay a generated set beside the real one, with the floor's two sets.
+    """Return a generated set and the real one with the two sets of the floor.
 
-    With training images the floor is those against the real ones, at the generated set's size where
-    there are enough of them. Without, it is one half of the real images against the other.
+    With training images the floor compares these with the real ones, as many as there are generated
+    images if possible. Without, it compares one half of the real images with the other.
     """
     shuffled = np.random.default_rng([seed, 1]).permutation
     if train is not None:
@@ -213,7 +213,7 @@ def pair(real: ImageSet, generated: ImageSet, train: ImageSet | None, *, seed: i
 
 
 def _check_scale(images: np.ndarray, source: str) -> None:
-    """Refuse 8-bit images of zeros and ones; those of floating point were refused on reading."""
+    """Refuse 8-bit images of zeros and ones; floating-point images were checked on reading."""
     if images.max() <= 1:
         raise ValueError(
             f"{source}: the largest pixel is {images.max()}, images must be on the scale "

@@ -34,7 +34,7 @@ def delong_variance(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def null_variance(low: np.ndarray, high: np.ndarray) -> float:
-    """Return the variance of the AUC if both samples are of one distribution, with these ties."""
+    """Return the variance of the AUC, with these ties, if both samples have one distribution."""
     n, m = len(low), len(high)
     _, ties = np.unique(np.concatenate([low, high]), return_counts=True)
     lost = (ties.astype(np.float64) ** 3 - ties).sum() / ((n + m) * (n + m - 1))
@@ -42,15 +42,15 @@ def null_variance(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def of_folds(scores: np.ndarray, is_high: np.ndarray, fold: np.ndarray) -> Auc:
-    """Return the AUC of held-out scores: the mean over folds, within each of which it is taken.
+    """Return the AUC of held-out scores, computed within each fold and averaged over the folds.
 
-    Scores of different folds are of different classifiers and are not compared. Each fold's AUC has
-    the variance of the Wilcoxon-Mann-Whitney test if the samples are equal, but the folds are not
-    independent: what i tells of j, as training and test image, j tells of i. For a classifier that
-    adds a symmetric kernel over the training images this doubles the variance of the mean, for any
-    number of folds above one (Nadeau and Bengio 2003 find about as much); boosted trees and the
-    small network were seen to have 1.6 to 1.8. The probability is that of a normal distribution of
-    this variance: a little large rather than too small.
+    Scores of different folds come from different classifiers and are not compared. If the samples
+    are equal, the AUC of each fold has the variance of the Wilcoxon-Mann-Whitney test. But the
+    folds are not independent: two images are training and test image of each other. For a
+    classifier that sums a symmetric kernel over the training images, this doubles the variance of
+    the mean for any number of folds above one (Nadeau and Bengio 2003 find about the same). For
+    boosted trees and the small network the factor was measured as 1.6 to 1.8. p comes from a normal
+    distribution of the doubled variance, so it is a little too large rather than too small.
 
     Args:
         scores: ``[N]``, larger for the second sample.

@@ -1,4 +1,4 @@
-"""How many images a report uses, and how many re-drawings."""
+"""How many images a report uses, and how often it draws them again."""
 
 from dataclasses import dataclass
 from types import MappingProxyType

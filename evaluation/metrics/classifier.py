@@ -76,7 +76,7 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Which of several generators a classifier takes images for."""
+    """How much images look like each of several generators, to a classifier."""
 
     real: np.ndarray  # [K], mean probability of each generator for real images
     stderr: np.ndarray  # [K], from the spread among images and that among classifiers
@@ -107,7 +107,7 @@ def held_out(
 def size_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Return the AUC of a classifier, and that of smaller training sets, each with its floor.
 
-    Of the network's smaller training sets one fold only is tested: each takes seconds to minutes.
+    For smaller training sets the network tests one fold only: each takes seconds to minutes.
     """
     del budget
     equal = pair.equal_sizes(seed=seed)
@@ -122,7 +122,7 @@ def size_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
 
 
 def transfer_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
-    """Return how well a track/shower classifier of generated images does on real ones (SARM)."""
+    """Return how well a track/shower classifier trained on generated images does on real ones."""
     del budget
     metric = f"classifier/tstr/{kind}"
     if any(image_set.is_track is None for image_set in (pair.real, pair.generated, *pair.floor)):
@@ -229,10 +229,10 @@ def held_out_scores(
 def attribute(
     fit: Fit, real: np.ndarray, generated: list[np.ndarray], *, folds: int, seed: int
 ) -> Attribution:
-    """Ask classifiers that tell generators apart which of them real images look like.
+    """Return which generator real images look like, to classifiers that tell the generators apart.
 
-    No real image is trained on, so that the answer is relative: one of the generators must win,
-    even if none is good. All are cut to the size of the smallest.
+    No real image is trained on, so the answer is relative: one of the generators must win, even if
+    none is good. All sets are cut to the size of the smallest.
 
     Args:
         fit: trains a classifier.
@@ -269,7 +269,7 @@ def transferred(
     *,
     seed: int,
 ) -> np.ndarray:
-    """Train on the inputs and labels of one set; return which labels of another come out right.
+    """Train on the inputs and labels of one set; return which labels of another set are predicted.
 
     Args:
         fit: trains the classifier.
@@ -285,8 +285,9 @@ def transferred(
 def fold_of(count: int, folds: int, seed: int) -> np.ndarray:
     """Return a random fold for each of ``count`` images, in equal shares.
 
-    Two sets of one length get the same, so that a set against itself is at exactly 0.5: were an
-    image held out while its copy is trained on as the other kind, its score would be wrong.
+    Two sets of one length get the same folds, so that a set against itself has an AUC of exactly
+    0.5: if an image were held out while its copy is trained on with the other label, its score
+    would be wrong.
     """
     return np.random.default_rng(seed).permutation(count) % folds
 
@@ -319,7 +320,7 @@ def _inputs(kind: str, image_set: ImageSet) -> np.ndarray:
 
 
 def _labels(sets: list[np.ndarray]) -> np.ndarray:
-    """Return the number of its set for each row."""
+    """Return the number of the set of each row."""
     return np.repeat(np.arange(len(sets)), [len(inputs) for inputs in sets])
 
 

@@ -18,7 +18,7 @@ from evaluation.metrics.metric import Metric, Result
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts
 
-# What a metric may raise without the others being given up.
+# Errors of one metric that do not stop the others.
 FAILURES = (ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError)
 FAILURES += (TypeError, ValueError)
 
@@ -28,14 +28,14 @@ def compute(
 ) -> list[Result]:
     """Return the results of every metric for every pair, in the order of ``metrics``.
 
-    Metrics share nothing that changes, and each has its own seed, so that several may run at once.
+    Metrics share no changing state and each has its own seed, so several may run at once.
 
     Args:
         pairs: real against each generated set.
         metrics: what to compute.
         budget: sizes.
         seed: of everything random.
-        parts: of this choice of sets, budget and seed: the results of finished metrics.
+        parts: keep the results of finished metrics for these sets, this budget and this seed.
     """
     tasks = [
         (metric, group)
@@ -78,9 +78,9 @@ def _all_of(
         return
     pool = ThreadPoolExecutor(at_once)
     try:
-        # Threads of one library each: those of another would wait for them and do nothing.
+        # One thread for each library: threads of several libraries would wait for each other.
         with threadpoolctl.threadpool_limits(1):
-            # The last ones take longest; begun first, none of them is left to run alone.
+            # The last metrics take longest; they begin first, so that none of them runs alone.
             waiting = [pool.submit(work, place) for place in reversed(range(count))]
             for done in as_completed(waiting):
                 yield done.result()

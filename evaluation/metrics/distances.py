@@ -1,4 +1,4 @@
-"""Distances of pixels: between all pairs of images, and to the nearest ones. Exact for integers."""
+"""Euclidean distances of pixels between all pairs of images, and to the nearest ones."""
 
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ _EXACT_FLOAT32 = 2.0**24  # whole numbers up to here, and so their sums, have no
 def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return |x - y|^2 of all pairs of rows ``[N, D]`` and ``[M, D]`` as float64 ``[N, M]``.
 
-    The matrix product of |x|^2 + |y|^2 - 2 x y is in float64, or in float32 at half the time
-    where that changes nothing: for images of whole pixel values that are not too bright. There
+    The matrix product in |x|^2 + |y|^2 - 2 x y is computed in float64, or in half the time in
+    float32 if that changes nothing: for images of whole pixel values that are not too bright. Then
     equal rows are at distance zero exactly.
     """
     alone = y is x
@@ -33,7 +33,7 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 class Neighbours(NamedTuple):
-    """The nearest images, the nearest first; of equally near ones the first in their set."""
+    """The nearest images, the nearest first; equally near images in the order of their set."""
 
     places: np.ndarray  # in the set
     distances: np.ndarray
@@ -96,7 +96,7 @@ def _nearest_of(
 
 
 def _merge(squared: np.ndarray, places: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ``count`` smallest of each row in their order, the leftmost of equal ones."""
+    """Return the ``count`` smallest values of each row, rising; of equal ones the leftmost."""
     picked = np.empty((len(squared), count), np.int64)
     left = squared.copy()
     rows = np.arange(len(squared))
@@ -110,6 +110,6 @@ def _merge(squared: np.ndarray, places: np.ndarray, count: int) -> tuple[np.ndar
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    """Return images as rows; 8-bit ones as float32, which holds them and is multiplied faster."""
+    """Return images as rows. 8-bit ones become float32, which is exact and multiplies faster."""
     rows = images.reshape(len(images), -1)
     return rows.astype(np.float32) if rows.dtype == np.uint8 else rows

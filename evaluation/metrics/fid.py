@@ -1,8 +1,9 @@
 """The metrics ``fid/``: Frechet distance of the features of two sets, at any n and dimension.
 
-For n images of features with covariance S the distance is too large by about a / n, where a grows
-with the trace and the effective dimension of S: the published 10,000 images of 8192 features
-give mostly that. ``fid/infinity`` removes it, ``fid/pca64`` avoids it, a floor shows it.
+With n images, the distance is too large by about a / n. This bias grows with the trace and the
+effective dimension of the covariance of the features: with the published 10,000 images of 8192
+features it is most of the value. ``fid/infinity`` removes it, ``fid/pca64`` avoids it, and the
+floor shows it.
 """
 
 import dataclasses
@@ -64,7 +65,7 @@ def extrapolate(
     *,
     seed: int,
 ) -> tuple[float, np.ndarray]:
-    """Return where ``metric`` goes as 1 / n goes to zero, along a line, and its values ``[K]``.
+    """Return the limit of ``metric`` for 1 / n to zero, along a line, and its values ``[K]``.
 
     At each size it is the mean over all disjoint subsets that fit. Drawing with replacement, as
     others do, would keep most of the bias: repeated images shrink the covariance.
@@ -139,7 +140,7 @@ def principal_axes(features: np.ndarray, components: int) -> np.ndarray:
 def direct_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Return the FID as published (arXiv:2307.13687, Table 4) and that of all images.
 
-    They are one number if there are no more images than were published.
+    Both are the same number if there are at most as many images as published.
     """
     without_error = {"stderr": False}
     compute = on_features(fid, n=PAPER_IMAGES, name="fid/paper", floor_options=without_error)
@@ -152,7 +153,7 @@ def direct_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
 def component_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Return the FID of the leading principal components: stable at a few thousand images.
 
-    Unlike that of all features it is quick enough for a p by permutation.
+    It is fast enough for a p by permutation, which the FID of all features is not.
     """
     equal = cut_alike(pair, _COMPONENTS + 1, seed=seed)
     sets = [images.features() for images in (equal.real, equal.generated, equal.floor[1])]
@@ -168,7 +169,7 @@ def component_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
 
 
 def frechet_p(x: np.ndarray, y: np.ndarray, *, permutations: int, seed: int) -> float:
-    """Return how often sets ``[N, D]`` and ``[M, D]``, pooled and dealt anew, are as far apart."""
+    """Return p of the Frechet distance of sets ``[N, D]`` and ``[M, D]``, by permutation."""
     pooled = np.concatenate([x, y])
     values = [
         frechet_distance(pooled[marked], pooled[~marked])
@@ -211,7 +212,7 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
 
     It is |mean difference|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2)) of their covariances S. With a
     root R^T R = S_x the last term is twice the sum of the roots of the eigenvalues of the
-    symmetric R S_y R^T. Nothing can turn complex or fail if N < D; all is float64.
+    symmetric R S_y R^T. Everything is real and float64, also for N < D.
     """
     (mean_x, x), (mean_y, y) = _centred(x), _centred(y)
     traces = np.vdot(x, x) / (len(x) - 1) + np.vdot(y, y) / (len(y) - 1)
@@ -223,7 +224,7 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
 def frechet_of_places(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return the Frechet distance of some rows of ``[N, D]`` and ``[M, D]``, by their places.
 
-    It is `frechet_distance` for at most D rows; all share the one large product there is.
+    It is `frechet_distance` for at most D rows; all calls share the only large product.
     """
     centre = x.mean(axis=0, dtype=np.float64)
     x, y = x - centre, y - centre
@@ -245,7 +246,7 @@ def frechet_of_places(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray, np.
 
 
 def _overlap(squared: np.ndarray) -> float:
-    """Return the sum of the roots of a matrix's eigenvalues, which is lost; see its upper half."""
+    """Return the sum of the roots of the eigenvalues of a matrix, whose upper half is lost."""
     eigenvalues = scipy.linalg.eigvalsh(squared, lower=False, overwrite_a=True, check_finite=False)
     return float(np.sqrt(np.maximum(eigenvalues, 0.0)).sum())
 
@@ -257,14 +258,14 @@ def _centred(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _squared(product: np.ndarray) -> np.ndarray:
-    """Return a product of roots, times itself on its smaller side."""
+    """Return a product of roots times its transpose, on the smaller side."""
     if product.shape[0] > product.shape[1]:
         product = product.T
     return product @ product.T
 
 
 def _squared_overlap(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return a matrix, its upper half at least, of the eigenvalues of S_x S_y but zeros."""
+    """Return a matrix (its upper half) with the nonzero eigenvalues of S_x S_y."""
     root, pivots = _triangular_root(x)
     other = (y.T @ y / (len(y) - 1))[np.ix_(pivots, pivots)]
     if len(root) < len(pivots):
@@ -284,10 +285,10 @@ def _root(rows: np.ndarray) -> np.ndarray:
 
 
 def _without_mean(rows: np.ndarray) -> np.ndarray:
-    """Return ``[N - 1, D]`` of the same products of columns as rows ``[N, D]`` less their mean.
+    """Return ``[N - 1, D]`` with the same products of columns as centred rows ``[N, D]``.
 
-    It is a reflection that gathers the mean in the first row, which is left out: a row of centred
-    ones that is zero would add the root of a rounding.
+    A reflection moves the mean into the first row, which is left out. Centring alone would leave a
+    zero eigenvalue, whose root would be the root of a rounding error.
     """
     root = np.sqrt(len(rows))
     return rows[1:] - (root * rows.mean(axis=0) - rows[0]) / (root - 1.0)
@@ -296,8 +297,8 @@ def _without_mean(rows: np.ndarray) -> np.ndarray:
 def _triangular_root(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a root ``[K, D]`` of the covariance of centred rows, zero below the diagonal.
 
-    Its columns are the features in the order that is returned as well, ``[D]``. Pivoting leaves
-    out what has no variance, like features that a ReLU never lets through.
+    Its columns are the features in the order ``[D]`` that is returned too. Pivoting leaves out
+    features without variance, such as those that a ReLU always sets to zero.
     """
     covariance = rows.T @ rows / (len(rows) - 1)
     factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance)

@@ -29,8 +29,8 @@ def polynomial_mmd(
 ) -> Result:
     """Return the unbiased MMD^2 of features with the kernel (x y / F + 1)^degree.
 
-    It is taken over all pairs of images at once, where others average over small subsets: that
-    has the same mean and a smaller error.
+    It uses all pairs of images at once. Averaging over small subsets, as others do, has the same
+    mean and a larger error.
 
     Args:
         real: features ``[N, F]``.
@@ -105,8 +105,8 @@ def prdc(
 ) -> tuple[Result, Result, Result, Result]:
     """Return precision, recall, density and coverage, each with its error over parts.
 
-    The radii shrink as sets grow, so they compare at equal n only; equal distributions give
-    density near one, and their floor tells the other three.
+    The radii shrink as sets grow, so only values at equal n can be compared. Equal distributions
+    give a density near one; for the other three look at the floor.
 
     Args:
         real: features ``[N, F]``.

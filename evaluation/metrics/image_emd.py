@@ -1,7 +1,7 @@
-"""How far apart two images are as piles of charge: exact transport on the pixel grid, and bounds.
+"""Distances of images as piles of charge: exact transport on the pixel grid, and bounds.
 
-Both images are taken at unit charge; to move a share of it by d pixels costs d times the share.
-That is the distance of the neighbours in arXiv:2307.13687, Fig. 13-15, there in float32.
+Both images are scaled to unit charge. Moving a share of it by d pixels costs d times the share.
+This is the distance of the neighbours in arXiv:2307.13687, Fig. 13-15, there in float32.
 """
 
 import bisect
@@ -22,7 +22,7 @@ _DIAGONAL_STEP_PX = 0.5**0.5
 
 @dataclass(frozen=True, eq=False)
 class EmdIndex:
-    """Images ``[N, H, W]`` and what bounds their distances to any other image from below."""
+    """Images ``[N, H, W]`` with what gives lower bounds of their distances to other images."""
 
     images: np.ndarray
     profiles: np.ndarray  # float32 [N, P], see `profiles`
@@ -78,7 +78,7 @@ def emd_index(images: np.ndarray) -> EmdIndex:
 
 
 def profiles(images: np.ndarray) -> np.ndarray:
-    """Return how the charge of ``[N, H, W]`` images adds up along four directions, ``[N, P]``.
+    """Return the cumulative charge of ``[N, H, W]`` images along four directions, ``[N, P]``.
 
     The cumulative sums at unit charge along columns, rows and both diagonals lie one after the
     other, each times the distance of two neighbours. On the grid nothing is lost by binning: the
@@ -101,10 +101,10 @@ def profiles(images: np.ndarray) -> np.ndarray:
 
 
 def lower_bounds(image: np.ndarray, index: EmdIndex) -> np.ndarray:
-    """Return numbers ``[N]`` below which the distances of an ``image`` to an index never fall.
+    """Return lower bounds ``[N]`` of the distances of an ``image`` to the images of an index.
 
-    A projection moves no two pixels apart, so its 1-D distance bounds that in the plane; the
-    largest of four directions is taken. Images without charge are at infinity.
+    A projection never increases the distance of two pixels, so its 1-D transport is a lower bound.
+    The largest of four directions is taken. Images without charge are at infinity.
 
     Raises:
         ValueError: an image of another size, without charge, or with pixels that are no charge.
@@ -133,7 +133,7 @@ def nearest_by_emd(
     """Find the images nearest by exact transport of charge: at most ``count``.
 
     Images are solved in the order of their lower bounds, until the next bound is larger than the
-    largest distance to keep: no other can be nearer then.
+    largest distance to keep: then no other image can be nearer.
 
     Args:
         image: ``[H, W]``.

@@ -87,13 +87,13 @@ def _std_difference(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> flo
 
 
 def _relative(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the summed difference in units of the sum of the first; 0 for 0 and 0."""
+    """Return the summed difference over the sum of the first; 0 if both are 0."""
     difference = np.abs(first - second).sum()
     return float(difference / first.sum()) if difference else 0.0
 
 
 def _intensity_w1(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
-    """Return W1 of the values 1..255; one of two sets without lit pixels is 255 away."""
+    """Return W1 of the values 1..255; it is 255 if only one set has lit pixels."""
     lit_a, lit_b = a[1:].sum(), b[1:].sum()
     if not (lit_a and lit_b):
         return 0.0 if lit_a == lit_b else float(_LEVELS - 1)

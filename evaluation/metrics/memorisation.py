@@ -1,7 +1,6 @@
 """The metrics ``memorisation/``: does a generator repeat its training images?
 
-Generated and test images are compared in how near they are to the training images, and copies are
-counted.
+Compares how near generated and test images are to the training images, and counts copies.
 """
 
 import hashlib
@@ -93,8 +92,8 @@ def first_set_share(
 ) -> Compared:
     """Return how many images have their nearest neighbour in the first of two sets.
 
-    Images that know of neither set, which are alike, have as many there as its size says. Their
-    own quality does not matter. The neighbours stay, the labels of the sets are shuffled.
+    If the two sets are alike, the sizes give the share of images that depend on neither of them,
+    whatever their quality. For p the neighbours stay and the labels of the sets are shuffled.
 
     Args:
         nearest: place ``[n]`` of the nearest neighbour in both sets, one after the other.
@@ -111,7 +110,7 @@ def first_set_share(
 
 
 def distance_ratio(generated: np.ndarray, test: np.ndarray, *, seed: int) -> Compared:
-    """Return the ratio of median distances to the training images, below 1 for memorisers.
+    """Return the ratio of median distances to the training images, below 1 if they are memorised.
 
     The training images are the same for both, so given them the distances of different images are
     independent, and the rank test of Mann and Whitney holds: p is how often generated images from
@@ -267,11 +266,11 @@ METRICS = (
         duplicate_rows,
         {
             "memorisation/duplicates/train": "share of generated images that are training images, "
-            "be it turned by quarters or mirrored, floor: of real images; p by Fisher's exact test",
+            "also turned by quarters or mirrored, floor: of real images; p by Fisher's exact test",
             "memorisation/duplicates/generated": "share of generated images that are there more "
-            "than once, be it turned by quarters or mirrored, floor: the same of as many real "
+            "than once, also turned by quarters or mirrored, floor: the same of as many real "
             "images",
-            "memorisation/duplicates/test": "share of real images that are training images, be it "
+            "memorisation/duplicates/test": "share of real images that are training images, also "
             "turned by quarters or mirrored: a leak between those sets",
         },
     ),

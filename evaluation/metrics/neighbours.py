@@ -130,7 +130,7 @@ def at_most(image_set: ImageSet, count: int, seed: int) -> ImageSet:
 
 
 def by_l2(queries: ImageSet, pool: ImageSet, *, own: bool = False) -> Neighbours:
-    """Search the nearest image of each by pixels."""
+    """Find the nearest image of each query by pixels."""
     for image_set in (queries, pool):
         image_set.require(FEWEST)
     return nearest_by_l2(queries.images, pool.images, count=1, own=own)
@@ -139,7 +139,7 @@ def by_l2(queries: ImageSet, pool: ImageSet, *, own: bool = False) -> Neighbours
 def by_emd(
     image_set: ImageSet, index: EmdIndex, budget: Budget, seed: int
 ) -> tuple[np.ndarray, str]:
-    """Return distances to the nearest by transport, of some random images, and what to say."""
+    """Return the distances of random images to their nearest by transport, and a note."""
     count = _MOST_EMD_QUERIES
     if budget.generated is not None:
         count = int(np.clip(budget.generated // 100, FEWEST, _MOST_EMD_QUERIES))
@@ -158,7 +158,7 @@ def by_emd(
 def _against_floor(
     metric: str, distances: np.ndarray, floors: np.ndarray, pair: Pair, *, seed: int
 ) -> Result:
-    """Return a row of distances from generated images beside those from other real ones."""
+    """Return a row of the distances of generated images; the floor is that of other real images."""
     median, stderr = median_and_error(distances, seed=seed)
     return Result(
         metric,
@@ -172,7 +172,7 @@ def _against_floor(
 
 
 def compared_row(metric: str, tested: Compared, n: int, *notes: str) -> Result:
-    """Return the row of a number that knows its own floor."""
+    """Return the row of a number that comes with its own floor."""
     value, stderr, expected, p = tested
     return Result(metric, value, stderr, floor=expected, p=p, n=n, note=join_notes(*notes))
 

@@ -2,7 +2,7 @@
 
 Images are ``[N, H, W]`` arrays with values >= 0, zero where nothing is seen. Every observable of an
 image depends on that image alone. Track length and width and shower charge are those behind
-arXiv:2307.13687, so that numbers can be laid beside the published ones.
+arXiv:2307.13687, so that numbers can be compared with the published ones.
 """
 
 import itertools
@@ -90,7 +90,7 @@ _AROUND = (*_BESIDE, (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def measured(images: ImageSet, parts: Parts) -> ImageSet:
-    """Return the set with its observables, from ``parts`` if they are there already."""
+    """Return the set with its observables, which ``parts`` keeps."""
     part = f"observables/{images.name}.npz"
     if parts.missing([part]):
         parts.save(part, measure(images.images))
@@ -196,18 +196,18 @@ def axis_angle_deg(images: np.ndarray) -> np.ndarray:
 
 
 def holes(images: np.ndarray) -> np.ndarray:
-    """Count the zero pixels of which all four direct neighbours are lit, of ``[N, H, W]``: ``[N]``.
+    """Count the zero pixels ``[N]`` of ``[N, H, W]`` whose four direct neighbours are all lit.
 
-    Charge leaves none: this is where single dropped pixels show.
+    Charge leaves no holes: they show single dropped pixels.
     """
     lit = images > 0
     return ((_count(lit, _BESIDE) == 4) & ~lit).sum(axis=(1, 2))
 
 
 def lit_neighbours(images: np.ndarray) -> np.ndarray:
-    """Return how many of their 8 neighbours the lit pixels of ``[N, H, W]`` have lit: mean ``[N]``.
+    """Return the mean number ``[N]`` of lit pixels among the 8 neighbours of a lit pixel.
 
-    0 without lit pixels.
+    It is 0 without lit pixels.
     """
     lit = images > 0
     around = _count(lit, _AROUND) * lit
@@ -290,8 +290,8 @@ def pixel_clusters(lit: np.ndarray, *, radius_px: float, fewest: int) -> Cluster
     """Cluster the marked pixels of each image ``[N, H, W]``.
 
     A pixel with ``fewest`` marked ones within ``radius_px``, itself included, is a core; cores
-    within that of each other share a cluster. Another pixel near cores is of the first of their
-    clusters; pixels near none are of no cluster and left out.
+    within that of each other share a cluster. Another pixel near cores joins the first
+    of their clusters; pixels near no core are left out.
     """
     margin = int(radius_px)
     wide = np.pad(lit, ((0, 0), (margin, margin), (margin, margin)))
@@ -320,7 +320,7 @@ def pixel_clusters(lit: np.ndarray, *, radius_px: float, fewest: int) -> Cluster
 
 
 def _places_within(radius_px: float, width: int) -> np.ndarray:
-    """Return how far pixels within a radius lie from a pixel in rows of ``width``, itself too."""
+    """Return the steps in the flat array to all pixels within a radius, including zero."""
     reach = np.arange(-int(radius_px), int(radius_px) + 1)
     row, column = np.meshgrid(reach, reach, indexing="ij")
     return (row * width + column)[row**2 + column**2 <= radius_px**2]

@@ -202,7 +202,7 @@ class HistogramTest:
 
 
 def paper_histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Count ``values`` between ``edges`` ``[k + 1]``, those outside in the outermost bins: ``[k]``.
+    """Count values between edges ``[k + 1]``: ``[k]``. The outermost bins take those outside.
 
     Raises:
         ValueError: if a value is NaN.
@@ -284,7 +284,7 @@ def _correlation_difference(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float
 
 
 def _correlation(moments: np.ndarray) -> np.ndarray:
-    """Return the correlation matrix from means and mean products; a constant one has none, 0."""
+    """Return the correlation matrix from means and mean products; 0 for constant columns."""
     count = int((np.sqrt(1 + 4 * len(moments)) - 1) / 2)
     mean, product = moments[:count], moments[count:].reshape(count, count)
     covariance = product - np.outer(mean, mean)

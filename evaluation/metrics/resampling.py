@@ -99,7 +99,7 @@ def disjoint_parts(
     parts: int = PARTS,
     smallest: int = _SMALLEST_PART,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return pairs of disjoint parts of both sets; none if they would hold under ``smallest``."""
+    """Return pairs of disjoint parts of both sets, or none if they are below ``smallest``."""
     size = min(len(real), len(generated)) // parts
     if size < smallest:
         return []
@@ -138,8 +138,8 @@ def mean_and_stderr(values: Sequence[float]) -> tuple[float, float | None]:
 def permutation_p(observed: float, null: np.ndarray) -> float:
     """Return the probability of ``observed`` or more among values of re-shuffled labels ``[B]``.
 
-    The observed labelling counts as one of them, which keeps the test exact at any B and p
-    above zero.
+    The observed labels count as one of the shuffled ones: this keeps the test exact for any B, and
+    p above zero.
     """
     return float((1 + np.count_nonzero(np.asarray(null) >= observed)) / (1 + len(null)))
 
@@ -167,8 +167,8 @@ def line_tests(
 ) -> tuple[Tested, Tested]:
     """Return the Kolmogorov-Smirnov and the 1-D Wasserstein distance of samples ``[n]``, ``[m]``.
 
-    The p-values are right for ties as well. Errors are the spread over random halves of both
-    samples, which is about that over new samples of full size.
+    The p-values are also right with ties. Errors are the spread over random halves of both samples,
+    which is about the spread over new samples of full size.
     """
     rng = np.random.default_rng(seed)
     pooled = np.concatenate([a, b]).astype(np.float64)

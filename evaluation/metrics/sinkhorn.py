@@ -91,8 +91,8 @@ def sinkhorn(
 ) -> list[Result]:
     """Return the mean Sinkhorn divergence over disjoint batches, at cost |x - y|^p, for each eps.
 
-    What arXiv:2307.13687 calls eps = 1 is p = 1 and eps = 0.1. On pixels 0..255 distances are
-    near 1,500: eps up to 10 only repeats W1, floor included; 255 and 1,000 smooth it away.
+    What arXiv:2307.13687 calls eps = 1 is p = 1 and eps = 0.1 here. Distances of pixels 0..255 are
+    near 1,500: eps up to 10 only repeats W1 with its floor; 255 and 1,000 smooth the floor away.
 
     Args:
         real: images ``[N, D]``.
@@ -144,7 +144,7 @@ def w1_annealed(
     eps: float = 1.0,
     batch: int = PAPER_W1_BATCH,
 ) -> Result:
-    """Return W1 of one batch from below, by entropic transport: the form for GPU and TPU.
+    """Return a lower bound of W1 of one batch by entropic transport, for GPU and TPU.
 
     Any plan of exact transport has KL(P | a b^T) <= ln n, so the entropic cost minus eps ln n is
     a lower bound, too small by less than eps ln n; <P, C> of the entropic plan lies above.
@@ -167,9 +167,9 @@ def entropic_transport(
     """Solve entropic transport of uniform weights at ``cost`` ``[N, M]`` with ott-jax.
 
     eps falls from about ``scale``, the median cost if None, to its target by 2 % an iteration.
-    Where the target is tiny against it, float32 cannot meet the marginals better than to 1e-3, and
-    1e-2 leaves the cost within 1e-5; else it must meet them to 1e-4, as a divergence is then a
-    small difference of large numbers.
+    If the target is tiny compared with it, float32 cannot meet the marginals to better than 1e-3,
+    and 1e-2 leaves the cost within 1e-5. Otherwise the marginals must be met to 1e-4, because a
+    divergence is then a small difference of large numbers.
     """
     return anneal(cost, (eps,), scale=scale, max_iterations=max_iterations)[0]
 
@@ -203,7 +203,7 @@ def anneal(
 
 
 def _stands_still(cost: np.ndarray, eps: float, scale: float) -> bool:
-    """Return whether everything is best left where it is, at the cost eps ln n.
+    """Return whether the best plan moves nothing, at the cost eps ln n.
 
     That is what the plan on the diagonal costs. The potentials eps / 2 ln n bound all plans from
     below, by less the smaller exp(-cost / eps) is off the diagonal.

@@ -23,11 +23,11 @@ _PIXELS = 256.0  # lit pixels of an image, about: the sum over pixels is in unit
 
 
 class SmallCNN(nn.Module):
-    """Two convolutions, and what each finds anywhere (maximum) and everywhere (sum).
+    """Two convolutions, and the maximum and the sum of each over all pixels.
 
-    The first keeps the full resolution: single pixels matter. The network takes two images: charge,
-    and which pixels have any. Inside, the images of a batch lie next to each other,
-    ``[channels, H, W, B]``: with so few channels all else is then sums of long rows of numbers.
+    The first keeps the full resolution, because single pixels matter. The input has two channels:
+    charge, and which pixels have any. Inside, the batch is the last axis, ``[channels, H, W, B]``:
+    with so few channels everything is then sums over long rows of numbers.
     """
 
     classes: int
@@ -83,7 +83,7 @@ def fit_cnn(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Train on images ``[n, H, W]`` on 0..255 with labels ``[n]`` from 0 on; return a classifier.
 
-    Nothing is augmented: every turn or mirror image could hide what a generator does wrong.
+    Nothing is augmented: turning or mirroring could hide what a generator does wrong.
 
     Args:
         images: of all classes.
@@ -131,7 +131,7 @@ def _train_step(
 
 
 def _log_probabilities(net: SmallCNN, params: Parameters, images: np.ndarray) -> np.ndarray:
-    """Classify at most one block; a short one is filled up, so that one program serves all."""
+    """Classify at most one block. A short one is filled up, so that one program serves all."""
     filled = np.zeros((_BLOCK, *images.shape[1:]), np.float32)
     filled[: len(images)] = images
     return np.asarray(_apply(net, params, _ready(filled)), np.float64)[: len(images)]

@@ -85,7 +85,7 @@ def score_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
 
 
 def _has(pair: Pair, column: str) -> bool:
-    """Return whether a column is there for all four sets."""
+    """Return whether all four sets have a column."""
     sets = (pair.real, pair.generated, *pair.floor)
     return all(
         image_set.segments is not None and column in image_set.segments.table for image_set in sets
@@ -149,7 +149,7 @@ def _score_tests(
 def _of_class(
     place: int, compare: Statistic, a: np.ndarray, n_a: float, b: np.ndarray, n_b: float
 ) -> float:
-    """Compare the counts of one class of two summed tables; equal if one has no lit pixel."""
+    """Compare the counts of one class of two summed tables; 0 if one has no lit pixel."""
     first, second = (sums.reshape(len(CLASSES), SCORE_BINS)[place] for sums in (a, b))
     return compare(first, second) if first.any() and second.any() else 0.0
 

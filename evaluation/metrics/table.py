@@ -1,7 +1,7 @@
 """The table of metrics: what ``--metrics`` chooses from.
 
-A new metric is a function of a pair of sets, a budget and a seed, and a `Metric` that names and
-defines its rows, in the ``METRICS`` of one of the modules below.
+To add a metric, write a function of a pair of sets, a budget and a seed, and list a `Metric` with
+its name and the definitions of its rows in ``METRICS`` of one of the modules below.
 """
 
 from collections.abc import Iterable
@@ -41,10 +41,10 @@ METRICS: dict[str, Metric] = {
 
 
 def choose(wanted: str | Iterable[str | Metric] | None) -> list[Metric]:
-    """Return metrics of the table by their names or the first parts of these, in its order.
+    """Return metrics by their names or the first parts of their names, in the order of the table.
 
     Args:
-        wanted: names, or one text of them with commas between; None chooses the whole table. A
+        wanted: names, or one text with commas between names; None chooses the whole table. A
             `Metric` stands for itself and comes after those of the table.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The metrics ``w1/`` and ``sliced_w1``: exact Wasserstein-1 of sets of images, and along lines.
+"""The metrics ``w1/`` and ``sliced_w1``: Wasserstein-1 of sets of images, exact and along lines.
 
-On 4096 pixels W1 of two thousand images is nearly all floor: two sets of the same images are as
-far apart. Only its excess over that floor, at equal n, says something; see ``w1_corrected``.
+With 4096 pixels, W1 of two thousand images is nearly all floor: two sets of real images are as far
+apart. Only the excess over that floor, at equal n, says something; see ``w1_corrected``.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ def exact_w1(x: np.ndarray, y: np.ndarray) -> tuple[float, bool]:
 def w1_paper(
     real: np.ndarray, generated: np.ndarray, *, seed: int, batch: int = PAPER_W1_BATCH
 ) -> Result:
-    """Return W1 as arXiv:2307.13687, Fig. 6: the mean over disjoint batches of exact transport.
+    """Return W1 as in arXiv:2307.13687, Fig. 6: exact transport, mean over disjoint batches.
 
     Args:
         real: images ``[N, D]``.
@@ -89,7 +89,7 @@ def w1_corrected(result: Result, floor: Result) -> Result:
 
 
 def w1_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
-    """Return W1 as published, and what is left of it above its floor."""
+    """Return W1 as published, and its excess over the floor."""
     equal = cut_alike(pair, FEWEST, seed=seed)
     value, floor = (
         w1_paper(*(images.flat() for images in sets), seed=seed)

@@ -1,4 +1,4 @@
-"""The report: results with all that is needed to judge them, in Python and as files."""
+"""The report: results with everything that is needed to judge them, in Python and as files."""
 
 import base64
 import importlib.metadata
@@ -49,16 +49,16 @@ class Report:
 
     Attributes:
         results: one for each metric and generated set.
-        sets: what is known of each set, by its name.
+        sets: facts about each set, by its name.
         roles: names of the sets by role: ``real``, ``train``, ``generated``, ``generated_2``, ...
         budget: name of the budget.
         sizes: its numbers of images and re-drawings.
         seed: of everything random.
         floor: which sets the floor is from.
-        warnings: what may make a difference that is not the generator's.
+        warnings: what may cause differences that are not the generator's fault.
         provenance: when and with which versions the report was made.
         figures: what draws each figure, by the name of its file; see `figure`.
-        tables: what was measured on every image, by the name of its file.
+        tables: the measurements of every image, by the name of their file.
     """
 
     results: list[Result]
@@ -195,7 +195,7 @@ class Report:
 
 
 def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
-    """Say what about the sets may make a difference that is not the generator's."""
+    """Return what in the sets may cause differences that are not the generator's fault."""
     texts = []
     for name, facts in sets.items():
         for kind in ("empty", "constant"):
@@ -205,16 +205,16 @@ def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
     origins = {facts["ssnet"] for facts in sets.values() if facts["ssnet"]}
     if len(origins) > 1:
         texts.append(
-            f"SSNet's labels are from different weights ({', '.join(sorted(origins))}): what "
-            "differs by class may be theirs."
+            f"SSNet's labels come from different weights ({', '.join(sorted(origins))}): these may "
+            "cause differences by class."
         )
     faint = {name: facts["lit_pixels_up_to_4"] for name, facts in sets.items()}
     bare = [name for name, share in faint.items() if share == 0]
     if bare and len(bare) < len(faint):
         lit = ", ".join(f"{name} {100 * share:.1f} %" for name, share in faint.items() if share)
         texts.append(
-            f"Of the lit pixels some are at most 4 of 255 ({lit}), but none in {', '.join(bare)}: "
-            "these were cut off there, as the paper does to generated images. "
+            f"Some lit pixels are at most 4 of 255 ({lit}), but none in {', '.join(bare)}: such "
+            "pixels were cut off there, as the paper does with generated images. "
             "Use --threshold 4 to treat all sets alike."
         )
     return texts
@@ -246,7 +246,7 @@ def cell(value: Any) -> str:
 
 
 def _families(results: list[Result]) -> dict[str, list[tuple[str, list[Result]]]]:
-    """Return the results by the first part of their names, those that share a note together."""
+    """Group results by the first part of their names, and neighbours with the same note."""
     families: dict[str, list[Result]] = {}
     for result in results:
         families.setdefault(result.metric.partition("/")[0], []).append(result)
@@ -257,7 +257,7 @@ def _families(results: list[Result]) -> dict[str, list[tuple[str, list[Result]]]
 
 
 def _remove_report(folder: Path) -> None:
-    """Remove an earlier report, whose files would otherwise lie among the new ones."""
+    """Remove an earlier report, so that none of its files remains."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "figures", ignore_errors=True)

@@ -36,11 +36,11 @@ def label(images: Images, weights: Weights, out: Path, *, features: bool) -> dic
     Memory does not grow with the number of images.
 
     Raises:
-        ValueError: if ``out`` is there already.
+        ValueError: if ``out`` already exists.
     """
     out = Path(out)
     if out.exists():
-        raise ValueError(f"{out} is there already and nothing is overwritten; choose another --out")
+        raise ValueError(f"{out} already exists, and nothing is overwritten; choose another --out")
     draft = out.with_name(out.name + ".partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -94,7 +94,7 @@ def _label_blocks(
 
 
 def _columns(images: np.ndarray, scored: Scores, histograms: Histograms) -> dict[str, np.ndarray]:
-    """Return all that is kept of a block, by name."""
+    """Return everything that is kept of a block, by name."""
     is_lit = lit(images)
     every, among = count_votes(scored.scores), count_votes(scored.scores, is_lit)
     return {

@@ -1,4 +1,4 @@
-"""What the paper makes of SSNet's scores: image labels, pixel counts, histograms.
+"""The paper's rules for SSNet's scores: image labels, pixel counts, histograms.
 
 arXiv:2307.13687 and its scripts (``run_ssnet.py``, ``FillScoreHist.cxx``). Scores are softmax
 values capped at ``SCORE_CAP``, ``[B, H, W, 3]``.
@@ -23,7 +23,7 @@ class ImageCounts(NamedTuple):
 
     @property
     def is_track(self) -> np.ndarray:
-        """Tell which images are track images; equal votes, and none, make a shower."""
+        """Return which images are track images. Without a majority an image is a shower."""
         return self.num_track > self.num_shower
 
 

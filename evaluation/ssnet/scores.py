@@ -29,7 +29,7 @@ ScoreFn = Callable[[np.ndarray], Scores]
 
 
 def batch_size(net: SSNet) -> int:
-    """Return how many images are scored together: the published number where that matters."""
+    """Return how many images are scored together: the published number if it matters."""
     if net.normalisation == "batch_statistics":
         return PUBLISHED_BATCH
     return _BATCH_PER_DEVICE * parallel.device_count()
@@ -66,9 +66,9 @@ def score_function(net: SSNet, variables: Variables) -> ScoreFn:
 def blocks(images: Images, score: ScoreFn, *, batch_size: int) -> Iterator[tuple[slice, Scores]]:
     """Yield rows and their scores for a whole set, in order.
 
-    Every batch is full, so that the last rows of a set meet as many others as the first: they are
-    scored together with the images before them. A set smaller than a batch is repeated in it, as
-    whole copies where that fits, which leaves batch statistics as they are.
+    Every batch is full: the last rows of a set are scored together with the images before them. A
+    set smaller than a batch is repeated, in whole copies if they fit, which keeps the batch
+    statistics.
     """
     total = len(images)
     for start in range(0, total, batch_size):

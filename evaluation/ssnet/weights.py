@@ -34,7 +34,7 @@ _MOST = {"filters": 1024, "num_strides": 8, "num_classes": 100}
 
 
 class Weights(NamedTuple):
-    """A network and what it is applied with."""
+    """A network, its variables and the hash of their file."""
 
     net: SSNet
     variables: dict[str, Any]
@@ -59,8 +59,8 @@ def to_torch(params: Mapping) -> dict[str, np.ndarray]:
 def from_torch(state: Tensors, normalisation: str = "batch_statistics") -> tuple[SSNet, dict]:
     """Return the network of published tensors and its parameters.
 
-    The second module of each pair has a shortcut that is stored and never used: it is checked and
-    left out. Size and depth of the network are those of the tensors.
+    The second module of each pair has a shortcut that is stored but never used: it is checked and
+    left out. The tensors decide the size and depth of the network.
 
     Raises:
         ValueError: naming every tensor that is missing, unexpected or of another shape.
@@ -141,7 +141,7 @@ def load(path: Path) -> Weights:
 
 
 def open_weights(path: Path | None) -> Weights:
-    """Return the network of a .npz of ours or of a PyTorch file; by default the packaged one.
+    """Open weights from our .npz or from a PyTorch file; by default the packaged ones.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -175,7 +175,7 @@ def _read_arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
 
 
 def _stored_network(path: Path, header: Header | None) -> SSNet:
-    """Return the network that a file of ours says it has the weights of."""
+    """Return the network that our file describes."""
     if header is None or header.dtype.kind != "U" or header.nbytes > _LARGEST_META:
         raise ValueError(f"{path}: no array {_META!r}; it was not written as SSNet weights")
     text = str(_read_arrays(path, [_META])[_META])
@@ -187,7 +187,7 @@ def _stored_network(path: Path, header: Header | None) -> SSNet:
 
 
 def _network_of(state: Tensors, normalisation: str) -> SSNet:
-    """Return the network that tensors belong to, by the shapes of the first and the last."""
+    """Return the network of published tensors, from the shapes of the first and the last."""
     for name in ("conv1.0.weight", "conv3.0.weight"):
         if np.ndim(state.get(name, 0)) != 4:
             raise ValueError(f"no SSNet: tensor {name} is missing; there are: {_some(state)}")
@@ -245,7 +245,7 @@ def _hash_file(path: Path) -> Path:
 
 
 def sized_network(normalisation: str, *, filters: int, num_strides: int, num_classes: int) -> SSNet:
-    """Return a network, unless it is one that nobody could have trained.
+    """Return a network of a plausible size.
 
     Raises:
         ValueError: with the number that is out of bounds.
@@ -258,7 +258,7 @@ def sized_network(normalisation: str, *, filters: int, num_strides: int, num_cla
 
 
 def shape_problems(arrays: Mapping[str, Any], shapes: Mapping[str, tuple]) -> list[str]:
-    """Return which arrays are missing, unexpected or of another shape; no number is looked at."""
+    """Return which arrays are missing, unexpected or of another shape, without reading numbers."""
     problems = [f"missing: {name}" for name in sorted(shapes.keys() - arrays.keys())]
     for name in sorted(arrays):
         shape = arrays[name].shape
@@ -270,7 +270,7 @@ def shape_problems(arrays: Mapping[str, Any], shapes: Mapping[str, tuple]) -> li
 
 
 def number_problems(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Return which arrays hold anything but finite numbers."""
+    """Return which arrays hold something other than finite numbers."""
     return [
         f"not finite: {name}"
         for name, array in sorted(arrays.items())
@@ -279,7 +279,7 @@ def number_problems(arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def refuse(problems: list[str], source: str) -> None:
-    """Refuse the weights of a source with all that is wrong with them, if anything is.
+    """Refuse weights with a list of all problems, if there are any.
 
     Raises:
         ValueError: with one line for each problem.

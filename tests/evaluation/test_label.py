@@ -91,7 +91,7 @@ def test_nothing_is_overwritten_and_features_may_be_left_out(weights, tmp_path):
     images = from_array(sparse_images(3, 16), num_channels=1, image_size=None)
     label(images, weights, tmp_path / "out", features=False)
     assert not (tmp_path / "out/features.npy").exists()
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="already exists"):
         label(images, weights, tmp_path / "out", features=False)
 
 
