@@ -69,7 +69,7 @@ def test_given_labels_split_the_images_and_ssnet_is_not_opened(images, tmp_path)
     )
     assert report["physics/showers/charge/w1"].n == 30
     assert report["ssnet/track_fraction"].value == 0.0
-    with pytest.raises(ValueError, match="labels of fake; the sets are real, generated"):
+    with pytest.raises(ValueError, match="labels for fake, but the sets are real, generated"):
         evaluate(images["real"], images["a"], labels={"fake": labels["real"]})
 
 
