@@ -20,10 +20,19 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from sgm_jax.generators.score_config import ncsnpp_from_config
 from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.run.log import LOGGER
+from sgm_jax.run.workdir import flatten
 from sgm_jax.step import TrainState, optimizer_from_config
 
 PARTS = ("optimizer", "model", "ema", "step")
 PREFIX = "module."
+# Fields of which score_sde has one value only.
+CONVERTIBLE = {
+    "generator": "score",
+    "training.objective": "noise",
+    "model.space_to_depth": 1,
+    "data.transform": "linear",
+    "optim.optimizer": "Adam",
+}
 _MOMENTS = {"mu": "exp_avg", "nu": "exp_avg_sq"}
 # Layers of a block in the order in which PyTorch registers them.
 _ORDER = ("GroupNorm_0", "Conv_0", "Dense_0", "GroupNorm_1", "Conv_1", "Conv_2", "Conv2d_0")
@@ -37,16 +46,12 @@ def check_convertible(config: ml_collections.ConfigDict) -> None:
     Raises:
         ValueError: with the field and the value that it must have.
     """
-    for section, name, value in (
-        ("training", "objective", "noise"),
-        ("model", "space_to_depth", 1),
-        ("data", "transform", "linear"),
-        ("optim", "optimizer", "Adam"),
-    ):
-        if config[section][name] != value:
+    fields = flatten(config)
+    for name, value in CONVERTIBLE.items():
+        if fields[name] != value:
             raise ValueError(
-                f"config.{section}.{name} is {config[section][name]!r}, which score_sde does not "
-                f"have; its checkpoints need --config.{section}.{name}={value}"
+                f"config.{name} is {fields[name]!r}, which score_sde does not have; its "
+                f"checkpoints need --config.{name}={value}"
             )
 
 

@@ -27,9 +27,9 @@ def import_checkpoint(config: ml_collections.ConfigDict, path: Path, run: Path) 
     """
     check_convertible(config)
     workdir.check_workdir(run, config)
-    there = checkpoints.steps(run)
-    if there:
-        raise ValueError(f"{run} has checkpoints of steps {there}; choose another --workdir")
+    steps = checkpoints.steps(run)
+    if steps:
+        raise ValueError(f"{run} has checkpoints of steps {steps}; choose another --workdir")
     content = read_torch_file(path)
     try:
         state = state_from_checkpoint(content, config)

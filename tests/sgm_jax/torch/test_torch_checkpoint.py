@@ -146,6 +146,7 @@ def test_other_files_are_not_taken_for_checkpoints(content, tmp_path):
     [
         EDM,
         {"model.space_to_depth": 2},
+        {"generator": "toy"},
         {"data.transform": "asinh"},
         {"optim.optimizer": "Muon"},
     ],
