@@ -1,4 +1,4 @@
-"""The programs that training and sampling run, lowered for devices that need not be here."""
+"""The programs of training and sampling, lowered for devices that need not be here."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from sgm_jax.conditions import Conditions
 from sgm_jax.drawer import ADVANCE_AXES, device_functions
 from sgm_jax.run import parallel
 
-# Measured on the training images otherwise; the program does not depend on it.
+# In a run it is measured on the training images. The program does not depend on it.
 _ANY_STD = 0.1
 
 
@@ -49,7 +49,7 @@ def lower_sample(
 
 
 def training_call(config: ml_collections.ConfigDict, count: int) -> Callable[[], None]:
-    """Return a call that makes an update with ``count`` images of noise in this process."""
+    """Return a call that makes one update, in this process, with ``count`` images of noise."""
     config = known_std(config)
     generator = contract.build(config)
     update = parallel.train_function(generator.train_step)
@@ -70,23 +70,23 @@ LOWER: dict[str, Callable[..., jax.stages.Lowered]] = {"train": lower_train, "sa
 
 
 def sampler_steps(config: ml_collections.ConfigDict) -> int:
-    """Return how many steps an image takes.
+    """Return the number of steps of an image.
 
     Raises:
-        ValueError: if every image chooses its own.
+        ValueError: if the number differs between images.
     """
     generator = contract.build(known_std(config))
     drawing = generator.drawing(Conditions(generator.image_shape[:2]))
     if drawing.nfe is None:
         raise ValueError(
             f"config.sampling.method {config.sampling.method!r} chooses its steps for each image; "
-            "plan with one of a fixed number, as --config.sampling.method=pc"
+            "plan with a fixed number of steps, as in --config.sampling.method=pc"
         )
     return drawing.num_steps
 
 
 def known_std(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Return a configuration that needs no images to say how far pixels scatter."""
+    """Return the configuration with a known spread of pixels, so that no images are needed."""
     config = config.copy_and_resolve_references()
     if config.data.std < 0:
         config.data.std = _ANY_STD

@@ -34,7 +34,10 @@ _STEPS = flags.DEFINE_integer(
     "steps", None, "Updates of each training. Default: config.training.n_iters.", lower_bound=1
 )
 _CPU_SECONDS = flags.DEFINE_float(
-    "cpu_seconds", None, "Stop each training after this processor time.", lower_bound=0.0
+    "cpu_seconds",
+    None,
+    "Stop each training after this processor time, start included.",
+    lower_bound=0.0,
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Each variant is trained and drawn once for each.")
 _NUM_SAMPLES = flags.DEFINE_integer(
@@ -68,7 +71,7 @@ def _run() -> None:
         cases,
         out,
         seeds=[int(seed) for seed in _SEEDS.value],
-        num_samples=_NUM_SAMPLES.value or config.eval.num_samples,
+        num_samples=_NUM_SAMPLES.value,
         workdir=Path(_WORKDIR.value) if _WORKDIR.value else None,
         steps=_STEPS.value,
         cpu_seconds=_CPU_SECONDS.value,

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shlex
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -79,10 +80,11 @@ def plan(
     options = [Option(BASE, base), *(parse_option(text, base, sampler=False) for text in variants)]
     _check_names([BASE, *(option.name for option in options[1:])], "--variant")
     trained: dict[str, Option] = {}
-    cases: list[Case] = []
+    cases, shown = [], []
     for variant in options:
         check(variant.config)
-        same = (name for name, other in trained.items() if _same_network(variant, other))
+        fields = _network_fields(variant.config)
+        same = (n for n, other in trained.items() if _network_fields(other.config) == fields)
         network = next(same, variant.name)
         trained.setdefault(network, variant)
         drawn = [Option(DEFAULT, variant.config)]
@@ -96,43 +98,26 @@ def plan(
                     f"sampler {sampler.name!r} changes the network ({'; '.join(other)}); make it a "
                     "--variant"
                 )
-            case = Case(variant, sampler, network)
-            if not any(_same_images(case, earlier) for earlier in cases):
-                cases.append(case)
+            images = network, sampler.config.to_dict(), sampler.num_samples, sampler.ema
+            if images not in shown:
+                shown.append(images)
+                cases.append(Case(variant, sampler, network))
     return trained, cases
 
 
-def _same_network(first: Option, second: Option) -> bool:
-    """Tell whether two variants differ in nothing but sampling and evaluation."""
+def _network_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Return the fields that are not of sampling and evaluation alone."""
     from sgm_jax.config import flatten
 
-    fields = [
-        {
-            name: value
-            for name, value in flatten(option.config).items()
-            if name.split(".")[0] not in ("sampling", "eval")
-        }
-        for option in (first, second)
-    ]
-    return fields[0] == fields[1]
-
-
-def _same_images(first: Case, second: Case) -> bool:
-    """Tell whether two rows would show the same images."""
-    keys = [
-        (case.network, case.sampler.config.to_dict(), case.sampler.num_samples, case.sampler.ema)
-        for case in (first, second)
-    ]
-    return keys[0] == keys[1]
+    fields = flatten(config)
+    return {k: v for k, v in fields.items() if k.split(".")[0] not in ("sampling", "eval")}
 
 
 def _check_names(names: list[str], flag: str) -> None:
     folders = [folder_name(name) for name in names]
-    twice = sorted(
-        {name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1}
-    )
+    twice = {n for n, folder in zip(names, folders, strict=True) if folders.count(folder) > 1}
     if twice:
-        raise ValueError(f"{flag}: names must differ from one another; rename {', '.join(twice)}")
+        raise ValueError(f"{flag}: names must differ; rename {', '.join(sorted(twice))}")
 
 
 def folder_name(name: str) -> str:

@@ -23,7 +23,8 @@ class Sweep:
         cases: the rows of the table.
         out: folder of everything.
         seeds: each network is trained, and drawn from, once for each.
-        num_samples: images of a set, where the sampler does not say otherwise.
+        num_samples: images of a set, unless the sampler has its own; None leaves it to the
+            configuration.
         workdir: a finished run to use for the base; None trains it.
         steps: of each training; None leaves it to the configuration.
         cpu_seconds: after which a training is stopped; None for no limit.
@@ -33,7 +34,7 @@ class Sweep:
     cases: list[Case]
     out: Path
     seeds: list[int]
-    num_samples: int
+    num_samples: int | None = None
     workdir: Path | None = None
     steps: int | None = None
     cpu_seconds: float | None = None
@@ -93,7 +94,8 @@ class Sweep:
         return self.out / "runs" / f"{folder_name(case.network)}_seed{seed}"
 
     def _count(self, case: Case) -> int:
-        return case.sampler.num_samples or self.num_samples
+        config = case.sampler.config
+        return case.sampler.num_samples or self.num_samples or config.eval.num_samples
 
     def _training_config(self, case: Case, seed: int) -> ml_collections.ConfigDict:
         config = self.trained[case.network].config.copy_and_resolve_references()

@@ -82,7 +82,7 @@ def _number(value, stderr=1.0, floor=5.0):
 
 def _sweep(base, folder, **options):
     trained, rows = cases.plan(base, ["few: --config.sampling.num_steps=3"], [])
-    return compare.Sweep(trained, rows, folder, num_samples=6, **{"seeds": [0]} | options)
+    return compare.Sweep(trained, rows, folder, **{"seeds": [0]} | options)
 
 
 @pytest.mark.usefixtures("optax_promotion")
