@@ -4,8 +4,8 @@ python -m sgm_jax.main --mode=simulate --config=configs/demo.py
 python -m sgm_jax.main --config=configs/demo.py
 python -m sgm_jax.main --mode=sample --config=configs/demo.py
 
-0.3 M parameters. Simulation takes 15-30 s, training 5-6 minutes (5-6.5 steps/s) and ends at a test
-loss of 0.436; 64 images take 3 s. They are sparse, with track-like strokes on a clean background.
+0.3 M parameters. Simulation takes 15-30 s, and training 5-6 minutes (5-6.5 steps/s); it ends at a
+test loss of 0.436. 64 images take 3 s: sparse, with track-like strokes on an empty background.
 """
 
 import ml_collections

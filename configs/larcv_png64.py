@@ -4,14 +4,14 @@
     python -m sgm_jax.main --config=configs/larcv_png64.py
     python -m sgm_jax.main --mode=sample --config=configs/larcv_png64.py --num_samples=50048
 
-Cost: 32.3 TFLOP a step; 60,000 steps are the published "epoch 150", and 20,000 steps took the
-authors 6 hours on two RTX 2080. It needs an accelerator: a CPU takes minutes a step. To try it:
+Cost: 32.3 TFLOP a step. 60,000 steps are the published "epoch 150", and 20,000 steps took the
+authors 6 hours on two RTX 2080. It needs an accelerator: a CPU takes minutes for a step. To try it:
 
     python -m sgm_jax.main --config=configs/larcv_png64.py --workdir=runs/try \\
         --config.training.batch_size=2 --config.training.n_iters=2 --config.eval.num_images=2
 
-Values are those that the authors' run had, field by field; where they differ from the printed
-table, or we from them, a comment says so. An "epoch" of the paper is 400 steps.
+The values are those of the authors' run, field by field. Comments say where these differ from the
+printed table, and where ours differ. An "epoch" of the paper is 400 steps.
 """
 
 import ml_collections

@@ -4,9 +4,9 @@
     python -m evaluation.train_ssnet --config=configs/ssnet.py
     python -m evaluation.train_ssnet --config=configs/ssnet.py --export=ssnet.npz
 
-Network, loss and augmentation are those of the published SSNet (arXiv:2307.13687 uses it; code
-NuTufts/uresnet_pytorch); where we differ a comment says so. The same command goes on with a run
-that was stopped.
+Network, loss and augmentation are those of the published SSNet (used by arXiv:2307.13687; code
+NuTufts/uresnet_pytorch); comments say where ours differ. If training is stopped, the same command
+continues.
 """
 
 import ml_collections
