@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgm_jax import likelihood, sample
+from sgm_jax import sample
 from sgm_jax.run import checkpoints, lock, parts, workdir
 from sgm_jax.run.checkpoints import Checkpoints, DamagedError
 from sgm_jax.run.files import LARGEST_BYTES, read_object
@@ -66,7 +66,7 @@ OBJECTS = VALUES | st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES
 def read_config(folder, path):
     shutil.copy(path, folder / "config.json")
     stored = workdir.read_config(folder)
-    workdir.differing(folder, {"seed": 1, "data.std": 0.1}, stored)
+    workdir.differences({"seed": 1, "data.std": 0.1}, stored)
     try:
         workdir.stored_std(folder, stored)
     except ValueError as error:
@@ -84,18 +84,11 @@ def read_samples_recipe(folder, path):
     sample._is_done(folder, {"config": {"model.ema_rate": 0.9}, "seed": 1})
 
 
-def read_likelihood_recipe(folder, path):
-    shutil.copy(path, folder / "summary.json")
-    recipe = {"config": {"model.ema_rate": 0.9}, "seed": 1}
-    likelihood._check_recipe(folder / "summary.json", recipe)
-
-
-def read_simulation_recipe(folder, path):
+def read_recipe(folder, path):
     parts.differences({"seed": 1, "simulation": {"a": 1}}, path, fix=FIX)
 
 
-READERS = (read_config, read_data_note, read_samples_recipe, read_likelihood_recipe)
-READERS += (read_simulation_recipe,)
+READERS = (read_config, read_data_note, read_samples_recipe, read_recipe)
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
