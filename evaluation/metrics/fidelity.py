@@ -53,20 +53,6 @@ def polynomial_mmd(
     )
 
 
-def kid(real: np.ndarray, generated: np.ndarray, *, seed: int, permutations: int = 200) -> Result:
-    """Return the kernel inception distance (arXiv:1801.01401): the kernel of degree three."""
-    return polynomial_mmd(
-        real, generated, seed=seed, degree=3, name="kid", permutations=permutations
-    )
-
-
-def kpd(real: np.ndarray, generated: np.ndarray, *, seed: int, permutations: int = 200) -> Result:
-    """Return the kernel physics distance (arXiv:2211.10295): the kernel of degree four."""
-    return polynomial_mmd(
-        real, generated, seed=seed, degree=4, name="kpd", permutations=permutations
-    )
-
-
 def neighbour_scores(
     real: np.ndarray, generated: np.ndarray, *, k: int = NEIGHBOURS
 ) -> tuple[float, float, float, float]:
@@ -131,16 +117,18 @@ def prdc(
     )
 
 
+# The kernel inception distance (arXiv:1801.01401) and the kernel physics distance
+# (arXiv:2211.10295) differ in the degree of the kernel.
 METRICS = (
     Metric(
         "kid",
-        on_features(kid, draws="permutations"),
+        on_features(polynomial_mmd, draws="permutations", degree=3, name="kid"),
         "unbiased MMD^2 of SSNet features, kernel (x y / F + 1)^3; p by permutation",
         needs="features",
     ),
     Metric(
         "kpd",
-        on_features(kpd, draws="permutations"),
+        on_features(polynomial_mmd, draws="permutations", degree=4, name="kpd"),
         "unbiased MMD^2 of SSNet features, kernel (x y / F + 1)^4; p by permutation",
         needs="features",
     ),

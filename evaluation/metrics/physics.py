@@ -180,7 +180,7 @@ def _tests(
     options = {"seed": seed, "permutations": permutations}
     ks, w1 = line_tests(*defined, **options, halves=splits)
     merged = _merge(a, b)
-    two_sample = histogram_tests(_chi2_two_sample, *merged, seed=seed, permutations=1)
+    two_sample = histogram_tests(two_sample_chi2, *merged, seed=seed, permutations=1)
     p = chi2_two_sample(*merged).p if len(merged[0]) > 1 else 1.0
     tested = {
         "chi2_paper": histogram_tests(chi2_paper, a, b, **options),
@@ -233,15 +233,14 @@ def chi2_paper(reference: np.ndarray, other: np.ndarray) -> float:
 def chi2_two_sample(a: np.ndarray, b: np.ndarray) -> HistogramTest:
     """Test two histograms ``[k]`` of equal bins for one common shape, with the errors of both."""
     a, b = _histograms(a, b)
-    used = a + b > 0
-    ratio = np.sqrt(b.sum() / a.sum())
-    value = float(((ratio * a - b / ratio)[used] ** 2 / (a + b)[used]).sum())
-    degrees = int(used.sum()) - 1
+    value, degrees = two_sample_chi2(a, b), int((a + b > 0).sum()) - 1
     return HistogramTest(value, degrees, float(chi2_distribution.sf(value, degrees)))
 
 
-def _chi2_two_sample(a: np.ndarray, b: np.ndarray) -> float:
-    return chi2_two_sample(a, b).chi2
+def two_sample_chi2(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the chi2 between two histograms ``[k]`` of equal bins, with the errors of both."""
+    ratio, used = np.sqrt(b.sum() / a.sum()), a + b > 0
+    return float(((ratio * a - b / ratio)[used] ** 2 / (a + b)[used]).sum())
 
 
 def _merge(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

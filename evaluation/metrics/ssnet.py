@@ -12,7 +12,7 @@ from evaluation.images.sets import ImageSet, Pair
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.metric import FEWEST, Metric, Result, sizes_note, skipped
 from evaluation.metrics.observables import Observable
-from evaluation.metrics.physics import tested_row, value_definitions, value_rows
+from evaluation.metrics.physics import tested_row, two_sample_chi2, value_definitions, value_rows
 from evaluation.metrics.resampling import Statistic, Tested, sum_tests
 from evaluation.ssnet.network import CLASSES
 from evaluation.ssnet.rules import MOST_PIXELS, PIXEL_BINS, SCORE_BINS
@@ -154,11 +154,6 @@ def _of_class(
     return compare(first, second) if first.any() and second.any() else 0.0
 
 
-def _chi2(a: np.ndarray, b: np.ndarray) -> float:
-    ratio, used = np.sqrt(b.sum() / a.sum()), a + b > 0
-    return float(((ratio * a - b / ratio)[used] ** 2 / (a + b)[used]).sum())
-
-
 def _ks(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(np.cumsum(a / a.sum() - b / b.sum())).max())
 
@@ -167,7 +162,7 @@ def _w1(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(np.cumsum(a / a.sum() - b / b.sum())).sum() / SCORE_BINS)
 
 
-_COMPARISONS = MappingProxyType({"chi2": _chi2, "ks": _ks, "w1": _w1})
+_COMPARISONS = MappingProxyType({"chi2": two_sample_chi2, "ks": _ks, "w1": _w1})
 _COMPARED = MappingProxyType(
     {
         "chi2": "chi2 with Poisson errors of both sets",

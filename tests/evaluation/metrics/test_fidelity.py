@@ -11,9 +11,9 @@ from tests.fixture_files import fixture_files
 def test_kernel_distances_agree_with_float64(path):
     arrays = np.load(path)
     a, b = arrays["a"], arrays["b"]
-    for metric, name in ((fidelity.kid, "mmd2_poly3_unbiased_kid"), (fidelity.kpd, None)):
-        expected = float(arrays[name or "mmd2_poly4_unbiased"])
-        found = metric(a, b, seed=0, permutations=20)
+    for degree, name in ((3, "mmd2_poly3_unbiased_kid"), (4, "mmd2_poly4_unbiased")):
+        expected = float(arrays[name])
+        found = fidelity.polynomial_mmd(a, b, seed=0, degree=degree, name=name, permutations=20)
         assert found.value == pytest.approx(expected, rel=1e-6) and found.p == pytest.approx(1 / 21)
 
 
@@ -69,7 +69,9 @@ def test_too_few_neighbours_are_refused_and_fewer_images_noted():
 def test_kid_of_equal_distributions_is_zero_within_its_error_and_p_uniform():
     rng = np.random.default_rng(5)
     found = [
-        fidelity.kid(rng.normal(size=(40, 6)), rng.normal(size=(40, 6)), seed=draw, permutations=99)
+        fidelity.polynomial_mmd(
+            *rng.normal(size=(2, 40, 6)), seed=draw, degree=3, name="kid", permutations=99
+        )
         for draw in range(100)
     ]
     pulls = np.array([one.value / one.stderr for one in found])

