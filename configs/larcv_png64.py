@@ -51,6 +51,8 @@ def get_config() -> ml_collections.ConfigDict:
     # "bfloat16": features and their products, in training and in sampling, at half the memory and
     # traffic. Parameters, averages, optimiser, normalisation, images and loss stay float32.
     training.dtype = "float32"
+    # Weights to begin with in place of random ones: a name of the package or a file of --export.
+    training.initial_weights = ""
     # Steps in one dispatch; more than 1 pays on accelerators only.
     training.n_jitted_steps = 1
     training.log_freq = 100

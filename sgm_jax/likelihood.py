@@ -13,7 +13,6 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax import generator as contract
 from sgm_jax.data import Images
 from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
@@ -21,11 +20,11 @@ from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import npz_writer
 from sgm_jax.run.parts import Parts, differences, open_parts
-from sgm_jax.run.restore import load_state, matching_config, newest_step
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.samplers.base import image_keys
-from sgm_jax.step import Variables, averaged_variables, check_ema_rate
+from sgm_jax.step import Variables
 from sgm_jax.train import open_sets
+from sgm_jax.trained import from_run
 
 COLUMNS = ("bits_per_dim", "stderr", "nfe")
 FIX = "move the folder away to measure again"
@@ -59,9 +58,9 @@ def measure(
             the folder holds the likelihood of others.
     """
     distributed.check_shared(run)
-    config = matching_config(config, run, free=contract.free_fields(config))
+    trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
+    config, generator = trained.config, trained.generator
     parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
-    generator = contract.build(config)
     if generator.log_prob is None:
         raise ValueError(f"config.generator {config.generator!r} has no likelihood")
     _, images = open_sets(config)
@@ -70,11 +69,10 @@ def measure(
             f"{images.source}: bits per dimension are those of whole levels 0..255, and the images "
             f"are {images.dtype}; write them as uint8 and set config.data.scaling='none'"
         )
-    step = newest_step(run) if checkpoint is None else checkpoint
     count = min(len(images), config.eval.num_images)
     recipe = {
-        "checkpoint_step": step,
-        "ema_rate": check_ema_rate(config, ema_rate),
+        "checkpoint_step": trained.step,
+        "ema_rate": trained.origin["ema_rate"],
         "num_images": count,
         "num_probes": config.eval.num_probes,
         "probe": config.eval.probe,
@@ -85,12 +83,11 @@ def measure(
         "config": {name: v for name, v in flatten(config).items() if not is_free(name)},
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
-    folder = Path(run) / "likelihood" / f"step_{step:06d}{special}"
+    folder = Path(run) / "likelihood" / f"step_{trained.step:06d}{special}"
     if distributed.decided(lambda: _is_done(folder, recipe)):
         LOGGER.info("these %d images were measured already: %s", count, folder)
         return read_object(folder / "summary.json", fix=FIX)
-    state = load_state(generator, run, step)
-    variables = parallel.replicate(averaged_variables(state, config, recipe["ema_rate"]))
+    variables = parallel.replicate(trained.load())
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
         columns = _measure(config, generator, variables, images, count, parts)
         kind = {"kind": _kind(generator, variables)}

@@ -7,7 +7,8 @@ Modes, with one example each:
   train     python -m sgm_jax.main --config=configs/larcv_png64.py
             Train, or go on training, in --workdir (runs/<config name>).
   sample    python -m sgm_jax.main --mode=sample --config=configs/larcv_png64.py --num_samples=1000
-            Draw images with the newest checkpoint in --workdir.
+            Draw images with the newest checkpoint in --workdir; or, without data or training,
+            --mode=sample --pretrained=NAME with weights of the package, or a file of them.
   likelihood
             python -m sgm_jax.main --mode=likelihood --config=configs/larcv_png64.py
             Bits per dimension of config.eval.num_images test images with that checkpoint.
@@ -16,6 +17,7 @@ Modes, with one example each:
                 --torch_checkpoint=checkpoint_6.pth
             A checkpoint of score_sde_pytorch to a --workdir, to sample from and to train on.
             The other way round: --to_torch=checkpoint_6.pth
+            Averaged weights alone, for --pretrained and --init: --export=weights.npz
 
 Any field of the config can be overridden: --config.training.batch_size=64
 """
@@ -57,18 +59,26 @@ flags.DEFINE_integer("stride", None, "--canvas: pixels between tiles. Default: h
 flags.DEFINE_string("observable", None, "sample: images of a given value of total_charge.")
 flags.DEFINE_float("target", None, "--observable: the value, on the scale 0..255.")
 flags.DEFINE_float("spread", None, "--observable: standard deviation. Default: 1 % of --target.")
+flags.DEFINE_string(
+    "pretrained", None, "sample: weights of the package by name, or a file of --export."
+)
+flags.DEFINE_string(
+    "init", None, "train: begin with these weights (a name or a file), not with random ones."
+)
+flags.DEFINE_string("export", None, "convert: file of averaged weights to write, .npz.")
 flags.DEFINE_string("torch_checkpoint", None, "convert: file of score_sde_pytorch to read.")
 flags.DEFINE_string("to_torch", None, "convert: file to write for score_sde_pytorch.")
-flags.mark_flag_as_required("config")
-
 REQUEST = ("inpaint", "mask", "resample", "canvas", "stride", "observable", "target", "spread")
 # Which modes read which flags; in the others they would say something and do nothing.
 MODES_OF = {
     "num_samples": ("sample",),
     "checkpoint": ("sample", "likelihood", "convert"),
-    "ema": ("sample", "likelihood"),
+    "ema": ("sample", "likelihood", "convert"),
     "samples_dir": ("sample",),
     **dict.fromkeys(REQUEST, ("sample",)),
+    "pretrained": ("sample",),
+    "init": ("train",),
+    "export": ("convert",),
     "torch_checkpoint": ("convert",),
     "to_torch": ("convert",),
 }
@@ -81,11 +91,17 @@ def main(argv: list[str]) -> None:
     run_command(lambda: _run(_CONFIG.value), debug=_DEBUG.value)
 
 
-def _run(config: ml_collections.ConfigDict) -> None:
+def _run(config: ml_collections.ConfigDict | None) -> None:
     _check_flags(_MODE.value)
     # These import JAX; --help has answered before.
     from sgm_jax.config import check, simulated_folder
 
+    if config is None:
+        start_jax()
+        _sample(None, Path(_WORKDIR.value or Path("runs") / Path(_value("pretrained")).stem))
+        return
+    if _value("init"):
+        config.training.initial_weights = _value("init")
     check(config)
     if _MODE.value == "simulate":
         from sgm_jax.run.distributed import refuse_several
@@ -113,7 +129,7 @@ def _run(config: ml_collections.ConfigDict) -> None:
         _sample(config, workdir)
 
 
-def _sample(config: ml_collections.ConfigDict, workdir: Path) -> None:
+def _sample(config: ml_collections.ConfigDict | None, workdir: Path) -> None:
     from sgm_jax.conditions import Request
     from sgm_jax.sample import sample
 
@@ -125,17 +141,24 @@ def _sample(config: ml_collections.ConfigDict, workdir: Path) -> None:
         checkpoint=_value("checkpoint"),
         out=out,
         ema_rate=_value("ema"),
+        pretrained=_value("pretrained"),
         request=Request(**{name: _value(name) for name in REQUEST}),
     )
 
 
 def _convert(config: ml_collections.ConfigDict, workdir: Path) -> None:
     from sgm_jax.torch.convert import export_checkpoint, import_checkpoint
+    from sgm_jax.trained import export_weights, from_run
 
-    source, target = _value("torch_checkpoint"), _value("to_torch")
-    if (source is None) == (target is None):
-        raise ValueError("--mode=convert takes one of --torch_checkpoint=FILE and --to_torch=FILE")
-    if source is not None:
+    source, target, weights = (_value(n) for n in ("torch_checkpoint", "to_torch", "export"))
+    if sum(path is not None for path in (source, target, weights)) != 1:
+        raise ValueError(
+            "--mode=convert takes one of --torch_checkpoint=FILE, --to_torch=FILE and --export=FILE"
+        )
+    if weights is not None:
+        trained = from_run(config, workdir, checkpoint=_value("checkpoint"), ema_rate=_value("ema"))
+        export_weights(trained, Path(weights))
+    elif source is not None:
         import_checkpoint(config, Path(source), workdir)
     else:
         export_checkpoint(config, workdir, Path(target), checkpoint=_value("checkpoint"))
@@ -145,8 +168,16 @@ def _check_flags(mode: str) -> None:
     """Refuse a flag that the mode does not read.
 
     Raises:
-        ValueError: with the flag, and the modes that do.
+        ValueError: with the flag, and the modes that do; or if there is no --config.
     """
+    if _CONFIG.value is None and _value("pretrained") is None:
+        raise ValueError(
+            "no --config: name the experiment, such as --config=configs/larcv_png64_cpu.py"
+        )
+    if _value("pretrained") is not None:
+        for name in ("checkpoint", "ema"):
+            if _value(name) is not None:
+                raise ValueError(f"--{name} chooses among those of a run, not with --pretrained")
     for name, modes in MODES_OF.items():
         if _value(name) is not None and mode not in modes:
             raise ValueError(f"--{name} is for --mode={' or '.join(modes)}, not for --mode={mode}")

@@ -12,7 +12,6 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax import generator as contract
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
@@ -22,16 +21,16 @@ from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.npz import npz_writer
 from sgm_jax.run.parts import Parts, differences, open_parts
-from sgm_jax.run.restore import load_state, matching_config, newest_step
 from sgm_jax.run.workdir import flatten, is_free
-from sgm_jax.step import Variables, averaged_variables, check_ema_rate
+from sgm_jax.step import Variables
+from sgm_jax.trained import Trained, from_run, from_weights
 
 GRID_IMAGES = 64
 FIX = "choose another --samples_dir"
 
 
 def sample(
-    config: ml_collections.ConfigDict,
+    config: ml_collections.ConfigDict | None,
     run: Path,
     *,
     num_samples: int | None = None,
@@ -39,17 +38,20 @@ def sample(
     out: Path | None = None,
     ema_rate: float | None = None,
     request: Request | None = None,
+    pretrained: str | None = None,
 ) -> Path:
-    """Draw images with the averaged weights of a checkpoint.
+    """Draw images with the averaged weights of a checkpoint, or with weights of the package.
 
     Args:
-        config: checked; its ``sampling``, ``eval`` and ``seed`` may differ from the run's.
-        run: the workdir of the training run.
+        config: checked; its ``sampling``, ``eval`` and ``seed`` may differ from the run's. None
+            takes that of the weights.
+        run: the workdir of the training run; with ``pretrained``, only where images go by default.
         num_samples: how many; ``config.eval.num_samples`` if not given.
         checkpoint: its step; the newest if not given.
         out: where to; ``<run>/samples/step_<step>`` and what is special if not given.
         ema_rate: of the average to draw with; ``config.model.ema_rate`` if not given.
         request: conditions on the images.
+        pretrained: a name or file of weights, see :func:`sgm_jax.trained.from_weights`.
 
     Returns:
         The folder with ``samples.npz`` (``samples``: uint8 ``[N, H, W, 1]`` after the paper's
@@ -57,28 +59,30 @@ def sample(
         ``recipe.json``.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint.
+        FileNotFoundError: if there is no such checkpoint, or no such weights.
         ValueError: if the configuration is not the run's, the folder holds other samples, or the
             conditions do not fit.
     """
-    count = num_samples or config.eval.num_samples
     distributed.check_shared(run)
-    config = matching_config(config, run, free=contract.free_fields(config))
+    if pretrained is not None:
+        trained = from_weights(pretrained, config)
+    else:
+        trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
+    config = trained.config
+    count = num_samples or config.eval.num_samples
     conditions = read_conditions(request or Request(), config)
-    rate = check_ema_rate(config, ema_rate)
-    generator = contract.build(config)
     drawer = Drawer(
-        generator, batch_size=config.eval.batch_size, seed=config.seed, conditions=conditions
+        trained.generator,
+        batch_size=config.eval.batch_size,
+        seed=config.seed,
+        conditions=conditions,
     )
-    step = newest_step(run) if checkpoint is None else checkpoint
-    recipe = _recipe(config, drawer, conditions, step=step, ema_rate=rate, count=count)
-    recipe["run"] = str(Path(run).absolute())
-    folder = Path(out) if out else _default_folder(run, step, ema_rate, conditions)
+    recipe = _recipe(trained, drawer, conditions, count)
+    folder = Path(out) if out else _default_folder(run, trained.step, ema_rate, conditions)
     if distributed.decided(lambda: _is_done(folder, recipe)):
         LOGGER.info("these %d images are already in %s", count, folder)
         return folder
-    state = load_state(generator, run, step)
-    variables = parallel.replicate(averaged_variables(state, config, rate))
+    variables = parallel.replicate(trained.load())
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
         seconds = _draw_missing(drawer, variables, parts, count)
         if parallel.is_main():
@@ -90,26 +94,16 @@ def sample(
     return folder
 
 
-def _recipe(
-    config: ml_collections.ConfigDict,
-    drawer: Drawer,
-    conditions: Conditions,
-    *,
-    step: int,
-    ema_rate: float,
-    count: int,
-) -> dict[str, Any]:
-    """Return what makes the same images again from the same run."""
-    return {
-        "checkpoint_step": step,
-        "ema_rate": ema_rate,
+def _recipe(trained: Trained, drawer: Drawer, conditions: Conditions, count: int) -> dict[str, Any]:
+    """Return what makes the same images again from the same weights."""
+    return trained.origin | {
         "num_samples": count,
-        "seed": config.seed,
+        "seed": trained.config.seed,
         "network_evaluations": drawer.drawing.nfe,
         "conditions": conditions.recipe,
         "config": {
             name: value
-            for name, value in flatten(config).items()
+            for name, value in flatten(trained.config).items()
             if name.startswith("sampling.") or not is_free(name)
         },
     }

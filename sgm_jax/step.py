@@ -225,6 +225,30 @@ def initial_state(params: Params, transform: optax.GradientTransformation) -> Tr
     return TrainState(jnp.zeros((), jnp.int32), params, copy, transform.init(params))
 
 
+def with_variables(state: TrainState, variables: Variables) -> TrainState:
+    """Return a first state with other variables in place of the random ones, averages too."""
+
+    def replaced(state: Averages) -> Averages:
+        averages = tuple(jax.tree.map(jnp.array, variables.params) for _ in state.averages)
+        return state._replace(averages=averages)
+
+    def is_averages(node: Any) -> bool:
+        return isinstance(node, Averages)
+
+    opt_state = jax.tree.map(
+        lambda node: replaced(node) if is_averages(node) else node,
+        state.opt_state,
+        is_leaf=is_averages,
+    )
+    params, average = (jax.tree.map(jnp.array, variables.params) for _ in range(2))
+    return state.replace(
+        params=params,
+        ema_params=state.ema_params if state.ema_params == () else average,
+        opt_state=opt_state,
+        extra=variables.extra,
+    )
+
+
 def check_ema_rate(config: ml_collections.ConfigDict, ema_rate: float | None) -> float:
     """Return the rate of the average to take, ``model.ema_rate`` if not given.
 

@@ -28,7 +28,8 @@ from sgm_jax.run.checkpoints import Checkpoints, steps
 from sgm_jax.run.interruption import Interrupted, Stop
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.progress import Progress
-from sgm_jax.step import TrainState, Variables
+from sgm_jax.step import TrainState, Variables, with_variables
+from sgm_jax.trained import Weights, read_weights
 
 GRID_IMAGES = 36
 
@@ -52,14 +53,18 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
     distributed.check_shared(run)
     workdir.check_workdir(run, config, free=contract.free_fields(config))
+    weights = read_weights(training.initial_weights) if training.initial_weights else None
+    if weights:
+        weights.check_begins(config)
     images, test_images = open_sets(config)
-    config = with_measured_std(config, run, images)
+    config = with_measured_std(config, run, images, weights)
     workdir.check_data(run, images.fingerprint)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
     with workdir.claimed(run, config, images.fingerprint):
         # 3. What is trained, on what, and what is watched.
         generator = contract.build(config)
+        initial = weights.variables(generator) if weights else None
         batches = training_batches(config, images)
         progress = Progress(
             run,
@@ -83,6 +88,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             keep_every=training.snapshot_freq,
             steps_per_call=training.n_jitted_steps,
             tasks=watch.tasks(),
+            initial=initial,
         )
 
 
@@ -113,17 +119,21 @@ def open_sets(config: ml_collections.ConfigDict) -> tuple[Images, Images]:
 
 
 def with_measured_std(
-    config: ml_collections.ConfigDict, run: Path, images: Images
+    config: ml_collections.ConfigDict, run: Path, images: Images, weights: Weights | None
 ) -> ml_collections.ConfigDict:
-    """Return the configuration with the pixels' standard deviation, kept from the first start."""
+    """Return the configuration with the pixels' standard deviation, kept from the first start.
+
+    That of weights to begin with is kept, too: their network was told this number.
+    """
     config = config.copy_and_resolve_references()
     if config.data.std < 0:
         begun = workdir.read_config(run) if steps(run) else None
-        config.data.std = (
-            workdir.stored_std(run, begun)
-            if begun
-            else data_std(images, PixelScale.from_config(config.data))
-        )
+        if begun:
+            config.data.std = workdir.stored_std(run, begun)
+        elif weights:
+            config.data.std = weights.config.data.std
+        else:
+            config.data.std = data_std(images, PixelScale.from_config(config.data))
     return config
 
 
@@ -177,6 +187,7 @@ def fit(
     keep_every: int,
     steps_per_call: int = 1,
     tasks: list[Task] | None = None,
+    initial: Variables | None = None,
 ) -> TrainState:
     """Make updates until there are ``last`` of them; return the final state.
 
@@ -191,6 +202,7 @@ def fit(
         keep_every: checkpoints that are kept for good.
         steps_per_call: updates in one dispatch.
         tasks: what else is to be done.
+        initial: what to begin with in place of random weights, where there is no checkpoint.
 
     Raises:
         ValueError: if the steps that are left cannot be made in such dispatches.
@@ -200,7 +212,7 @@ def fit(
     store = Checkpoints(run, keep_every=keep_every)
     try:
         with Stop() as stop:
-            state = parallel.replicate(_first_state(trainable, seed, store))
+            state = parallel.replicate(_first_state(trainable, seed, store, initial))
             first = int(state.step)
             if (last - first) % steps_per_call:
                 raise ValueError(
@@ -233,7 +245,9 @@ def fit(
     return state
 
 
-def _first_state(trainable: Trainable, seed: int, store: Checkpoints) -> TrainState:
+def _first_state(
+    trainable: Trainable, seed: int, store: Checkpoints, initial: Variables | None
+) -> TrainState:
     """Return the state of the newest checkpoint, or a new one; its weights depend on the seed."""
     key = run_key(seed, Purpose.INITIALISATION)
     state = store.restore_newest(jax.eval_shape(trainable.initial_state, key))
@@ -241,7 +255,7 @@ def _first_state(trainable: Trainable, seed: int, store: Checkpoints) -> TrainSt
         state = jax.jit(trainable.initial_state)(key)
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         LOGGER.info("a new network of %s parameters", f"{size:,}")
-        return state
+        return state if initial is None else with_variables(state, initial)
     LOGGER.info("going on from the checkpoint of step %d", int(state.step))
     return state
 
