@@ -16,9 +16,8 @@ import tqdm
 from sgm_jax.data import Images
 from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import read_object, write_json
+from sgm_jax.run.files import read_object, write_blocks, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.npz import npz_writer
 from sgm_jax.run.parts import Parts, differences, open_parts
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.samplers.base import image_keys
@@ -116,10 +115,8 @@ def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
 
 def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
     """Write what was measured; the summary, which says that it is whole, comes last."""
-    with npz_writer(folder / "likelihood.npz") as writer:
-        for name, values in columns.items():
-            with writer.array(name, values.shape, values.dtype) as append:
-                append(values)
+    arrays = {name: (values.shape, values.dtype, [values]) for name, values in columns.items()}
+    write_blocks(folder / "likelihood.npz", arrays)
     write_json(folder / "summary.json", summary)
 
 

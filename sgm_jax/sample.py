@@ -17,9 +17,8 @@ from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.drawer import Drawer
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import write_json
+from sgm_jax.run.files import write_blocks, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.npz import npz_writer
 from sgm_jax.run.parts import Parts, differences, open_parts
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.step import Variables
@@ -163,12 +162,12 @@ def _assemble(folder: Path, parts: Parts, drawer: Drawer, count: int, scale: Pix
     """Join the batches, one at a time, into ``samples.npz`` and a grid."""
     names = [_part(first) for first in range(0, count, drawer.batch_size)]
     shape = drawer.image_shape
-    with npz_writer(folder / "samples.npz") as writer:
-        with writer.array("samples", (count, *shape[:2], 1), np.uint8) as append:
-            for name in names:
-                append(to_uint8(scale.from_model(parts.load(name))))
-        with writer.array("raw", (count, *shape), np.float32) as append:
-            for name in names:
-                append(scale.from_model(parts.load(name)))
+    grey = (to_uint8(scale.from_model(parts.load(name))) for name in names)
+    raw = (scale.from_model(parts.load(name)) for name in names)
+    arrays = {
+        "samples": ((count, *shape[:2], 1), np.uint8, grey),
+        "raw": ((count, *shape), np.float32, raw),
+    }
+    write_blocks(folder / "samples.npz", arrays)
     with np.load(folder / "samples.npz") as stack:
         save_grid(folder / "grid.png", stack["samples"][:GRID_IMAGES])

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import absl.logging
+import numpy as np
 
 from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER, to_terminal
@@ -77,7 +78,6 @@ def start_jax(*, alone: str | None = None) -> None:
     import jax
 
     from sgm_jax.run import distributed
-    from sgm_jax.run.numerics import check_jax
 
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
@@ -87,3 +87,27 @@ def start_jax(*, alone: str | None = None) -> None:
     if alone is not None:
         distributed.refuse_several(alone, "start it on one of them, without srun or launch.local")
     check_jax()
+
+
+def check_jax() -> None:
+    """Stop if this jax gets a sum of logarithms wrong.
+
+    From 0.10.2 to 0.12.0.1 at least, jax on CPU loses half or more of a compiled
+    ``(log(a d) + log(b d)).sum()`` over 4096 or more floats, and log1p and expm1 alike: a
+    likelihood or a loss computed with it is worthless. 0.10.1 is right.
+
+    Raises:
+        RuntimeError: with the version and the fix.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    d = np.linspace(1.0, 2.0, 8192, dtype=np.float32)
+    got = float(jax.jit(lambda d: (jnp.log(d * 0.5) + jnp.log(d * 0.125)).sum())(d))
+    want = float((np.log(d * 0.5) + np.log(d * 0.125)).sum())
+    if abs(got - want) > 1e-3 * abs(want):
+        raise RuntimeError(
+            f"jax {jax.__version__} computes wrong numbers here: a sum of logarithms gives "
+            f"{got:.6g} instead of {want:.6g}. Install one that does not: "
+            "pip install jax==0.10.1 jaxlib==0.10.1"
+        )

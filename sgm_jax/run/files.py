@@ -7,12 +7,13 @@ import atexit
 import contextlib
 import functools
 import json
+import math
 import os
 import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -128,6 +129,38 @@ def write_arrays(path: Path, content: np.ndarray | Mapping[str, np.ndarray]) -> 
             np.save(stream, content, allow_pickle=False)
         else:
             np.savez_compressed(stream, allow_pickle=False, **content)
+
+
+def write_blocks(
+    path: Path, arrays: Mapping[str, tuple[tuple[int, ...], type, Iterable[np.ndarray]]]
+) -> None:
+    """Write arrays that are too long for memory into one ``.npz``, a block at a time.
+
+    Args:
+        path: of the file.
+        arrays: by name, the whole shape, the type, and the blocks ``[n, ...]`` in their order.
+
+    Raises:
+        ValueError: if a block has another shape or type, or the blocks have too few or many rows.
+    """
+    # A fixed date and no compression: equal arrays give equal bytes.
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, (shape, kind, blocks) in arrays.items():
+            dtype, rows = np.dtype(kind), 0
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            large = math.prod(shape) * dtype.itemsize > 2**31 - 2**16
+            with archive.open(entry, "w", force_zip64=large) as stream:
+                header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+                for block in blocks:
+                    if block.shape[1:] != shape[1:] or block.dtype != dtype:
+                        raise ValueError(
+                            f"{name} takes {dtype} {shape[1:]}, not {block.dtype} {block.shape[1:]}"
+                        )
+                    stream.write(np.ascontiguousarray(block).data)
+                    rows += len(block)
+            if rows != shape[0]:
+                raise ValueError(f"{name} was to have {shape[0]} rows and got {rows}")
 
 
 def read_arrays(path: Path, *, fix: str) -> np.ndarray | dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """What a training run says while it goes: its numbers, a progress bar, and what is not finite."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,6 @@ import numpy as np
 import tqdm
 
 from sgm_jax.run import parallel
-from sgm_jax.run.metrics import Metrics
 
 
 class Progress:
@@ -32,10 +33,17 @@ class Progress:
         epoch_images: int,
         tensorboard: bool = False,
     ):
-        """Open the files."""
+        """Open the files.
+
+        Raises:
+            ValueError: if TensorBoard is wanted and not installed.
+        """
         self._last, self._log_every = last, log_every
         self._batch_size, self._epoch_images = batch_size, epoch_images
-        self._metrics = Metrics(workdir, tensorboard=tensorboard)
+        self._stream = self._board = None
+        if parallel.is_main():
+            self._stream = (Path(workdir) / "metrics.jsonl").open("a")
+            self._board = _summary_writer(workdir) if tensorboard else None
         self._bar: tqdm.tqdm | None = None
         self._seconds = 0.0
         self._timed_steps = 0
@@ -76,19 +84,35 @@ class Progress:
             self._log(step, {name: float(values[-1]) for name, values in metrics.items()})
 
     def write(self, step: int, numbers: dict[str, Any]) -> None:
-        """Write other numbers of a step, such as a test loss."""
-        self._metrics.write(step, numbers)
+        """Write named numbers of a step, such as a test loss, in the main process."""
+        if self._stream is not None:
+            line = {"step": step, "time": round(time.time(), 3), **numbers}
+            self._stream.write(json.dumps(line) + "\n")
+            self._stream.flush()
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """End the bar and the files."""
-        if self._bar is not None:
-            self._bar.close()
-        self._metrics.close()
+        for opened in (self._bar, self._stream, self._board):
+            if opened is not None:
+                opened.close()
 
     def _log(self, step: int, numbers: dict[str, float]) -> None:
         seen = step * self._batch_size
         numbers |= {"images_seen": seen, "epochs": seen / self._epoch_images}
         if self._timed_steps:
             numbers["steps_per_second"] = self._timed_steps / self._seconds
-        self._metrics.write(step, numbers)
+        self.write(step, numbers)
         self._bar.set_postfix(loss=f"{numbers['loss']:.4g}")
+
+
+def _summary_writer(run: Path):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "config.training.tensorboard needs an extra: pip install 'sgm_jax[tensorboard]'"
+        ) from error
+    return SummaryWriter(str(Path(run) / "tensorboard"))

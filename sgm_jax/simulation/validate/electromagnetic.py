@@ -7,7 +7,7 @@ import numpy as np
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
 from sgm_jax.simulation.validate import theory
-from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study, histogram
+from sgm_jax.simulation.validate.report import Curve, Figure, Measurement, Study, histogram
 from sgm_jax.simulation.validate.transport import Argon, Beam
 
 _HARD = (b"Conversion", b"Compton", b"Photoelectric", b"photonNuclear")

@@ -6,7 +6,7 @@ from sgm_jax.simulation.argon_nuclear import ARGON_MASS_NUMBER, inelastic_barn
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
 from sgm_jax.simulation.validate import theory
-from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study
+from sgm_jax.simulation.validate.report import Curve, Figure, Measurement, Study
 from sgm_jax.simulation.validate.transport import Argon
 
 _INELASTIC = (b"Inelastic", b"pi+Inelastic", b"pi-Inelastic")

@@ -4,43 +4,23 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from sgm_jax.simulation.physics_vector import read_physics_vector, write_physics_vector
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate.electromagnetic import stub_dedx
+from sgm_jax.simulation.validate.report import FACTOR, Shift
 from sgm_jax.simulation.validate.transport import Argon, run_apart
 
-FACTOR = 1.3
 _SOFT_MEV = 2.0  # bremsstrahlung of electrons below this is ad hoc
 _NEUTRON, _PHOTON, _ELECTRON, _PION = 2112, 22, 11, -211
 _NEAR_CM = 20.0  # about the side of a crop of 64 pixels of 3 mm
 
 
-class Shift(NamedTuple):
-    """What scaling one input did to one observable."""
-
-    source: str
-    observable: str
-    unit: str
-    before: est.Estimate
-    after: est.Estimate
-
-
 def scale_vectors(folder: Path, pattern: str) -> None:
-    """Scale every physics vector under ``folder`` that matches ``pattern``, in place.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    files = sorted(folder.glob(pattern))
-    if not files:
-        raise FileNotFoundError(
-            f"{folder}: no {pattern}; perturb a folder that sgm_jax has written"
-        )
-    for path in files:
+    """Scale every physics vector under ``folder`` that matches ``pattern``, in place."""
+    for path in folder.glob(pattern):
         energy, values = read_physics_vector(path)
         write_physics_vector(path, energy, FACTOR * values)
 

@@ -5,7 +5,7 @@ import numpy as np
 from sgm_jax.simulation.validate import estimators as est
 from sgm_jax.simulation.validate import references as ref
 from sgm_jax.simulation.validate import theory
-from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study, histogram
+from sgm_jax.simulation.validate.report import Curve, Figure, Measurement, Study, histogram
 from sgm_jax.simulation.validate.transport import Argon, Beam
 
 _THICKNESS_CM = 10.0
@@ -123,35 +123,22 @@ def muon_decay(argon: Argon, events: int) -> Study:
     # Auger electrons of a muonic argon atom stay below 1 MeV.
     free = negative.made_by(b"Capture", 11)
     decays = est.share(int(np.unique(free[0][free[1] > 3.0]).size), negative.count)
+    michel, highest = "Michel positrons, ", est.Estimate(total.max(), 0.0)
+    mean = est.mean(total)
+    free_share = ref.BOUND_MUON_DECAY_SHARE
     rows = [
-        Measurement(
-            "Michel positrons, highest energy",
-            "MeV",
-            est.Estimate(total.max(), 0.0),
-            end,
-            "michel_end",
-        ),
-        Measurement(
-            "Michel positrons, mean energy",
-            "MeV",
-            est.mean(total),
-            ref.MICHEL_MEAN_MEV,
-            "michel_mean",
-        ),
-        Measurement("Michel positrons, share above 40 MeV", "", above, expected, "michel_shape"),
-        Measurement(
-            "mu- at rest, share that decays", "", decays, ref.BOUND_MUON_DECAY_SHARE, "bound_muon"
-        ),
+        Measurement(michel + "highest energy", "MeV", highest, end, "michel_end"),
+        Measurement(michel + "mean energy", "MeV", mean, ref.MICHEL_MEAN_MEV, "michel_mean"),
+        Measurement(michel + "share above 40 MeV", "", above, expected, "michel_shape"),
+        Measurement("mu- at rest, share that decays", "", decays, free_share, "bound_muon"),
     ]
     edges = np.linspace(0.0, 56.0, 57)
     x = np.minimum(0.5 * (edges[1:] + edges[:-1]) / end, 1.0)
-    theory_curve = Curve("V-A", x * end, 2.0 * x**2 * (3.0 - 2.0 * x) / end)
     visible = np.bincount(beam.deposits["event"], beam.deposits["energy"], minlength=beam.count)
     curves = [
-        theory_curve,
+        Curve("V-A", x * end, 2.0 * x**2 * (3.0 - 2.0 * x) / end),
         histogram("Geant4, positron", total, edges),
         histogram("Geant4, energy left in 3 m of argon", visible, edges),
     ]
     title = "Positrons of mu+ decaying at rest"
-    figure = Figure("michel", title, "energy (MeV)", "share per MeV", curves)
-    return Study(rows, [figure])
+    return Study(rows, [Figure("michel", title, "energy (MeV)", "share per MeV", curves)])

@@ -1,15 +1,19 @@
-"""The report: report.md, results.json and pictures."""
+"""The results of studies, and the report of them: report.md, results.json and pictures."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import jinja2
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
-from sgm_jax.simulation.validate.inputs import FACTOR, Shift
-from sgm_jax.simulation.validate.references import STANDARDS
-from sgm_jax.simulation.validate.study import Figure, Measurement, Study
+from sgm_jax.simulation.validate.estimators import Estimate
+from sgm_jax.simulation.validate.references import STANDARDS, Standard
 
+FACTOR = 1.3  # by which an approximated input is scaled
 _STYLES = {
     "line": {"linewidth": 1.2},
     "steps": {"drawstyle": "steps-mid", "linewidth": 1.2},
@@ -17,32 +21,108 @@ _STYLES = {
     "crosses": {"marker": "x", "linestyle": "none", "markersize": 6, "color": "black"},
 }
 
-# What the approximated inputs can distort; the numbers follow in the table of the report.
-_DISTORTIONS = (
-    (
-        "Bremsstrahlung below 2 MeV",
-        "the share of soft photons that the ends of showers and delta electrons throw off: the "
-        "blips and halo around showers. Radiation is 2 % of the loss there.",
-    ),
-    (
-        "Neutron cross sections",
-        "where the MeV blips around stars and captures lie, and how much neutrons leave in a crop.",
-    ),
-    (
-        "Photonuclear cross sections",
-        "the few per cent of shower energy that ends in neutrons, and their blips.",
-    ),
-    (
-        "No discrete nuclear photons",
-        "nuclei left excited by capture and stars give off other photons than argon's lines (the "
-        "1.46 MeV line of 40Ar, the 6.1 MeV cascade after neutron capture): the energies of "
-        "single blips. Not quantified: there is no folder with the lines to compare with.",
-    ),
-)
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of the report. Without a reference it is information only."""
+
+    quantity: str
+    unit: str
+    measured: Estimate
+    reference: float | None = None
+    standard: str = ""  # key in STANDARDS, if there is a reference
+
+    @property
+    def rule(self) -> Standard | None:
+        """The source and tolerance of the reference."""
+        return STANDARDS[self.standard] if self.standard else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Measured over reference less one."""
+        return None if self.reference is None else self.measured.value / self.reference - 1.0
+
+    @property
+    def sigma(self) -> float | None:
+        """Deviation in statistical errors."""
+        if self.reference is None or self.measured.stderr == 0.0:
+            return None
+        return (self.measured.value - self.reference) / self.measured.stderr
+
+    @property
+    def verdict(self) -> str:
+        """``pass``, ``fail``, or ``undecided`` where the error is half the tolerance or more."""
+        if self.rule is None:
+            return "-"
+        if self.measured.stderr > 0.5 * self.rule.tolerance * abs(self.reference):
+            return "undecided"
+        return "pass" if abs(self.deviation) <= self.rule.tolerance else "fail"
+
+    def record(self) -> dict:
+        """Return everything as values for JSON."""
+        return {
+            "quantity": self.quantity,
+            "unit": self.unit,
+            "measured": self.measured.value,
+            "stderr": self.measured.stderr,
+            "reference": self.reference,
+            "source": self.rule and self.rule.source,
+            "tolerance": self.rule and self.rule.tolerance,
+            "deviation": self.deviation,
+            "sigma": self.sigma,
+            "verdict": self.verdict,
+        }
 
 
-def draw(figure: Figure, folder: Path) -> Path:
-    """Write one picture as PNG and return its path."""
+@dataclass(frozen=True)
+class Curve:
+    """A line, steps or points in a figure."""
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+    error: np.ndarray | None = None
+    style: str = "line"  # a key of _STYLES
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture of the report."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    curves: list[Curve]
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """The outcome of one study."""
+
+    measurements: list[Measurement]
+    figures: list[Figure] = field(default_factory=list)
+
+
+class Shift(NamedTuple):
+    """What scaling one input by ``FACTOR`` did to one observable."""
+
+    source: str
+    observable: str
+    unit: str
+    before: Estimate
+    after: Estimate
+
+
+def histogram(label: str, values: np.ndarray, edges: np.ndarray) -> Curve:
+    """Return the share of ``values`` in each bin as a curve of steps."""
+    counts, _ = np.histogram(values, edges)
+    return Curve(label, 0.5 * (edges[1:] + edges[:-1]), counts / values.size, style="steps")
+
+
+def draw(figure: Figure, folder: Path) -> None:
+    """Write one picture as PNG."""
     canvas = Canvas(figsize=(6.0, 4.4), layout="constrained")
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
@@ -55,77 +135,9 @@ def draw(figure: Figure, folder: Path) -> Path:
     axes.set(title=figure.title, xlabel=figure.x_label, ylabel=figure.y_label)
     if figure.log_x:
         axes.set_xscale("log")
-    if figure.log_y:
-        axes.set_yscale("log")
     axes.grid(alpha=0.3)
     canvas.legend(fontsize=8, loc="outside lower center", ncols=2)
-    path = folder / f"{figure.name}.png"
-    canvas.savefig(path, dpi=100)
-    return path
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def measurement_row(row: Measurement) -> str:
-    """Return one line of the table of results."""
-    quantity = f"{row.quantity} ({row.unit})" if row.unit else row.quantity
-    cells = [quantity, f"{_number(row.measured.value)} ± {row.measured.stderr:.2g}"]
-    if row.rule is None:
-        cells += ["", "", "", "", row.verdict]
-    else:
-        sigma = "" if row.sigma is None else f"{row.sigma:+.1f}"
-        cells += [_number(row.reference), f"{100 * row.deviation:+.1f} %", sigma]
-        cells += [f"{100 * row.rule.tolerance:g} %", row.verdict]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _standards_table(rows: list[Measurement]) -> list[str]:
-    """Return source, tolerance and its reason for the standards in use."""
-    used = dict.fromkeys(row.standard for row in rows if row.standard)
-    lines = ["| for | reference | tolerance | why |", "|---|---|---|---|"]
-    for name in used:
-        rule = STANDARDS[name]
-        tolerance = f"{100 * rule.tolerance:g} %"
-        what = name.replace("_", " ")
-        lines.append(f"| {what} | {rule.source} | {tolerance} | {rule.reason} |")
-    return lines
-
-
-def _failures_section(rows: list[Measurement]) -> list[str]:
-    """Return what is known about each failure."""
-    failed = [row for row in rows if row.verdict == "fail"]
-    if not failed:
-        return []
-    lines = ["## Failures", ""]
-    for row in failed:
-        known = row.rule.if_failed or "Not explained."
-        lines.append(f"- **{row.quantity}** ({100 * row.deviation:+.1f} %). {known}")
-    return [*lines, ""]
-
-
-def _inputs_section(shifts: list[Shift], data_kind: str) -> list[str]:
-    """Return the section on the approximated inputs."""
-    lines = ["## Approximated inputs", ""]
-    lines += [f"- **{name}** can distort {what}" for name, what in _DISTORTIONS]
-    if not shifts:
-        return [*lines, "", f"Not perturbed in this run (Geant4 data: {data_kind}).", ""]
-    lines += [
-        "",
-        f"One input scaled by {FACTOR:g} in a copy of the data, everything else equal:",
-        "",
-    ]
-    lines += ["| input | observable | as written | scaled | change |", "|---|---|---|---|---|"]
-    for shift in shifts:
-        old, new = shift.before, shift.after
-        change = 100 * (new.value / old.value - 1.0)
-        relative = ((old.stderr / old.value) ** 2 + (new.stderr / new.value) ** 2) ** 0.5
-        observable = f"{shift.observable} ({shift.unit})"
-        values = [f"{_number(x.value)} ± {x.stderr:.2g}" for x in (old, new)]
-        cells = [shift.source, observable, *values, f"{change:+.1f} ± {100 * relative:.1f} %"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return [*lines, ""]
+    canvas.savefig(folder / f"{figure.name}.png", dpi=100)
 
 
 def write_report(
@@ -144,48 +156,31 @@ def write_report(
     figures = [figure for study in studies.values() for figure in study.figures]
     verdicts = [row.verdict for row in rows]
     summary = {name: verdicts.count(name) for name in ("pass", "fail", "undecided")}
-    lines = ["# Physics of the simulated liquid argon", ""]
-    lines += [f"- {name}: {value}" for name, value in settings.items()]
-    lines += [f"- result: {', '.join(f'{count} {name}' for name, count in summary.items())}", ""]
-    lines += ["| quantity | measured | reference | deviation | sigma | tolerance | verdict |"]
-    lines += ["|---|---|---|---|---|---|---|", *map(measurement_row, rows), ""]
-    lines += [
-        "Errors are statistical. A deviation within the tolerance passes, however many sigma;"
-    ]
-    lines += ["`undecided`: the statistical error is half the tolerance or more; `-`: information."]
-    lines += [
-        "",
-        *_failures_section(rows),
-        "## References and tolerances",
-        "",
-        *_standards_table(rows),
-        "",
-    ]
-    lines += _inputs_section(shifts, settings["Geant4 data"])
-    lines += ["## Pictures", ""]
-    lines += [f"![{figure.title}]({draw(figure, folder).name})" for figure in figures]
-    (folder / "report.md").write_text("\n".join(lines) + "\n")
+    for figure in figures:
+        draw(figure, folder)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sgm_jax.simulation.validate", ""),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["with_error"] = lambda x: f"{x.value:.4g} ± {x.stderr:.2g}"
+    text = environment.get_template("report.md").render(
+        rows=rows,
+        figures=figures,
+        shifts=shifts,
+        settings=settings,
+        summary=summary,
+        standards=STANDARDS,
+        factor=FACTOR,
+    )
+    (folder / "report.md").write_text(text)
     results = {
         "settings": settings,
         "summary": summary,
-        "measurements": [_record(row) for row in rows],
+        "measurements": [row.record() for row in rows],
         "inputs": [shift._asdict() for shift in shifts],
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return summary
-
-
-def _record(row: Measurement) -> dict:
-    """Return a measurement as plain values."""
-    return {
-        "quantity": row.quantity,
-        "unit": row.unit,
-        "measured": float(row.measured.value),
-        "stderr": float(row.measured.stderr),
-        "reference": None if row.reference is None else float(row.reference),
-        "source": row.rule.source if row.rule else None,
-        "tolerance": row.rule.tolerance if row.rule else None,
-        "deviation": None if row.deviation is None else float(row.deviation),
-        "sigma": None if row.sigma is None else float(row.sigma),
-        "verdict": row.verdict,
-    }

@@ -14,8 +14,7 @@ from sgm_jax.simulation.validate.electromagnetic import (
 from sgm_jax.simulation.validate.hadrons import bragg_peak, interaction_lengths, proton_range
 from sgm_jax.simulation.validate.inputs import input_shifts
 from sgm_jax.simulation.validate.muons import muon_decay, muon_energy_loss, muon_range
-from sgm_jax.simulation.validate.report import write_report
-from sgm_jax.simulation.validate.study import Study
+from sgm_jax.simulation.validate.report import Study, write_report
 from sgm_jax.simulation.validate.transport import PRODUCTION_CUT_CM, Argon, run_apart
 
 STUDIES = {
@@ -40,12 +39,6 @@ def run_studies(folder: Path, names: list[str], events: int, seed: int) -> dict[
     return {name: STUDIES[name](argon, events) for name in names}
 
 
-def _cpu_seconds() -> float:
-    """Return the CPU time of this process and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
-
-
 def validate(out: Path, names: list[str], *, events: int, seed: int) -> dict[str, int]:
     """Run studies, write the report and return how many measurements passed, failed, ...
 
@@ -57,20 +50,18 @@ def validate(out: Path, names: list[str], *, events: int, seed: int) -> dict[str
         known = ", ".join((*STUDIES, INPUTS))
         raise ValueError(f"--only: no study {', '.join(unknown)}; there are {known}")
     data = find_or_write_data()
-    studies = {}
     chosen = [name for name in STUDIES if name in names]
-    if chosen:
-        studies = run_apart(run_studies, data.folder, chosen, events, seed)
-    shifts = []
-    if INPUTS in names and data.kind == APPROXIMATED:
-        shifts = input_shifts(data.folder, events, seed)
+    studies = run_apart(run_studies, data.folder, chosen, events, seed) if chosen else {}
+    perturb = INPUTS in names and data.kind == APPROXIMATED
+    shifts = input_shifts(data.folder, events, seed) if perturb else []
     only = "" if set(names) == {*STUDIES, INPUTS} else f" --only={','.join(names)}"
     command = f"python -m sgm_jax.simulation.validate --events={events} --seed={seed}{only}"
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     settings = {
         "command": f"`{command}`",
         "Geant4": f"{GEANT4_VERSION} through calzone, {PHYSICS_LIST}",
         "Geant4 data": data.kind,
         "production cut": f"{1e4 * PRODUCTION_CUT_CM:g} um",
-        "CPU seconds": round(_cpu_seconds()),
+        "CPU seconds": round(sum(spent.ru_utime + spent.ru_stime for spent in usage)),
     }
     return write_report(studies, shifts, out, settings=settings)

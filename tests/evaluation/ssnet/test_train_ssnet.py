@@ -17,7 +17,7 @@ from sgm_jax.data import Batches
 from sgm_jax.run import checkpoints
 from sgm_jax.run.interruption import Interrupted
 from sgm_jax.run.lock import locked
-from sgm_jax.run.metrics import Metrics
+from sgm_jax.run.progress import Progress
 from tests.evaluation.small_ssnet import write_labelled
 
 
@@ -68,7 +68,7 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
     finished, tmp_path, monkeypatch
 ):
     _, config, whole = finished
-    write = Metrics.write
+    write = Progress.write
 
     def write_and_stop(self, step, numbers):
         write(self, step, numbers)
@@ -76,7 +76,7 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted, match="step 2 is saved"):
-        patched.setattr(Metrics, "write", write_and_stop)
+        patched.setattr(Progress, "write", write_and_stop)
         training.train(config, tmp_path)
     resumed = training.train(config, tmp_path)
     assert resumed.step == whole.step == 6

@@ -78,3 +78,30 @@ def test_without_a_home_the_cache_is_a_temporary_folder(tmp_path, monkeypatch, c
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert cache_folder().parent == tmp_path and cache_folder().is_dir()
     assert cache_folder() == cache_folder()
+
+
+def test_blocks_come_back_as_one_array(tmp_path):
+    rows = np.arange(60, dtype=np.float32).reshape(10, 3, 2)
+    count = np.array([1, 2], np.uint8)
+    arrays = {
+        "rows": (rows.shape, np.float32, iter([rows[:4], rows[4:]])),
+        "count": ((2,), np.uint8, [count]),
+    }
+    files.write_blocks(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz") as stack:
+        np.testing.assert_array_equal(stack["rows"], rows)
+        np.testing.assert_array_equal(stack["count"], count)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (np.zeros((5, 2), np.uint8), "rows takes float32"),
+        (np.zeros((5, 3), np.float32), "rows takes float32"),
+        (np.zeros((4, 2), np.float32), "was to have 5 rows and got 4"),
+    ],
+)
+def test_a_wrong_block_leaves_no_file(tmp_path, block, message):
+    with pytest.raises(ValueError, match=message):
+        files.write_blocks(tmp_path / "a.npz", {"rows": ((5, 2), np.float32, [block])})
+    assert list(tmp_path.iterdir()) == []

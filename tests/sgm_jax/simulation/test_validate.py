@@ -20,9 +20,8 @@ from sgm_jax.simulation.validate.references import (
     MUON_RANGE_G_PER_CM2,
     STANDARDS,
 )
-from sgm_jax.simulation.validate.report import write_report
+from sgm_jax.simulation.validate.report import Curve, Figure, Measurement, Study, write_report
 from sgm_jax.simulation.validate.studies import validate
-from sgm_jax.simulation.validate.study import Curve, Figure, Measurement, Study
 from sgm_jax.simulation.validate.transport import Argon, Beam, run_apart
 
 DEPOSIT = [(name, "f8") for name in ("energy", "depth", "radius", "length")]
