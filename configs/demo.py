@@ -32,6 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.optimizer = "Adam"
     config.optim.lr = 2e-3
     config.optim.warmup = 100
+    config.sampling.num_steps = 10
     config.model.nf = 16
     config.model.ch_mult = (1, 2, 2)
     config.eval.num_samples = 64

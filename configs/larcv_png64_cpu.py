@@ -5,9 +5,9 @@ python -m sgm_jax.main --config=configs/larcv_png64_cpu.py
 python -m sgm_jax.main --mode=sample --config=configs/larcv_png64_cpu.py --num_samples=1000
 
 0.35 GFLOP an image, 0.9 M parameters: 1.06 steps/s, so 6000 steps take an hour and forty minutes.
-A network evaluation of an image takes 7 ms of one core. With Adam and linear pixels, before Muon
-and the logarithmic scale were chosen, the test loss was 0.406 after 1000 steps, 0.389 after 2000
-and 0.380 after 3500, where training was stopped; losses on the two scales cannot be compared.
+A network evaluation of an image takes 7 ms of one core. Test loss 0.372 after 250 steps, 0.341
+after 500 and 0.327 after 1000: straight tracks on a clean background, coarse showers. The weights
+of step 1000 come with the package (--pretrained=lar64).
 """
 
 import ml_collections
@@ -50,9 +50,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.attn_resolutions = (8,)
     model.dropout = 0.0
 
-    # The fewest evaluations that equal the paper's thousand (docs/samplers/README.md); the largest
-    # level is several times the norm of an image.
-    sampling.num_steps = 10
+    # With 10 evaluations MMD is worse by three errors (500 images at step 1000, 9.1 +- 2.4 and
+    # 1.5 +- 0.6). The largest level is several times the norm of an image.
+    sampling.num_steps = 20
     sampling.sigma_min = 0.01
     sampling.sigma_max = 20.0
     config.eval.batch_size = 64
