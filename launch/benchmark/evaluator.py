@@ -4,7 +4,6 @@ Both ways run one after the other in one fresh process, on the same toy images. 
 if it is installed (it needs PyTorch).
 """
 
-import functools
 import importlib.util
 import multiprocessing
 import resource
@@ -47,31 +46,34 @@ def two_sets(count: int) -> tuple[np.ndarray, np.ndarray]:
 def compare_w1() -> Comparison:
     """Measure exact W1 against POT's own distances and ``emd2``."""
     x, y = two_sets(W1_IMAGES)
-    value, seconds = _timed(lambda: wasserstein.exact_w1(x, y)[0])
-    other, other_seconds = _timed(
-        lambda: ot.emd2([], [], ot.dist(x, y, "euclidean"), numItermax=10_000_000)
+    return _compare(
+        f"W1, {W1_IMAGES:,} x {W1_IMAGES:,}",
+        lambda: wasserstein.exact_w1(x, y)[0],
+        "POT emd2",
+        lambda: ot.emd2([], [], ot.dist(x, y, "euclidean"), numItermax=10_000_000),
     )
-    what = f"W1, {W1_IMAGES:,} x {W1_IMAGES:,}"
-    return Comparison(what, seconds, value, "POT emd2", other_seconds, float(other))
 
 
 def compare_sinkhorn() -> Comparison:
     """Measure the Sinkhorn divergence at eps 1 against geomloss, at a scaling that is as exact."""
     x, y = two_sets(SINKHORN_IMAGES)
-    solve = functools.partial(sinkhorn.sinkhorn_divergence, x, y, p=1.0, eps=1.0)
-    solve()  # compiles
-    ((value, _),), seconds = _timed(solve)
-    comparison = Comparison(
-        f"Sinkhorn at eps 1, {SINKHORN_IMAGES:,} x {SINKHORN_IMAGES:,}", seconds, value, "geomloss"
-    )
-    if importlib.util.find_spec("geomloss") is None:
-        return comparison
-    import geomloss
-    import torch
 
-    loss = geomloss.SamplesLoss("sinkhorn", p=1, blur=1.0, scaling=0.97, backend="tensorized")
-    other, other_seconds = _timed(lambda: loss(torch.from_numpy(x), torch.from_numpy(y)).item())
-    return comparison._replace(other_seconds=other_seconds, other_value=other)
+    def ours() -> float:
+        return sinkhorn.sinkhorn_divergence(x, y, p=1.0, eps=1.0)[0][0]
+
+    ours()  # compiles
+    theirs = None
+    if importlib.util.find_spec("geomloss") is not None:
+        import geomloss
+        import torch
+
+        loss = geomloss.SamplesLoss("sinkhorn", p=1, blur=1.0, scaling=0.97, backend="tensorized")
+
+        def theirs() -> float:
+            return loss(torch.from_numpy(x), torch.from_numpy(y)).item()
+
+    what = f"Sinkhorn at eps 1, {SINKHORN_IMAGES:,} x {SINKHORN_IMAGES:,}"
+    return _compare(what, ours, "geomloss", theirs)
 
 
 def compare_fid() -> Comparison:
@@ -79,7 +81,6 @@ def compare_fid() -> Comparison:
     rng = np.random.default_rng(0)
     scale = np.arange(1, FEATURES + 1) ** -0.5
     x, y = (rng.standard_normal((2 * FEATURES, FEATURES)) * scale for _ in range(2))
-    value, seconds = _timed(lambda: fid.frechet_distance(x, y))
 
     def theirs() -> float:
         first, second = (np.cov(rows, rowvar=False) for rows in (x, y))
@@ -87,35 +88,34 @@ def compare_fid() -> Comparison:
         shift = np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2)
         return float(shift + np.trace(first + second - 2 * root))
 
-    other, other_seconds = _timed(theirs)
     what = f"FID, {FEATURES:,} features"
-    return Comparison(what, seconds, value, "SciPy sqrtm", other_seconds, other)
+    return _compare(what, lambda: fid.frechet_distance(x, y), "SciPy sqrtm", theirs)
 
 
 def compare_mmd() -> Comparison:
     """Measure the published MMD against NumPy's three products of all images with all."""
     x, y = two_sets(MMD_IMAGES)
     mmd.mmd_paper(x[:2_000], y[:2_000], seed=0)  # compiles
-    value, seconds = _timed(lambda: mmd.mmd_paper(x, y, seed=0).value)
 
     def products() -> None:
         for first, second in ((x, x), (x, y), (y, y)):
             for start in range(0, len(first), 1_000):
                 first[start : start + 1_000] @ second.T
 
-    _, other_seconds = _timed(products)
     what = f"MMD, {MMD_IMAGES:,} x {MMD_IMAGES:,}"
-    return Comparison(what, seconds, value, "matrix products alone", other_seconds)
+    return _compare(
+        what, lambda: mmd.mmd_paper(x, y, seed=0).value, "matrix products alone", products
+    )
 
 
 def compare_distances() -> Comparison:
     """Measure all distances of two sets against POT's."""
     x, y = two_sets(W1_IMAGES)
-    ours, seconds = _timed(lambda: distances.squared_distances(x, y))
-    other, other_seconds = _timed(lambda: ot.dist(x, y, "sqeuclidean"))
-    what = f"squared distances, {W1_IMAGES:,} x {W1_IMAGES:,}"
-    return Comparison(
-        what, seconds, float(ours.mean()), "POT", other_seconds, float(np.mean(other))
+    return _compare(
+        f"squared distances, {W1_IMAGES:,} x {W1_IMAGES:,}",
+        lambda: distances.squared_distances(x, y),
+        "POT",
+        lambda: ot.dist(x, y, "sqeuclidean"),
     )
 
 
@@ -139,6 +139,19 @@ def _with_memory(name: str) -> Comparison:
     return COMPARISONS[name]()._replace(
         peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     )
+
+
+def _compare(
+    what: str, ours: Callable[[], Any], other: str, theirs: Callable[[], Any] | None
+) -> Comparison:
+    """Time two ways to compute the same; of arrays, the mean is the value."""
+    value, seconds = _timed(ours)
+    comparison = Comparison(what, seconds, float(np.mean(value)), other)
+    if theirs is None:
+        return comparison
+    value, seconds = _timed(theirs)
+    value = None if value is None else float(np.mean(value))
+    return comparison._replace(other_seconds=seconds, other_value=value)
 
 
 def _timed(call: Callable[[], Any]) -> tuple[Any, float]:

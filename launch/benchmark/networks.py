@@ -43,13 +43,9 @@ PYTORCH_SSNET_LABELLING, PYTORCH_SSNET_TRAINING = 0.43, 1.40
 _LIT = 0.05  # of the pixels, about as in the data
 
 OVERHEAD_STEPS = 10
-SAMPLERS = {
-    "euler_maruyama": {"sampling.method": "pc"},
-    "ddim": {"sampling.method": "ddim"},
-    "heun": {"sampling.method": "heun"},
-    "dpm_solver": {"sampling.method": "dpm_solver"},
-    "dpm_solver_sde": {"sampling.method": "dpm_solver_sde"},
-}
+# Samplers by name: their config.sampling.method.
+SAMPLERS = {"euler_maruyama": "pc"}
+SAMPLERS |= {name: name for name in ("ddim", "heun", "dpm_solver", "dpm_solver_sde")}
 
 
 def case_config(name: str) -> ml_collections.ConfigDict:
@@ -92,7 +88,7 @@ def compare_sampler(
         config: of the network; ``configs/larcv_png64_cpu.py`` by default.
     """
     config = known_std(config or larcv_png64_cpu.get_config())
-    config.update_from_flattened_dict(SAMPLERS[name] | {"sampling.num_steps": OVERHEAD_STEPS})
+    config.sampling.method, config.sampling.num_steps = SAMPLERS[name], OVERHEAD_STEPS
     config.model.num_scales = OVERHEAD_STEPS
     generator, batch = score.build(config), config.eval.batch_size
     draw, variables, evaluations = _drawing(generator, config)

@@ -133,12 +133,12 @@ class Plan:
                 other = max(images // 2, 1) if images > 1 else 2
                 costs[other] = self._cost(topology, dtype, other)
         largest = roofline.largest(costs, topology.chip.hbm_bytes) if len(costs) > 1 else None
-        return roofline.estimate(
-            cost,
+        return roofline.Estimate(
             topology,
-            dtype=dtype,
-            precision=self.precision,
-            images_per_chip=images,
+            dtype,
+            self.precision,
+            images,
+            cost,
             largest_per_chip=largest,
             derived=images not in costs or self.compiled_for not in (None, topology),
         )

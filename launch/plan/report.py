@@ -88,9 +88,9 @@ def save(out: Path, text: str, estimates: list) -> None:
     """Write the table and the numbers behind it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_name(out.name + ".md").write_text(text)
+    names = ("flop_seconds", "byte_seconds", "exchange_seconds", "step_seconds")
+    names += ("fits", "share_of_peak")
     content = [
-        dataclasses.asdict(row)
-        | {"fits": row.fits, "step_seconds": row.step_seconds, "share_of_peak": row.share_of_peak}
-        for row in estimates
+        dataclasses.asdict(row) | {name: getattr(row, name) for name in names} for row in estimates
     ]
     write_json(out.with_name(out.name + ".json"), content)

@@ -44,25 +44,38 @@ class Estimate:
 
     Attributes:
         topology: the slice.
-        dtype: of the network.
+        dtype: of the network; float32 products are made of as many bf16 ones as the precision
+            says, and all work is taken as such products.
+        precision: of float32 matrix products, as jax calls it.
         images_per_chip: of a batch.
         cost: of the step, on one chip.
-        flop_seconds: time of its work at the peak.
-        byte_seconds: time of its traffic at the memory's bandwidth.
-        exchange_seconds: time of its exchanges at a pod's all-reduce bandwidth.
         largest_per_chip: images that fit; None if not computed, 0 if not even one fits.
         derived: whether the cost is derived from that of another number of images, or slice.
     """
 
     topology: Topology
     dtype: str
+    precision: str
     images_per_chip: int
     cost: Cost
-    flop_seconds: float
-    byte_seconds: float
-    exchange_seconds: float
     largest_per_chip: int | None = None
     derived: bool = False
+
+    @property
+    def flop_seconds(self) -> float:
+        """Time of the work at the chip's peak."""
+        passes = PASSES[self.precision] if self.dtype == "float32" else 1
+        return self.cost.flops * passes / self.topology.chip.peak_flops
+
+    @property
+    def byte_seconds(self) -> float:
+        """Time of the traffic at the memory's bandwidth."""
+        return self.cost.bytes_accessed / self.topology.chip.hbm_bytes_per_second
+
+    @property
+    def exchange_seconds(self) -> float:
+        """Time of the exchanges at a pod's all-reduce bandwidth."""
+        return self.cost.exchanged_bytes / self.topology.chip.reduced_bytes_per_second
 
     @property
     def fits(self) -> bool:
@@ -76,8 +89,8 @@ class Estimate:
 
     @property
     def share_of_peak(self) -> float:
-        """Of the chip's work in that time: what traffic leaves."""
-        return self.flop_seconds / self.step_seconds
+        """Of the chip's work in that time: what traffic leaves. 0 if it was not compiled."""
+        return 0.0 if self.cost.refused else self.flop_seconds / self.step_seconds
 
     @property
     def images_per_second(self) -> float:
@@ -87,43 +100,6 @@ class Estimate:
     def hours(self, images: int) -> float:
         """Return the time in which so many images have gone through a step."""
         return images / self.images_per_second / 3600
-
-
-def estimate(
-    cost: Cost,
-    topology: Topology,
-    *,
-    dtype: str,
-    precision: str,
-    images_per_chip: int,
-    largest_per_chip: int | None = None,
-    derived: bool = False,
-) -> Estimate:
-    """Return the best times of a step.
-
-    Args:
-        cost: of the step, on one chip.
-        topology: the slice.
-        dtype: of the network; float32 products are made of as many bf16 ones as the precision
-            says, and all work is taken as such products.
-        precision: of float32 matrix products, as jax calls it.
-        images_per_chip: of a batch.
-        largest_per_chip: images that fit, if that is known.
-        derived: see :class:`Estimate`.
-    """
-    chip = topology.chip
-    passes = PASSES[precision] if dtype == "float32" else 1
-    return Estimate(
-        topology,
-        dtype,
-        images_per_chip,
-        cost,
-        flop_seconds=cost.flops * passes / chip.peak_flops,
-        byte_seconds=cost.bytes_accessed / chip.hbm_bytes_per_second,
-        exchange_seconds=cost.exchanged_bytes / chip.reduced_bytes_per_second,
-        largest_per_chip=largest_per_chip,
-        derived=derived,
-    )
 
 
 def between(costs: dict[int, Cost], images: int) -> Cost:

@@ -32,14 +32,6 @@ COLUMNS = {
     "dark_rms": Column("noise of dark pixels", 3, decides=False),
 }
 WITHIN = 2.0  # combined standard errors
-MEANING = (
-    "Drawn images are compared with held-out real ones. Numbers are above the floor, which is what "
-    "as many other real images get: 0 is as good as real. *Physics* is the sum of the two-sample "
-    "chi2 of all observables, for 1000 images of each set (a given difference adds more for more "
-    "images; the error takes the observables as independent). *FID* uses SSNet's features, *MMD²* "
-    "is the unbiased one of pixels, *lit pixels* the share of them. *Noise of dark pixels* is the "
-    "root mean square of what the paper's post-processing sets to zero, on the scale 0..255."
-)
 
 
 class Judge:
@@ -166,16 +158,14 @@ def is_worse(ours: Quality, reference: Quality) -> bool:
 
 def cells(quality: Quality) -> list[str]:
     """Return the numbers as cells of a table, in the order of ``COLUMNS``."""
-    texts = []
-    for name, column in COLUMNS.items():
-        number = quality.get(name)
-        texts.append(
-            "-"
-            if number is None
-            else f"{column.factor * number['value']:.{column.digits}f} ± "
-            f"{column.factor * number['stderr']:.{column.digits}f}"
-        )
-    return texts
+
+    def text(name: str, column: Column) -> str:
+        if name not in quality:
+            return "-"
+        value, stderr = (column.factor * quality[name][key] for key in ("value", "stderr"))
+        return f"{value:.{column.digits}f} ± {stderr:.{column.digits}f}"
+
+    return [text(name, column) for name, column in COLUMNS.items()]
 
 
 def _background(stack: Path, images: np.ndarray, real: np.ndarray) -> Quality:

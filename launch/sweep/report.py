@@ -4,9 +4,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 
-from launch.sweep.judge import COLUMNS, MEANING, WITHIN, cells, is_worse
+from launch.sweep.judge import COLUMNS, WITHIN, cells, is_worse
 from sgm_jax.data.grid import save_grid
 from sgm_jax.run.files import write_json
 
@@ -36,41 +37,32 @@ def write(content: dict[str, Any], real: np.ndarray, out: Path) -> None:
 
 def render(content: dict[str, Any]) -> str:
     """Return the text of sweep.md."""
-    rows, made = content["rows"], content["provenance"]
+    rows = content["rows"]
     reference = rows[0]["quality"]
-    head = [*_HEAD, *(column.title for column in COLUMNS.values()), "not worse"]
-    lines = [
-        f"# Variants and samplers of `{content['config']}`",
-        "",
-        f"{MEANING} *Not worse*: none of the numbers but the noise is further from 0 than in the "
-        f"first row by more than {WITHIN:g} combined standard errors. With one seed, another "
-        "training may differ by more than the error. With several, numbers are means, and the "
-        "error is the larger of the evaluator's and that of the spread.",
-        "",
-        "![The first row shows real images, the others the rows of the table](sweep.png)",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|---" * len(head) + "|",
-    ]
-    for row in rows:
-        texts = [*_description(row), *cells(row["quality"])]
-        worse = "" if is_worse(row["quality"], reference) else "yes"
-        texts.append("reference" if row is rows[0] else worse)
-        lines.append("| " + " | ".join(texts) + " |")
-    floors = [
-        f"{column.title}: {column.factor * reference[name]['floor']:.{column.digits}f}"
-        for name, column in COLUMNS.items()
-        if column.decides and name in reference
-    ]
-    lines += ["", f"Floors of the first row: {'; '.join(floors)}.", ""]
-    lines += [
-        f"- {row['variant']}, {row['sampler']}: `{shlex.join(row['arguments'])}`"
-        for row in rows
-        if row["arguments"]
-    ]
-    command = shlex.join(["python", "-m", "launch.sweep", *made["command"][1:]])
-    lines += ["", f"`{command}`, {made['time']}, commit {made['git_commit']}.", ""]
-    return "\n".join(lines)
+    verdicts = ["" if is_worse(row["quality"], reference) else "yes" for row in rows]
+    verdicts[0] = "reference"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("launch.sweep", ""),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["shell"] = shlex.join
+    return environment.get_template("sweep.md").render(
+        content,
+        within=WITHIN,
+        head=[*_HEAD, *(column.title for column in COLUMNS.values()), "not worse"],
+        table=[
+            [*_description(row), *cells(row["quality"]), verdict]
+            for row, verdict in zip(rows, verdicts, strict=True)
+        ],
+        floors=[
+            f"{column.title}: {column.factor * reference[name]['floor']:.{column.digits}f}"
+            for name, column in COLUMNS.items()
+            if column.decides and name in reference
+        ],
+        command=["python", "-m", "launch.sweep", *content["provenance"]["command"][1:]],
+    )
 
 
 def _description(row: dict[str, Any]) -> list[str]:

@@ -49,11 +49,6 @@ class Geant4Data:
     kind: str
 
 
-def _write_nuclides(folder: Path) -> None:
-    """Write the table of nuclear levels: the ground state of 40Ar, stable (lifetime -1), spin 0."""
-    (folder / "ENSDFSTATE.dat").write_text("18 40 0.0 - -1.0 0 0.0\n")
-
-
 def write_argon_data(folder: Path) -> None:
     """Write the whole argon-only data tree into the empty or new ``folder`` (about 1.5 s).
 
@@ -62,7 +57,8 @@ def write_argon_data(folder: Path) -> None:
     """
     for name in _FOLDERS:
         (folder / name).mkdir(parents=True)
-    _write_nuclides(folder / "G4ENSDFSTATE3.0")
+    # The table of nuclear levels: the ground state of 40Ar, stable (lifetime -1), spin 0.
+    (folder / "G4ENSDFSTATE3.0/ENSDFSTATE.dat").write_text("18 40 0.0 - -1.0 0 0.0\n")
     write_bremsstrahlung(folder / "G4EMLOW8.8")
     write_photoelectric(folder / "G4EMLOW8.8")
     write_rayleigh(folder / "G4EMLOW8.8")

@@ -84,11 +84,8 @@ def count_images(out: Path) -> tuple[dict[str, int], dict[str, int]]:
     try:
         with h5py.File(out / LABELS) as labels:
             events = {split: int(labels[split].attrs["events"]) for split in SPLITS}
-            images = {
-                split: len(labels[split]["event_id"]) if "event_id" in labels[split] else 0
-                for split in SPLITS
-            }
-    except (OSError, LookupError, TypeError, RuntimeError) as error:
+            images = {split: len(labels[split].get("event_id", ())) for split in SPLITS}
+    except (OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"{out / LABELS} is damaged ({error}); delete {out} to simulate it again"
         ) from error
@@ -137,18 +134,23 @@ class SplitWriter:
         self._labels, self._split = labels, split
         self._group = labels.create_group(split)
         self._name = f"larcv_{image_size}_{{}}.png"
-        self._wanted = wanted
+        self.wanted = wanted
         self.written = 0
 
     def add(self, chunk: Chunk) -> int:
         """Write a chunk, or its first images if it holds more than are wanted; return how many."""
         start = self.written
-        count = min(len(chunk.pngs), self._wanted - start)
+        count = min(len(chunk.pngs), self.wanted - start)
         for i, png in enumerate(chunk.pngs[:count], start):
             (self._folder / self._name.format(i)).write_bytes(png)
         for field, values in chunk.labels.items() if count else ():
             if field not in self._group:
-                self._create(field, values)
+                options = {}
+                if values.ndim > 2:
+                    rows = max(1, min(_H5_CHUNK_BYTES // values[0].nbytes, self.wanted))
+                    options = {"chunks": (rows, *values.shape[1:]), "shuffle": True}
+                    options["compression"] = "gzip"
+                _create(self._group, field, values, rows=self.wanted, **options)
             self._group[field][start : start + count] = values[:count]
         if count and chunk.primaries:
             self._add_primaries(chunk, count)
@@ -161,31 +163,21 @@ class SplitWriter:
         rows = np.isin(chunk.primaries["event_id"], chunk.labels["event_id"][:count])
         for field, values in chunk.primaries.items():
             if field not in group:
-                shape = values.shape[1:]
-                table = group.create_dataset(
-                    field,
-                    shape=(0, *shape),
-                    maxshape=(None, *shape),
-                    chunks=(_TABLE_ROWS, *shape),
-                    dtype=values.dtype,
-                    track_times=False,
-                )
-                table.attrs["meaning"] = MEANINGS[field]
-            start = len(group[field])
-            group[field].resize(start + rows.sum(), axis=0)
-            group[field][start:] = values[rows]
+                row = values.shape[1:]
+                growing = {"maxshape": (None, *row), "chunks": (_TABLE_ROWS, *row)}
+                table = _create(group, field, values, rows=0, **growing)
+            else:
+                table = group[field]
+            start = len(table)
+            table.resize(start + rows.sum(), axis=0)
+            table[start:] = values[rows]
 
-    def _create(self, field: str, values: np.ndarray) -> None:
-        """Create the table of a field; without time stamps, so that equal runs give equal bytes."""
-        options = {}
-        if values.ndim > 2:
-            rows = max(1, min(_H5_CHUNK_BYTES // values[0].nbytes, self._wanted))
-            options = {"chunks": (rows, *values.shape[1:]), "compression": "gzip", "shuffle": True}
-        table = self._group.create_dataset(
-            field,
-            shape=(self._wanted, *values.shape[1:]),
-            dtype=values.dtype,
-            track_times=False,
-            **options,
-        )
-        table.attrs["meaning"] = MEANINGS[field]
+
+def _create(
+    group: h5py.Group, field: str, values: np.ndarray, *, rows: int, **options
+) -> h5py.Dataset:
+    """Create the table of a field; without time stamps, so that equal runs give equal bytes."""
+    shape = (rows, *values.shape[1:])
+    table = group.create_dataset(field, shape, values.dtype, track_times=False, **options)
+    table.attrs["meaning"] = MEANINGS[field]
+    return table

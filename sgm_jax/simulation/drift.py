@@ -49,15 +49,7 @@ class Charge:
         """Split into one ``Charge`` for each event 0 .. count - 1."""
         bounds = np.searchsorted(self.event, np.arange(count + 1))
         return [
-            Charge(
-                event=self.event[low:high],
-                is_track=self.is_track[low:high],
-                energy_mev=self.energy_mev[low:high],
-                charge_mev=self.charge_mev[low:high],
-                class_mev=self.class_mev[low:high],
-                first_px=self.first_px[low:high],
-                share=self.share[low:high],
-            )
+            Charge(**{name: values[low:high] for name, values in vars(self).items()})
             for low, high in itertools.pairwise(bounds)
         ]
 

@@ -110,7 +110,7 @@ def simulate(
         with _explained_if_full(partial), open_parts(partial, recipe, fix=fix) as parts:
             reused = is_complete(out, recipe)  # another process may just have finished it
             if not reused:
-                _make(config, data, parts, out, seed=seed, progress=progress, recipe=recipe)
+                _make(config, data, parts, out, recipe=recipe, progress=progress)
             parts.remove()
     images, events = count_images(out)
     seconds = 0.0 if reused else time.monotonic() - started
@@ -123,18 +123,24 @@ def _make(
     parts: Parts,
     out: Path,
     *,
-    seed: int,
-    progress: bool,
     recipe: dict,
+    progress: bool,
 ) -> None:
     """Make the missing chunks, write the data set beside them and move it to ``out``."""
     chunks, draft = parts.path(_CHUNKS), parts.path(_DATA)
     chunks.mkdir(exist_ok=True)
     shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
     draft.mkdir()
+    # Spawned, for a forked JAX or Geant4 may hang.
+    pool = ProcessPoolExecutor(
+        count_workers(config),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=start_worker,
+        initargs=(config, data),
+    )
     try:
-        with _pool(config, data) as pool:
-            _write(pool, config, chunks, draft, seed=seed, progress=progress, recipe=recipe)
+        with pool:
+            _write(pool, config, chunks, draft, recipe=recipe, progress=progress)
         draft.rename(out)
     except NoImagesError:
         parts.remove()
@@ -175,16 +181,6 @@ def count_workers(config: ml_collections.ConfigDict) -> int:
     return os.cpu_count() or 1
 
 
-def _pool(config: ml_collections.ConfigDict, data: Geant4Data) -> ProcessPoolExecutor:
-    """Return the pool of processes; spawned, for a forked JAX or Geant4 may hang."""
-    return ProcessPoolExecutor(
-        count_workers(config),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-        initargs=(config, data),
-    )
-
-
 def _ordered_chunks(
     pool: ProcessPoolExecutor, folder: Path, seed: int, split: str, *, ahead: int
 ) -> Iterator[Chunk]:
@@ -217,21 +213,23 @@ def _write(
     chunk_folder: Path,
     draft: Path,
     *,
-    seed: int,
-    progress: bool,
     recipe: dict,
+    progress: bool,
 ) -> None:
     """Write the whole data set into ``draft``."""
+    ahead = 2 * count_workers(config)
     with LabelFile(draft / LABELS, "w+") as file:
         with h5py.File(file, "w") as labels:
             labels.attrs["recipe"] = json.dumps(recipe, sort_keys=True)
             for split in SPLITS:
                 wanted, size = config[f"num_{split}"], config.image_size
                 writer = SplitWriter(draft, labels, split=split, wanted=wanted, image_size=size)
-                ahead = 2 * count_workers(config)
-                chunks = _ordered_chunks(pool, chunk_folder, seed, split, ahead=ahead)
-                with contextlib.closing(chunks):
-                    _fill(writer, chunks, wanted, split=split, progress=progress, file=file)
+                chunks = _ordered_chunks(pool, chunk_folder, recipe["seed"], split, ahead=ahead)
+                with (
+                    contextlib.closing(chunks),
+                    tqdm(total=wanted, desc=split, unit="img", disable=not progress) as bar,
+                ):
+                    _fill(writer, chunks, bar, file)
                 labels[split].attrs["events"] = _events_up_to_last(labels[split], split)
         file.check()
     write_json(draft / RECIPE, recipe)
@@ -244,25 +242,16 @@ def _events_up_to_last(group: h5py.Group, split: str) -> int:
     return int(group["event_id"][-1]) - SPLITS.index(split) * SPLIT_EVENTS + 1
 
 
-def _fill(
-    writer: SplitWriter,
-    chunks: Iterator[Chunk],
-    wanted: int,
-    *,
-    split: str,
-    progress: bool,
-    file: LabelFile,
-) -> None:
+def _fill(writer: SplitWriter, chunks: Iterator[Chunk], bar: tqdm, file: LabelFile) -> None:
     """Feed chunks to the writer until it has the wanted number of images."""
     barren = 0
-    with tqdm(total=wanted, desc=split, unit="img", disable=not progress) as bar:
-        while writer.written < wanted:
-            added = writer.add(next(chunks))
-            file.check()
-            barren = 0 if added else barren + 1
-            if barren == _BARREN_CHUNKS:
-                raise NoImagesError(
-                    f"no image in {barren} chunks of events passed the selection; "
-                    "lower simulation.threshold_mev or min_lit_fraction, or raise the momenta"
-                )
-            bar.update(added)
+    while writer.written < writer.wanted:
+        added = writer.add(next(chunks))
+        file.check()
+        barren = 0 if added else barren + 1
+        if barren == _BARREN_CHUNKS:
+            raise NoImagesError(
+                f"no image in {barren} chunks of events passed the selection; "
+                "lower simulation.threshold_mev or min_lit_fraction, or raise the momenta"
+            )
+        bar.update(added)

@@ -6,14 +6,9 @@ import numpy as np
 
 
 def write_physics_vector(path: Path, energy_mev: np.ndarray, values: np.ndarray) -> None:
-    """Write a Geant4 physics vector.
+    """Write energies ``[n]`` in MeV and values ``[n]`` in the unit that the Geant4 model expects.
 
     The layout is ``first last n``, then ``n``, then one ``energy value`` pair a line.
-
-    Args:
-        path: file to write.
-        energy_mev: energies ``[n]`` in MeV, strictly rising.
-        values: values ``[n]`` in whatever unit the reading Geant4 model expects.
 
     Raises:
         ValueError: if the lengths differ, the energies do not rise or a value is not finite.
@@ -30,16 +25,12 @@ def write_physics_vector(path: Path, energy_mev: np.ndarray, values: np.ndarray)
             f"{path}: {np.sum(~np.isfinite(values))} of {values.size} values not finite"
         )
     count = energy_mev.size
-    rows = [f"{energy_mev[0]:.12g} {energy_mev[-1]:.12g} {count}", f"{count}"]
-    rows += [f"{e:.12g} {v:.12g}" for e, v in zip(energy_mev, values, strict=True)]
-    path.write_text("\n".join(rows) + "\n")
+    head = f"{energy_mev[0]:.12g} {energy_mev[-1]:.12g} {count}\n{count}"
+    np.savetxt(path, np.stack([energy_mev, values], axis=1), "%.12g", header=head, comments="")
 
 
 def read_physics_vector(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a Geant4 physics vector.
-
-    Returns:
-        Energies ``[n]`` in MeV and values ``[n]`` in the unit of the file.
+    """Return energies ``[n]`` in MeV and values ``[n]`` in the unit of the file.
 
     Raises:
         ValueError: if the counts in the header and the number of rows differ.

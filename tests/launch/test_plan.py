@@ -64,7 +64,7 @@ COST = Cost(flops=197e9, bytes_accessed=1638e6, memory_bytes=2 * GIB, exchanges=
 
 def _estimate(cost=COST, where=V5E, **options):
     options = {"dtype": "bfloat16", "precision": "default", "images_per_chip": 8} | options
-    return roofline.estimate(cost, where, **options)
+    return roofline.Estimate(where, cost=cost, **options)
 
 
 def test_the_best_time_is_the_longer_of_work_and_traffic():
@@ -99,7 +99,7 @@ def test_the_largest_batch_lies_on_a_line_through_two():
     assert roofline.largest(costs, 16 * GIB) == 30
 
 
-def test_what_the_compiler_refused_does_not_fit():
+def test_what_the_compiler_refused_does_not_fit(tmp_path):
     refused, fitting = Cost(refused="RESOURCE_EXHAUSTED: too much"), Cost(memory_bytes=9 * GIB)
     assert roofline.largest({8: refused, 4: fitting}, 16 * GIB) == 4
     assert roofline.largest({8: refused, 4: refused}, 16 * GIB) == 0
@@ -107,6 +107,8 @@ def test_what_the_compiler_refused_does_not_fit():
     assert not _estimate(Cost(flops=1.0, memory_bytes=17 * GIB)).fits
     row = report.table([_estimate(refused)], {"a run": 1}).splitlines()[-1]
     assert "| > 16 | no |" in row
+    report.save(tmp_path / "plan", "text", [_estimate(refused)])
+    assert not json.loads((tmp_path / "plan.json").read_text())[0]["fits"]
 
 
 def test_the_table_has_a_value_in_every_column_and_scaling_from_the_first_slice():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.metric import Result
-from launch.sweep import budget, cases, compare, judge, report
+from launch.sweep import cases, compare, judge, report
 from sgm_jax.run.interruption import Stop
 from tests.tiny_run import EDM, tiny_config, write_images
 
@@ -125,20 +125,20 @@ def test_rows_are_trained_drawn_and_judged_and_nothing_is_made_twice(base, tmp_p
 
 def test_a_budget_asks_a_training_to_stop_and_adds_up_over_starts(tmp_path):
     note = tmp_path / "run/cpu_seconds.json"
-    first = budget.CpuBudget(0.2, note)
+    first = compare.CpuBudget(0.2, note)
     with first, Stop() as stop:
         until = time.monotonic() + 30.0
         while not stop.requested and time.monotonic() < until:
             sum(range(1000))
     assert stop.requested and first.spent
-    assert budget.CpuBudget(0.2, note).spent
-    assert not budget.CpuBudget(first.used + 1.0, note).spent
-    assert not budget.CpuBudget(None, note).spent
+    assert compare.CpuBudget(0.2, note).spent
+    assert not compare.CpuBudget(first.used + 1.0, note).spent
+    assert not compare.CpuBudget(None, note).spent
 
 
 def test_a_budget_does_not_end_a_command_that_is_not_training(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with budget.CpuBudget(0.0, tmp_path / "cpu_seconds.json"):
+    with compare.CpuBudget(0.0, tmp_path / "cpu_seconds.json"):
         time.sleep(1.5)
     assert os.getpid()
 
