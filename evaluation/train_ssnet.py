@@ -6,10 +6,10 @@ python -m evaluation.train_ssnet --config=configs/ssnet.py --export=ssnet.npz
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run_command, start_jax
+from sgm_jax.run.command import run_app, start_jax
 from sgm_jax.run.log import LOGGER
 
 
@@ -23,13 +23,6 @@ def define_flags() -> None:
     flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "export: of the parameters.")
     flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
     flags.mark_flag_as_required("config")
-
-
-def main(argv: list[str]) -> None:
-    """Train or export."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run_command(_run, debug=flags.FLAGS.debug)
 
 
 def _run() -> None:
@@ -49,4 +42,4 @@ def _run() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    run_app(_run)

@@ -15,10 +15,10 @@ import sys
 import time
 
 import ml_collections
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run_command, start_jax
+from sgm_jax.run.command import run_app, start_jax
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
 _LAYOUTS = flags.DEFINE_list(
@@ -29,7 +29,7 @@ _IMAGES = flags.DEFINE_integer(
 )
 _STEPS = flags.DEFINE_integer("steps", 10, "Number of steps that are measured.", lower_bound=1)
 _WORKER = flags.DEFINE_bool("worker", False, "Used by the command itself: be a measured process.")
-_DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
+flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 flags.mark_flag_as_required("config")
 
 
@@ -120,13 +120,6 @@ def table(results: list[Scaling]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    """Measure the layouts; end with one line that says what is wrong, if something is."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run_command(_work if _WORKER.value else _compare, debug=_DEBUG.value)
-
-
 def _work() -> None:
     from sgm_jax.config import check
 
@@ -145,4 +138,4 @@ def _compare() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_app(lambda: _work() if _WORKER.value else _compare())

@@ -25,10 +25,10 @@ Any field of the config can be overridden: --config.training.batch_size=64
 from pathlib import Path
 
 import ml_collections
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run_command, start_jax
+from sgm_jax.run.command import run_app, start_jax
 from sgm_jax.run.log import LOGGER
 
 MODES = ("simulate", "train", "sample", "likelihood", "convert")
@@ -38,7 +38,7 @@ _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where to. Default: runs/<config name>; simulate: beside the data paths."
 )
-_DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
+flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 flags.DEFINE_integer(
     "num_samples", None, "sample: how many. Default: config.eval.num_samples.", lower_bound=1
 )
@@ -82,13 +82,6 @@ MODES_OF = {
     "torch_checkpoint": ("convert",),
     "to_torch": ("convert",),
 }
-
-
-def main(argv: list[str]) -> None:
-    """Run one mode; end with one line that says what is wrong, if something is."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run_command(lambda: _run(_CONFIG.value), debug=_DEBUG.value)
 
 
 def _run(config: ml_collections.ConfigDict | None) -> None:
@@ -188,4 +181,4 @@ def _value(name: str) -> object:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_app(lambda: _run(_CONFIG.value))

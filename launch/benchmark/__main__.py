@@ -21,11 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from launch.benchmark import evaluator, networks
 from launch.benchmark.measurement import Comparison, Line, comparisons_table, lines_table
-from sgm_jax.run.command import run_command
+from sgm_jax.run.command import run_app
 
 SIMULATED_IMAGES = 1000
 
@@ -124,14 +124,6 @@ def measure(names: list[str], repeats: int) -> None:
         print(comparisons_table(comparisons))
 
 
-def main(argv: list[str]) -> None:
-    """Measure; end with one line that says what is wrong, if something is."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    options = flags.FLAGS
-    run_command(lambda: measure(options.only, options.repeats), debug=options.debug)
-
-
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    run_app(lambda: measure(flags.FLAGS.only, flags.FLAGS.repeats))

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ml_collections
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 # None of these imports JAX: the environment that it reads is set first.
 from launch.plan import chips, report, roofline
-from sgm_jax.run.command import run_command
+from sgm_jax.run.command import run_app
 from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER
 
@@ -177,13 +177,6 @@ class Plan:
         return batch // topology.count
 
 
-def main(argv: list[str]) -> None:
-    """Plan a run; end with one line that says what is wrong, if something is."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run_command(_run, debug=flags.FLAGS.debug)
-
-
 def _run() -> None:
     options = flags.FLAGS
     slices = [chips.topology(name) for name in options.topology]
@@ -219,4 +212,4 @@ def _run() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    run_app(_run)

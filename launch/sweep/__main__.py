@@ -17,10 +17,10 @@ also in the middle of a training.
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from sgm_jax.run.command import run_command, start_jax
+from sgm_jax.run.command import run_app, start_jax
 from sgm_jax.run.log import LOGGER
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The base, a file in configs/.")
@@ -43,15 +43,8 @@ _SEEDS = flags.DEFINE_list("seeds", ["0"], "Each variant is trained and drawn on
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "Images of a set. Default: config.eval.num_samples.", lower_bound=2
 )
-_DEBUG = flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
+flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 flags.mark_flags_as_required(["config", "out"])
-
-
-def main(argv: list[str]) -> None:
-    """Make the table; end with one line that says what is wrong, if something is."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    run_command(_run, debug=_DEBUG.value)
 
 
 def _run() -> None:
@@ -97,4 +90,4 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_app(_run)

@@ -45,7 +45,9 @@ class Checkpoints:
         self._keep_every = keep_every
         _drop_unfinished(self.folder)
         self._manager = self._open()
-        self._digests = Digests(self.folder)
+        # A thread that writes hashes, and what it has not finished yet.
+        self._hashing = ThreadPoolExecutor(1)
+        self._hashes: list[Future] = []
 
     def _open(self) -> ocp.CheckpointManager:
         policy = checkpoint_managers.AnyPreservationPolicy(
@@ -64,7 +66,7 @@ class Checkpoints:
             return
         kept = parallel.to_host(state)
         if parallel.is_main():
-            self._digests.add(step, kept)
+            self._hashes.append(self._hashing.submit(_write_digest, self.folder, step, kept))
         with self._writing():
             self._manager.save(step, args=ocp.args.StandardSave(kept))
 
@@ -104,7 +106,12 @@ class Checkpoints:
         """Return when everything saved is on disk; raise the error of a failed write."""
         with self._writing():
             self._manager.wait_until_finished()
-            self._digests.wait()
+            self._wait_for_hashes()
+
+    def _wait_for_hashes(self) -> None:
+        for pending in self._hashes:
+            pending.result()
+        self._hashes.clear()
 
     def close(self) -> None:
         """Finish writing and release the folder."""
@@ -112,7 +119,8 @@ class Checkpoints:
             try:
                 self._manager.close()
             finally:
-                self._digests.close()
+                self._wait_for_hashes()
+                self._hashing.shutdown()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -179,7 +187,8 @@ def _read(folder: Path, like: Tree) -> Tree:
         _readable(folder),
     ):
         _check_shapes(checkpointer.metadata(folder / ITEM).item_metadata, like)
-        state = checkpointer.restore(folder / ITEM, _target(like))
+        empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        state = checkpointer.restore(folder / ITEM, empty)
     known = expected(folder.parent).get(step)
     if known is not None and known != digest(state):
         raise DamagedError(
@@ -200,10 +209,6 @@ def _check_shapes(stored: Tree, like: Tree) -> None:
             raise ValueError(f"its {name} is {shape}, the network has {leaf.shape}")
         if math.prod(parts) > max(math.prod(shape), 1):
             raise ValueError(f"its {name} of {shape} is stored in parts of {tuple(parts)}")
-
-
-def _target(like: Tree) -> Tree:
-    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
 
 
 def _agreed_steps(workdir: Path) -> list[int]:
@@ -249,32 +254,9 @@ def digest(tree: Tree) -> str:
     return hashed.hexdigest()
 
 
-class Digests:
-    """Writes the hashes of the checkpoints in one folder, computed in a thread."""
-
-    def __init__(self, folder: Path):
-        """Start; nothing is read or written yet."""
-        self.path = Path(folder) / DIGESTS
-        self._worker = ThreadPoolExecutor(1)
-        self._pending: list[Future] = []
-
-    def add(self, step: int, tree: Tree) -> None:
-        """Add the hash of a tree on the host, which must not change any more."""
-        self._pending.append(self._worker.submit(self._write, step, tree))
-
-    def wait(self) -> None:
-        """Return when all hashes are on disk; raise the error of a failed write."""
-        for pending in self._pending:
-            pending.result()
-        self._pending.clear()
-
-    def close(self) -> None:
-        """Finish and end the thread."""
-        self.wait()
-        self._worker.shutdown()
-
-    def _write(self, step: int, tree: Tree) -> None:
-        append_json(self.path, {"step": step, "blake2b": digest(tree)})
+def _write_digest(folder: Path, step: int, tree: Tree) -> None:
+    """Add the hash of a tree on the host, which must not change any more."""
+    append_json(folder / DIGESTS, {"step": step, "blake2b": digest(tree)})
 
 
 def expected(folder: Path) -> dict[int, str]:

@@ -9,12 +9,24 @@ from collections.abc import Callable
 
 import absl.logging
 import numpy as np
+from absl import app, flags
 
 from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER, to_terminal
 
 # It imports JAX; where nobody has imported it there is only one process.
 _DISTRIBUTED = "sgm_jax.run.distributed"
+
+
+def run_app(command: Callable[[], None]) -> None:
+    """Read the flags of the command line, ``--debug`` among them, and run a command with them."""
+
+    def main(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        run_command(command, debug=flags.FLAGS.debug)
+
+    app.run(main)
 
 
 def run_command(command: Callable[[], None], *, debug: bool) -> None:

@@ -177,7 +177,8 @@ def check_shared(folder: Path) -> None:
     folder = Path(folder).absolute()
     present = next(path for path in (folder, *folder.parents) if path.is_dir())
     up = len(folder.parts) - len(present.parts)
-    words = parallel.broadcast(np.array([up, *_random_words()], np.uint32))
+    random_words = (secrets.randbits(32) for _ in range(4))
+    words = parallel.broadcast(np.array([up, *random_words], np.uint32))
     # The folder may have another name on each host, but process 0 says how far up to look.
     above = (folder, *folder.parents)[min(int(words[0]), len(folder.parents))]
     token = above / f".sgm_jax_{''.join(f'{word:08x}' for word in words[1:])}"
@@ -236,10 +237,6 @@ def _is_tpu_machine(environ: Mapping[str, str]) -> bool:
         return False
     chips = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev").glob("vfio/[0-9]*")]
     return bool(chips) and importlib.util.find_spec("libtpu") is not None
-
-
-def _random_words() -> list[int]:
-    return [secrets.randbits(32) for _ in range(4)]
 
 
 def _create(path: Path) -> OSError | None:

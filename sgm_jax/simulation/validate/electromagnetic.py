@@ -1,7 +1,5 @@
 """Photons and electrons: conversion, radiation, showers, and telling the two apart."""
 
-import dataclasses
-
 import numpy as np
 
 from sgm_jax.simulation.validate import estimators as est
@@ -33,10 +31,9 @@ def photon_paths(argon: Argon, events: int) -> Study:
         points.append((kinetic_mev, measured.value, measured.stderr))
     grid = np.geomspace(1.0, 2000.0, 200)
     energy, path, error = np.array(points).T
+    expected = np.array([theory.photon_free_path_cm(e) for e in grid])
     curves = [
-        Curve(
-            "Klein-Nishina and pairs", grid, np.array([theory.photon_free_path_cm(e) for e in grid])
-        ),
+        Curve("Klein-Nishina and pairs", grid, expected),
         Curve("9/7 of a radiation length", grid, np.full(grid.size, 9.0 / 7.0 * _X0)),
         Curve("Geant4", energy, path, error, style="points"),
     ]
@@ -77,7 +74,7 @@ def showers(argon: Argon, events: int) -> Study:
         rows += [*_depth_rows(beam, what, offset), *_moliere(beam, what)]
         whole = _profile(beam, np.ones(beam.count, bool))
         curves.append(Curve(f"{name}: Geant4", _DEPTH, whole, style="steps"))
-        curves.append(_fit_curve(f"{name}: gamma distribution", _DEPTH, whole))
+        curves.append(_fit_curve(f"{name}: gamma distribution", whole))
         if pdg == 11:
             rows += _second_opinion(rows)
     rows.append(_growth(argon, rows[0].measured, max(20, events // 50)))
@@ -91,17 +88,13 @@ def _second_opinion(rows: list[Measurement]) -> list[Measurement]:
     maximum, slope = theory.shower_shape(_SHOWER_MEV)
     radius = theory.containment_radius_cm(_SHOWER_MEV)
     pairs = (
-        ("shower_maximum", "profile_maximum", maximum),
-        ("shower_slope", "profile_slope", slope),
+        (by_standard["shower_maximum"], "profile_maximum", maximum),
+        (by_standard["shower_slope"], "profile_slope", slope),
+        (by_standard["moliere"], "profile_radius", radius),
     )
     return [
-        dataclasses.replace(
-            by_standard[first],
-            quantity=by_standard[first].quantity + ", second reference",
-            reference=reference,
-            standard=second,
-        )
-        for first, second, reference in (*pairs, ("moliere", "profile_radius", radius))
+        Measurement(f"{row.quantity}, second reference", row.unit, row.measured, reference, name)
+        for row, name, reference in pairs
     ]
 
 
@@ -139,42 +132,42 @@ def _depth_rows(beam: Beam, what: str, offset: float) -> list[Measurement]:
     ]
 
 
+def containment_radius(beam: Beam, chosen: np.ndarray) -> est.Estimate:
+    """Return the radius in cm that holds 90 % of the energy of the chosen deposits, on average."""
+    deposits = beam.deposits
+
+    def radius(use: np.ndarray) -> float:
+        kept = use[deposits["event"]] & chosen
+        return est.containment_radius(deposits["radius"][kept], deposits["energy"][kept])
+
+    return est.over_groups(radius, beam.count)
+
+
 def _moliere(beam: Beam, what: str) -> list[Measurement]:
     """Measure the radius of the cylinder that holds 90 % of the energy, on average.
 
     Again without the electrons that photons knock on: the halo of soft photons has the scale of
     their free path, 25-29 cm at some MeV, not that of the scattering of electrons.
     """
-    deposits = beam.deposits
     knocked = np.isin(beam.tracks["creator"], [b"Compton", b"Photoelectric"])
     halo = beam.descends_from(knocked & (beam.tracks["pid"] == 11))
-
-    def radius(use: np.ndarray, wanted: np.ndarray) -> float:
-        kept = use[deposits["event"]] & wanted
-        return est.containment_radius(deposits["radius"][kept], deposits["energy"][kept])
-
-    everything = np.ones(halo.size, bool)
-    measured = est.over_groups(lambda use: radius(use, everything), beam.count)
-    core = est.over_groups(lambda use: radius(use, ~halo), beam.count)
+    measured = containment_radius(beam, np.ones(halo.size, bool))
+    core = containment_radius(beam, ~halo)
     reference = ref.MOLIERE_RADIUS_CM
-    near = deposits["energy"] * (deposits["radius"] < reference)
-    inside = np.bincount(deposits["event"], near, minlength=beam.count)
-    total = np.bincount(deposits["event"], deposits["energy"], minlength=beam.count)
+    inside = est.mean(beam.energy_left(beam.deposits["radius"] < reference) / beam.energy_left())
     return [
         Measurement(what + "radius of 90 %", "cm", measured, reference, "moliere"),
         Measurement(what + "radius of 90 %, Compton and photoelectrons left out", "cm", core),
-        Measurement(
-            what + f"share of energy within {reference:g} cm", "", est.mean(inside / total)
-        ),
+        Measurement(what + f"share of energy within {reference:g} cm", "", inside),
     ]
 
 
-def _fit_curve(label: str, middle: np.ndarray, profile: np.ndarray) -> Curve:
+def _fit_curve(label: str, profile: np.ndarray) -> Curve:
     """Return the fitted gamma distribution on a fine grid."""
-    deepest, b = est.gamma_profile(middle, profile)
-    grid = np.linspace(0.01, middle[-1], 200)
+    deepest, b = est.gamma_profile(_DEPTH, profile)
+    grid = np.linspace(0.01, _DEPTH[-1], 200)
     shape = grid ** (b * deepest) * np.exp(-b * grid)
-    return Curve(label, grid, shape / shape.sum() * profile.sum() * len(grid) / len(middle))
+    return Curve(label, grid, shape / shape.sum() * profile.sum() * len(grid) / len(_DEPTH))
 
 
 def stub_dedx(beam: Beam, start_cm: np.ndarray) -> np.ndarray:
@@ -182,8 +175,7 @@ def stub_dedx(beam: Beam, start_cm: np.ndarray) -> np.ndarray:
     deposits = beam.deposits
     away = deposits["depth"] - start_cm[deposits["event"]]
     near = (away >= 0.0) & (away < _STUB_CM) & (deposits["radius"] < _STUB_RADIUS_CM)
-    energy = np.bincount(deposits["event"][near], deposits["energy"][near], minlength=beam.count)
-    return energy / _STUB_CM
+    return beam.energy_left(near) / _STUB_CM
 
 
 def electron_photon(argon: Argon, events: int) -> Study:

@@ -50,9 +50,7 @@ def over_groups(estimate: Callable[[np.ndarray], float], count: int) -> Estimate
 def peak(counts: np.ndarray, centres: np.ndarray) -> float:
     """Return where a cubic through the logarithms of the counts around the maximum is highest.
 
-    Args:
-        counts: contents of the bins ``[n]``.
-        centres: middles of the bins ``[n]``.
+    Takes the contents and the middles of the bins, both ``[n]``.
     """
     smooth = np.convolve(counts, np.ones(5) / 5.0, mode="same")
     top = int(np.argmax(smooth))
@@ -70,7 +68,7 @@ def peak(counts: np.ndarray, centres: np.ndarray) -> float:
     return float(centres[top] + inside[np.argmax(np.polyval(coefficients, inside))])
 
 
-def most_probable(values: np.ndarray, *, num_bins: int = 80) -> Estimate:
+def most_probable(values: np.ndarray) -> Estimate:
     """Return the most probable value of a peaked sample ``[n]``.
 
     A cubic is fitted to the logarithm of the histogram where it exceeds 60 % of its peak. The
@@ -82,7 +80,7 @@ def most_probable(values: np.ndarray, *, num_bins: int = 80) -> Estimate:
     if values.size < 200:
         raise ValueError(f"{values.size} values make no peak; simulate at least 200")
     low, high = np.quantile(values, [0.002, 0.9])
-    counts, edges = np.histogram(values, num_bins, (low, high))
+    counts, edges = np.histogram(values, 80, (low, high))
     centres = 0.5 * (edges[1:] + edges[:-1])
     rng = np.random.default_rng(0)
     replicas = [peak(rng.poisson(counts), centres) for _ in range(_REPLICAS)]
@@ -108,11 +106,12 @@ def interaction_length(path: np.ndarray, interacted: np.ndarray) -> Estimate:
     return Estimate(value, value / np.sqrt(hits))
 
 
-def central_width(angles: np.ndarray, *, central: float = 0.98) -> Estimate:
+def central_width(angles: np.ndarray) -> Estimate:
     """Return the width of the Gaussian that the central part of a symmetric sample comes from.
 
     The PDG's Highland formula is for the central 98 %; single scatters make the tails.
     """
+    central = 0.98
     limit = np.quantile(np.abs(angles), central)
     inner = angles[np.abs(angles) <= limit]
     cut = norm.ppf(0.5 + 0.5 * central)
@@ -122,14 +121,10 @@ def central_width(angles: np.ndarray, *, central: float = 0.98) -> Estimate:
 
 
 def gamma_profile(depth: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
-    """Fit the PDG's gamma distribution to a shower profile (PDG 34.36).
+    """Return the depth of the maximum and the slope b of a shower profile (PDG 34.36).
 
-    Args:
-        depth: middles of the bins ``[n]`` in radiation lengths.
-        energy: energy in each bin ``[n]``.
-
-    Returns:
-        The depth of the maximum and the slope b.
+    The PDG's gamma distribution is fitted to the energy in each bin ``[n]``; ``depth`` has the
+    middles of the bins in radiation lengths.
     """
 
     def model(t: np.ndarray, total: float, a: float, b: float) -> np.ndarray:
@@ -140,21 +135,20 @@ def gamma_profile(depth: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
     return float((a - 1.0) / b), float(b)
 
 
-def containment_radius(radius: np.ndarray, energy: np.ndarray, *, part: float = 0.9) -> float:
-    """Return the radius that holds ``part`` of the energy; both arrays are ``[n]``."""
+def containment_radius(radius: np.ndarray, energy: np.ndarray) -> float:
+    """Return the radius that holds 90 % of the energy; both arrays are ``[n]``."""
     order = np.argsort(radius)
     summed = np.cumsum(energy[order])
-    return float(radius[order][np.searchsorted(summed, part * summed[-1])])
+    return float(radius[order][np.searchsorted(summed, 0.9 * summed[-1])])
 
 
-def distal_depth(depth: np.ndarray, dose: np.ndarray, *, part: float = 0.8) -> float:
-    """Return the depth beyond the peak where the dose has fallen to ``part`` of it.
+def distal_depth(depth: np.ndarray, dose: np.ndarray) -> float:
+    """Return the depth beyond the peak where the dose has fallen to 80 % of it.
 
-    Args:
-        depth: middles of the bins ``[n]``, rising.
-        dose: dose in each bin ``[n]``.
+    Takes the middles of the bins ``[n]``, rising, and the dose in each.
     """
     peak = int(np.argmax(dose))
-    below = peak + int(np.argmax(dose[peak:] < part * dose[peak]))
-    step = (dose[below - 1] - part * dose[peak]) / (dose[below - 1] - dose[below])
+    level = 0.8 * dose[peak]
+    below = peak + int(np.argmax(dose[peak:] < level))
+    step = (dose[below - 1] - level) / (dose[below - 1] - dose[below])
     return float(depth[below - 1] + step * (depth[below] - depth[below - 1]))

@@ -43,10 +43,13 @@ def bragg_peak(argon: Argon, events: int) -> Study:
 
     end = est.over_groups(lambda use: est.distal_depth(middle, dose(use)), count)
     peak = est.over_groups(lambda use: dose(use).max() / dose(use)[5:15].mean(), count)
+    depth = np.linspace(0.0, 0.995 * expected, 300)
+    power = theory.stopping_power(theory.kinetic_after(kinetic_mev, _MASS, depth), _MASS)
     whole = dose(np.ones(count, bool))
     curves = [
         Curve("Geant4", middle, whole, style="steps"),
-        Curve("Bethe, one proton", *_bethe_curve(kinetic_mev, expected)),
+        # Of a proton that neither straggles nor interacts.
+        Curve("Bethe, one proton", depth, power * theory.DENSITY_G_PER_CM3),
     ]
     rows = [
         Measurement("p 150 MeV, depth of 80 % dose", "cm", end, expected, "bragg"),
@@ -54,13 +57,6 @@ def bragg_peak(argon: Argon, events: int) -> Study:
     ]
     title = "Dose of 150 MeV protons"
     return Study(rows, [Figure("bragg_peak", title, "depth (cm)", "MeV/cm per proton", curves)])
-
-
-def _bethe_curve(kinetic_mev: float, range_cm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return depth and loss of a proton that neither straggles nor interacts."""
-    depth = np.linspace(0.0, 0.995 * range_cm, 300)
-    left = theory.kinetic_after(kinetic_mev, _MASS, depth)
-    return depth, theory.stopping_power(left, _MASS) * theory.DENSITY_G_PER_CM3
 
 
 def interaction_lengths(argon: Argon, events: int) -> Study:

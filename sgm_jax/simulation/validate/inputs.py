@@ -9,7 +9,7 @@ import numpy as np
 
 from sgm_jax.simulation.physics_vector import read_physics_vector, write_physics_vector
 from sgm_jax.simulation.validate import estimators as est
-from sgm_jax.simulation.validate.electromagnetic import stub_dedx
+from sgm_jax.simulation.validate.electromagnetic import containment_radius, stub_dedx
 from sgm_jax.simulation.validate.report import FACTOR, Shift
 from sgm_jax.simulation.validate.transport import Argon, run_apart
 
@@ -53,10 +53,8 @@ def scale_photonuclear(folder: Path) -> None:
 def _neutron_energy(argon: Argon, events: int) -> list[tuple[str, str, est.Estimate]]:
     """Measure what the neutrons of stopped pi- leave near the place of the capture."""
     beam = argon.shoot(_PION, 1.0, max(50, events // 4), depth_cm=300.0)
-    deposits = beam.deposits
-    near = np.hypot(deposits["depth"], deposits["radius"]) < _NEAR_CM
-    kept = near & beam.descends_from(beam.tracks["pid"] == _NEUTRON)
-    energy = np.bincount(deposits["event"][kept], deposits["energy"][kept], minlength=beam.count)
+    near = np.hypot(beam.deposits["depth"], beam.deposits["radius"]) < _NEAR_CM
+    energy = beam.energy_left(near & beam.descends_from(beam.tracks["pid"] == _NEUTRON))
     what = f"energy left by neutrons within {_NEAR_CM:g} cm of a stopped pi-"
     return [(what, "MeV", est.mean(energy))]
 
@@ -64,18 +62,12 @@ def _neutron_energy(argon: Argon, events: int) -> list[tuple[str, str, est.Estim
 def _electron_shape(argon: Argon, events: int) -> list[tuple[str, str, est.Estimate]]:
     """Measure the start and the width of electron showers."""
     beam = argon.shoot(_ELECTRON, 300.0, max(50, events // 4), depth_cm=300.0)
-    deposits = beam.deposits
-
-    def radius(use: np.ndarray) -> float:
-        kept = use[deposits["event"]]
-        return est.containment_radius(deposits["radius"][kept], deposits["energy"][kept])
-
-    far = deposits["radius"] > 1.0
-    halo = np.bincount(deposits["event"][far], deposits["energy"][far], minlength=beam.count)
+    radius = containment_radius(beam, np.ones(len(beam.deposits), bool))
+    halo = beam.energy_left(beam.deposits["radius"] > 1.0)
     stub = stub_dedx(beam, np.zeros(beam.count))
     trimmed = np.sort(stub)[: int(0.7 * stub.size)]
     return [
-        ("e- 300 MeV, radius of 90 %", "cm", est.over_groups(radius, beam.count)),
+        ("e- 300 MeV, radius of 90 %", "cm", radius),
         ("e- 300 MeV, energy beyond 1 cm of the axis", "MeV", est.mean(halo)),
         ("e- 300 MeV, dE/dx in 3 cm, lower 70 %", "MeV/cm", est.mean(trimmed)),
     ]
@@ -87,8 +79,7 @@ def _photon_losses(argon: Argon, events: int) -> list[tuple[str, str, est.Estima
     absorbed = beam.vertices["event"][beam.vertices["process"] == b"photonNuclear"]
     count = np.bincount(absorbed.astype(np.int64), minlength=beam.count)
     neutrons = beam.descends_from(beam.tracks["pid"] == _NEUTRON)
-    left = beam.deposits["energy"] * neutrons
-    blips = np.bincount(beam.deposits["event"], left, minlength=beam.count)
+    blips = beam.energy_left(neutrons)
     return [
         ("photon 500 MeV, photons absorbed by nuclei", "per event", est.mean(count)),
         ("photon 500 MeV, energy left by neutrons", "MeV", est.mean(blips)),

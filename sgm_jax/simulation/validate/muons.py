@@ -134,11 +134,10 @@ def muon_decay(argon: Argon, events: int) -> Study:
     ]
     edges = np.linspace(0.0, 56.0, 57)
     x = np.minimum(0.5 * (edges[1:] + edges[:-1]) / end, 1.0)
-    visible = np.bincount(beam.deposits["event"], beam.deposits["energy"], minlength=beam.count)
     curves = [
         Curve("V-A", x * end, 2.0 * x**2 * (3.0 - 2.0 * x) / end),
         histogram("Geant4, positron", total, edges),
-        histogram("Geant4, energy left in 3 m of argon", visible, edges),
+        histogram("Geant4, energy left in 3 m of argon", beam.energy_left(), edges),
     ]
     title = "Positrons of mu+ decaying at rest"
     return Study(rows, [Figure("michel", title, "energy (MeV)", "share per MeV", curves)])

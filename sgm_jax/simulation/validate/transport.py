@@ -44,6 +44,11 @@ class Beam:
         same = np.diff(self.primary["event"].astype(np.int64)) == 0
         return np.bincount(self.primary["event"][1:][same], step[same], minlength=self.count)
 
+    def energy_left(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return the energy ``[count]`` that each event left in chosen deposits, or in all."""
+        deposits = self.deposits[chosen]
+        return np.bincount(deposits["event"], deposits["energy"], minlength=self.count)
+
     def first_of(self, *processes: bytes) -> tuple[np.ndarray, np.ndarray]:
         """Return depth ``[count]`` (where it ended, if none) and presence of the first of these."""
         hit = self.primary[np.isin(self.primary["process"], processes)]
@@ -98,11 +103,11 @@ def _deposit_table(lines: np.ndarray, points: np.ndarray, start_cm: float) -> np
 class Argon:
     """A cube of liquid argon in Geant4. One a process: Geant4 keeps global state."""
 
-    def __init__(self, folder: Path, *, seed: int, production_cut_cm: float = PRODUCTION_CUT_CM):
+    def __init__(self, folder: Path, *, seed: int):
         self._seed = seed
         self._calzone = import_calzone()
         self._simulation = argon_cube(
-            folder, side_cm=2.0 * HALF_SIDE_CM, production_cut_cm=production_cut_cm
+            folder, side_cm=2.0 * HALF_SIDE_CM, production_cut_cm=PRODUCTION_CUT_CM
         )
 
     def shoot(
