@@ -19,8 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 # Time for the other processes to notice by themselves that one has failed, and to report it.
@@ -58,16 +57,19 @@ class Group:
 
     def wait(self, patience_seconds: float) -> int:
         """Return when all have ended: 0, or the exit status of the first that failed."""
-        failure = self._first_failure()
+        failure, status = self._first_failure(), 0
         if failure is not None:
             index, status = failure
-            self._say(f"process {index} {describe_status(status)}; ending the others")
+            how = f"ended with status {status}"
+            if status < 0:  # a signal, of which a shell shows the number plus 128
+                how, status = f"was ended by {signal.Signals(-status).name}", 128 - status
+            self._say(f"process {index} {how}; ending the others")
             self._end_all(patience_seconds)
         for process in self._running:
             process.wait()
         for reader in self._readers:
             reader.join()
-        return 0 if failure is None else shell_status(failure[1])
+        return status
 
     def request_stop(self, number: int) -> None:
         """Send SIGTERM to all processes; at the second request, kill them."""
@@ -141,8 +143,16 @@ def launch(
         cores = len(os.sched_getaffinity(0))
         raise ValueError(f"--pin: {processes} processes cannot share {cores} cores; omit --pin")
     group = Group(command, processes=processes, devices=devices, pin=pin)
-    with _forwarding(group):
+
+    def forward(number: int, _frame: object) -> None:
+        group.request_stop(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
         return group.wait(patience_seconds)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def environment(address: str, index: int, *, processes: int, devices: int) -> dict[str, str]:
@@ -172,33 +182,8 @@ def share_of_cores(index: int, processes: int) -> set[int]:
     return set(cores[index * each : (index + 1) * each])
 
 
-def describe_status(status: int) -> str:
-    """Say how a process ended, from the return code of :class:`subprocess.Popen`."""
-    if status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with status {status}"
-
-
-def shell_status(status: int) -> int:
-    """Return the exit status that a shell shows for a return code."""
-    return 128 - status if status < 0 else status
-
-
 def _memory_node(core: int) -> str:
     return next((p.name for p in Path(f"/sys/devices/system/cpu/cpu{core}").glob("node*")), "")
-
-
-@contextmanager
-def _forwarding(group: Group) -> Iterator[None]:
-    def forward(number: int, _frame: object) -> None:
-        group.request_stop(number)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -92,7 +92,10 @@ def compare_sampler(
     config.model.num_scales = OVERHEAD_STEPS
     generator, batch = score.build(config), config.eval.batch_size
     draw, variables, evaluations = _drawing(generator, config)
-    alone, images = _evaluations_alone(generator), _noise(config)
+    alone, data = _evaluations_alone(generator), config.data
+    shape = (batch, data.image_size, data.image_size, data.num_channels)
+    noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    images = parallel.shard(noise)
 
     def evaluate() -> None:
         jax.block_until_ready(alone(variables.params, images, jnp.int32(evaluations)))
@@ -127,12 +130,6 @@ def _evaluations_alone(generator: score.ScoreGenerator) -> Callable:
         return jax.lax.fori_loop(0, count, once, images)
 
     return parallel.batch_function(call, in_axes=(None, 0, None))
-
-
-def _noise(config: ml_collections.ConfigDict) -> jax.Array:
-    data = config.data
-    shape = (config.eval.batch_size, data.image_size, data.image_size, data.num_channels)
-    return parallel.shard(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
 
 
 def time_ssnet_labelling(repeats: int, config: ml_collections.ConfigDict | None = None) -> Line:

@@ -6,7 +6,6 @@ so a change that leaves the program as it was does not compile it again.
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import math
 import re
@@ -18,6 +17,7 @@ import jax
 from launch.plan.roofline import Cost
 from sgm_jax.run.files import write_json
 from sgm_jax.run.log import LOGGER
+from sgm_jax.run.workdir import package_version
 
 _PACKAGES = ("jax", "jaxlib", "libtpu")
 _EXCHANGE = re.compile(
@@ -36,7 +36,7 @@ def cost(lowered: jax.stages.Lowered, devices: str, *, cache: Path, effort: floa
         cache: folder of kept costs.
         effort: see :func:`compile_cost`.
     """
-    versions = [f"{name} {_version(name)}" for name in _PACKAGES]
+    versions = [f"{name} {package_version(name)}" for name in _PACKAGES]
     if effort:
         versions.append(f"effort {effort}")
     key = "\n".join([devices, *versions, lowered.as_text()])
@@ -100,10 +100,3 @@ def exchanges(program: str) -> dict[str, list[int]]:
 def _shape_bytes(kind: str, dimensions: str) -> int:
     bits = 8 if kind == "pred" else int(re.sub(r"\D", "", kind))
     return math.prod(int(size) for size in dimensions.split(",") if size) * bits // 8
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +15,6 @@ _LARGEST_CHUNK_BYTES = 2**30
 _DEEPEST_GROUP = 32
 # What h5py raises for damaged files, and for types that numpy does not have.
 _ERRORS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
-
-
-class _Storage(NamedTuple):
-    """Where the numbers of a dataset are; `parts` are its chunks, or all of it."""
-
-    elsewhere: bool
-    stored_bytes: int
-    chunk_bytes: int
-    parts: int
-    complete: bool
 
 
 class Dataset:
@@ -92,10 +82,40 @@ def _opened(path: Path) -> dict[str, Any]:
 
 
 def _checked(dataset: Any, path: Path, name: str) -> Dataset:
+    """Refuse data that would read as zeros, read other files, or not fit into memory."""
     source = f"{path}::{name}"
+    chunk_bytes, parts, written = 0, 1, None  # parts: the chunks, or all of it
     with _undamaged(path):
-        storage = _storage(dataset)
-    _check(storage, dataset.shape, path.stat().st_size, source)
+        elsewhere = dataset.external is not None or dataset.is_virtual
+        stored_bytes = dataset.id.get_storage_size()
+        if dataset.chunks is not None:
+            chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+            pairs = zip(dataset.shape, dataset.chunks, strict=True)
+            parts = math.prod(-(-size // chunk) for size, chunk in pairs)
+            # A chunk has at least one byte, and to count a billion empty ones takes minutes.
+            written = dataset.id.get_num_chunks() if parts <= stored_bytes else None
+        complete = not dataset.size or (stored_bytes >= parts and written in (None, parts))
+    file_bytes = path.stat().st_size
+    if elsewhere:
+        raise ValueError(
+            f"{source}: its numbers are in other files, which are not read; copy them into one "
+            "file, as h5py does with file['images'] = array"
+        )
+    if stored_bytes > file_bytes:
+        raise ValueError(
+            f"{source}: truncated, the file has {file_bytes} bytes and the array "
+            f"{stored_bytes}; copy it again"
+        )
+    if chunk_bytes > _LARGEST_CHUNK_BYTES:
+        raise ValueError(
+            f"{source}: chunks of {chunk_bytes} bytes, at most {_LARGEST_CHUNK_BYTES} are "
+            "unpacked at once; write it with chunks of one image"
+        )
+    if not complete:
+        raise ValueError(
+            f"{source}: of shape {dataset.shape} not all {parts} chunks were ever written, and "
+            f"would read as zeros ({stored_bytes} bytes were); write all of it"
+        )
     return Dataset(dataset, source)
 
 
@@ -129,47 +149,6 @@ def _is_array(node: Any) -> bool:
     with contextlib.suppress(TypeError):  # of a type that numpy does not have
         return isinstance(node, h5py.Dataset) and node.shape is not None and node.dtype is not None
     return False
-
-
-def _storage(dataset: Any) -> _Storage:
-    stored, chunk_bytes, parts, written = dataset.id.get_storage_size(), 0, 1, None
-    if dataset.chunks is not None:
-        chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
-        pairs = zip(dataset.shape, dataset.chunks, strict=True)
-        parts = math.prod(-(-size // chunk) for size, chunk in pairs)
-        # A chunk has at least one byte, and to count a billion empty ones takes minutes.
-        written = dataset.id.get_num_chunks() if parts <= stored else None
-    return _Storage(
-        elsewhere=dataset.external is not None or dataset.is_virtual,
-        stored_bytes=stored,
-        chunk_bytes=chunk_bytes,
-        parts=parts,
-        complete=not dataset.size or (stored >= parts and written in (None, parts)),
-    )
-
-
-def _check(storage: _Storage, shape: tuple[int, ...], file_bytes: int, source: str) -> None:
-    """Refuse data that would read as zeros, read other files, or not fit into memory."""
-    if storage.elsewhere:
-        raise ValueError(
-            f"{source}: its numbers are in other files, which are not read; copy them into one "
-            "file, as h5py does with file['images'] = array"
-        )
-    if storage.stored_bytes > file_bytes:
-        raise ValueError(
-            f"{source}: truncated, the file has {file_bytes} bytes and the array "
-            f"{storage.stored_bytes}; copy it again"
-        )
-    if storage.chunk_bytes > _LARGEST_CHUNK_BYTES:
-        raise ValueError(
-            f"{source}: chunks of {storage.chunk_bytes} bytes, at most {_LARGEST_CHUNK_BYTES} are "
-            "unpacked at once; write it with chunks of one image"
-        )
-    if not storage.complete:
-        raise ValueError(
-            f"{source}: of shape {shape} not all {storage.parts} chunks were ever written, and "
-            f"would read as zeros ({storage.stored_bytes} bytes were); write all of it"
-        )
 
 
 @contextlib.contextmanager

@@ -98,8 +98,18 @@ def cut(
         config: settings of the simulation.
         rng: for noise and random crops.
     """
-    size = config.image_size
-    view, view_origin = _view(charge, projection, centre_px, config, rng)
+    size, side = config.image_size, config.view_size
+    corner = np.delete(centre_px, projection) - side // 2
+    view_origin = (int(corner[0]), int(corner[1]))
+    noise = rng.normal(0.0, config.noise_mev, (side, side)) if config.noise_mev > 0.0 else None
+    view = render(
+        charge,
+        projection,
+        origin_px=view_origin,
+        size=side,
+        threshold_mev=config.threshold_mev,
+        noise_mev=noise,
+    )
     counts, scale = quantise(view, config)
     if config.crop == RANDOM_LIT_PIXEL:
         origin = random_corner(view, counts, size, rng=rng)
@@ -125,29 +135,6 @@ def cut(
         crop_mev=float(view.energy_mev[lit].sum()),
         image_mev=_paint(size, row[inside], column[inside], mev) if config.write_mev else None,
     )
-
-
-def _view(
-    charge: Charge,
-    projection: int,
-    centre_px: np.ndarray,
-    config: ml_collections.ConfigDict,
-    rng: np.random.Generator,
-) -> tuple[View, tuple[int, int]]:
-    """Render the view around a pixel of the grid; return it and its corner on the grid."""
-    size = config.view_size
-    corner = np.delete(centre_px, projection) - size // 2
-    origin = (int(corner[0]), int(corner[1]))
-    noise = rng.normal(0.0, config.noise_mev, (size, size)) if config.noise_mev > 0.0 else None
-    view = render(
-        charge,
-        projection,
-        origin_px=origin,
-        size=size,
-        threshold_mev=config.threshold_mev,
-        noise_mev=noise,
-    )
-    return view, origin
 
 
 def _paint(size: int, row: np.ndarray, column: np.ndarray, values: np.ndarray) -> np.ndarray:

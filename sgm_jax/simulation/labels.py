@@ -45,8 +45,7 @@ def image_labels(
         config: settings of the simulation.
     """
     leading = events.leading()[rows]
-    labels = _of_primaries(events, leading, first_id)
-    labels |= {
+    labels = primary_labels(events, first_id=first_id, rows=leading) | {
         "num_particles": events.num_particles[rows].astype(np.uint16),
         "projection": np.array([crop.projection for crop in crops], np.uint8),
         "event_energy_mev": event_mev[rows].astype(np.float32),
@@ -62,13 +61,10 @@ def image_labels(
     return labels
 
 
-def primary_labels(events: Events, *, first_id: int) -> dict[str, np.ndarray]:
-    """Return the truth of all primaries of all events, event by event."""
-    return _of_primaries(events, np.arange(events.event.size), first_id)
-
-
-def _of_primaries(events: Events, rows: np.ndarray, first_id: int) -> dict[str, np.ndarray]:
-    """Return the truth of some primaries."""
+def primary_labels(
+    events: Events, *, first_id: int, rows: np.ndarray | slice = slice(None)
+) -> dict[str, np.ndarray]:
+    """Return the truth of primaries, event by event; of all, if no rows are given."""
     primaries = events.primaries
     return {
         "event_id": first_id + events.event[rows].astype(np.int64),
