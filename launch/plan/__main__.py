@@ -62,29 +62,18 @@ def define_flags() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The steps of one configuration on slices of TPUs.
+    """The steps of one configuration on slices of TPUs."""
 
-    Attributes:
-        config: checked.
-        mode: train or sample.
-        precision: of float32 matrix products, as jax calls it.
-        images_per_chip: of a batch; None divides the configuration's among the chips.
-        cache: folder of what has been compiled.
-        effort: of the compiler, see :func:`launch.plan.compiled.compile_cost`.
-        compiled_for: the slice that programs are compiled for; the costs on other slices, and of
-            other numbers of images, are derived from them. None compiles each.
-        compiled_images: numbers of images per chip that are compiled for it; two for a line
-            through them.
-    """
-
-    config: ml_collections.ConfigDict
-    mode: str
-    precision: str
-    images_per_chip: int | None = None
-    cache: Path = Path("plan")
-    effort: float = 0.0
+    config: ml_collections.ConfigDict  # checked
+    mode: str  # train or sample
+    precision: str  # of float32 matrix products, as jax calls it
+    images_per_chip: int | None = None  # None divides the configuration's batch among the chips
+    cache: Path = Path("plan")  # folder of what has been compiled
+    effort: float = 0.0  # of the compiler, see launch.plan.compiled.compile_cost
+    # The slice that programs are compiled for; the costs on other slices, and of other numbers of
+    # images, are derived from them, with a line through two numbers. None compiles each.
     compiled_for: chips.Topology | None = None
-    compiled_images: tuple[int, ...] = ()
+    compiled_images: tuple[int, ...] = ()  # numbers of images per chip that are compiled for it
     _costs: dict[tuple, roofline.Cost] = dataclasses.field(default_factory=dict, compare=False)
 
     def runs(self, steps: Sequence[int], num_samples: int | None = None) -> dict[str, int]:
@@ -107,12 +96,9 @@ class Plan:
     def estimate(
         self, topology: chips.Topology, dtype: str, *, find_largest: bool
     ) -> roofline.Estimate:
-        """Return the best times of a step on a slice.
+        """Return the best times of a step on a slice for a network of this dtype.
 
-        Args:
-            topology: the slice.
-            dtype: of the network.
-            find_largest: find also how many images fit; this compiles a second program.
+        To find also how many images fit, a second program is compiled.
 
         Raises:
             ValueError: if the chips cannot share the batch.

@@ -25,21 +25,13 @@ ENVIRONMENT = {
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What one chip can do at best.
+    """What one chip can do at best."""
 
-    Attributes:
-        peak_flops: bf16 multiplications and additions in a second.
-        hbm_bytes: its memory.
-        hbm_bytes_per_second: between memory and chip.
-        reduced_bytes_per_second: that each chip of a full pod puts through an all-reduce.
-        options: how jax is to describe it.
-    """
-
-    peak_flops: float
-    hbm_bytes: float
-    hbm_bytes_per_second: float
-    reduced_bytes_per_second: float
-    options: dict[str, str] = dataclasses.field(default_factory=dict)
+    peak_flops: float  # bf16 multiplications and additions in a second
+    hbm_bytes: float  # memory
+    hbm_bytes_per_second: float  # between memory and chip
+    reduced_bytes_per_second: float  # that each chip of a full pod puts through an all-reduce
+    options: dict[str, str] = dataclasses.field(default_factory=dict)  # of jax's description
 
 
 # Peak, memory and bandwidth of a chip, and a pod's all-reduce bandwidth over its chips, as
@@ -54,15 +46,9 @@ CHIPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """A slice of a pod: its name as jax takes it, like v5e:4x8, its kind of chip and their number.
+    """A slice of a pod: a kind of chip and their number."""
 
-    Attributes:
-        name: of chip and grid.
-        chip: its numbers.
-        count: of chips.
-    """
-
-    name: str
+    name: str  # as jax takes it, like v5e:4x8
     chip: Chip
     count: int
 

@@ -28,13 +28,9 @@ _SHAPE = re.compile(r"\b(pred|bf16|[suf]\d+)\[([\d,]*)\]")
 
 
 def cost(lowered: jax.stages.Lowered, devices: str, *, cache: Path, effort: float = 0.0) -> Cost:
-    """Return what a program costs; compile it if its cost is not in the cache.
+    """Return what a program costs on the devices of this name, from the cache if it is there.
 
-    Args:
-        lowered: the program.
-        devices: name of the devices that it is for.
-        cache: folder of kept costs.
-        effort: see :func:`compile_cost`.
+    Otherwise it is compiled, with the effort of :func:`compile_cost`.
     """
     versions = [f"{name} {package_version(name)}" for name in _PACKAGES]
     if effort:

@@ -12,25 +12,16 @@ from launch.plan.chips import PASSES, Topology
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What running a program once costs one device.
+    """What running a program once costs one device."""
 
-    Attributes:
-        flops: multiplications and additions.
-        bytes_accessed: between memory and chip.
-        argument_bytes: memory of the inputs.
-        memory_bytes: of inputs, outputs, intermediate values and the program together.
-        exchanges: between devices, ``[number, bytes]`` by kind.
-        compile_seconds: time that the compiler took.
-        refused: why it could not be compiled; all other fields are then 0.
-    """
-
-    flops: float = 0.0
-    bytes_accessed: float = 0.0
-    argument_bytes: int = 0
-    memory_bytes: int = 0
+    flops: float = 0.0  # multiplications and additions
+    bytes_accessed: float = 0.0  # between memory and chip
+    argument_bytes: int = 0  # memory of the inputs
+    memory_bytes: int = 0  # of inputs, outputs, intermediate values and the program together
+    # Between devices, ``[number, bytes]`` by kind.
     exchanges: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     compile_seconds: float = 0.0
-    refused: str = ""
+    refused: str = ""  # why it could not be compiled; all other fields are then 0
 
     @property
     def exchanged_bytes(self) -> int:
@@ -42,24 +33,17 @@ class Cost:
 class Estimate:
     """One step on one slice.
 
-    Attributes:
-        topology: the slice.
-        dtype: of the network; float32 products are made of as many bf16 ones as the precision
-            says, and all work is taken as such products.
-        precision: of float32 matrix products, as jax calls it.
-        images_per_chip: of a batch.
-        cost: of the step, on one chip.
-        largest_per_chip: images that fit; None if not computed, 0 if not even one fits.
-        derived: whether the cost is derived from that of another number of images, or slice.
+    float32 products are made of as many bf16 ones as the precision says, and all work is taken as
+    such products.
     """
 
     topology: Topology
-    dtype: str
-    precision: str
-    images_per_chip: int
-    cost: Cost
-    largest_per_chip: int | None = None
-    derived: bool = False
+    dtype: str  # of the network
+    precision: str  # of float32 matrix products, as jax calls it
+    images_per_chip: int  # of a batch
+    cost: Cost  # of the step, on one chip
+    largest_per_chip: int | None = None  # None if not computed, 0 if not even one fits
+    derived: bool = False  # from the cost of another number of images, or on another slice
 
     @property
     def flop_seconds(self) -> float:
@@ -106,11 +90,8 @@ def between(costs: dict[int, Cost], images: int) -> Cost:
     """Return the cost of a number of images: lines through those of two other numbers.
 
     The lines begin at the part that does not depend on the images, such as the update of the
-    parameters. The number of chips does not matter: each runs the same program.
-
-    Args:
-        costs: of two numbers of images; one that is refused is refused for all.
-        images: their number.
+    parameters. The number of chips does not matter: each runs the same program. If one of the two
+    was refused, all are.
     """
     (few, less), (many, more) = sorted(costs.items())
     if less.refused or more.refused:
@@ -133,11 +114,8 @@ def between(costs: dict[int, Cost], images: int) -> Cost:
 def largest(costs: dict[int, Cost], hbm_bytes: float) -> int:
     """Return how many images a chip has memory for: a line through two compiled numbers of them.
 
-    Near the limit the compiler trades time for memory, so the true number may be larger.
-
-    Args:
-        costs: of two numbers of images, the larger last; those refused count as not fitting.
-        hbm_bytes: the chip's memory.
+    Near the limit the compiler trades time for memory, so the true number may be larger. A number
+    that was refused counts as not fitting.
     """
     (few, less), (many, more) = sorted(costs.items())
     if less.refused:

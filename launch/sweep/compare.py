@@ -20,28 +20,16 @@ from sgm_jax.run.log import LOGGER
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """What is to be compared, and where it is kept.
+    """What is to be compared, and where it is kept; None leaves a number to the configuration."""
 
-    Attributes:
-        trained: the variants that are trained, by name.
-        cases: the rows of the table.
-        out: folder of everything.
-        seeds: each network is trained, and drawn from, once for each.
-        num_samples: images of a set, unless the sampler has its own; None leaves it to the
-            configuration.
-        workdir: a finished run to use for the base; None trains it.
-        steps: of each training; None leaves it to the configuration.
-        cpu_seconds: after which a training is stopped; None for no limit.
-    """
-
-    trained: dict[str, Option]
-    cases: list[Case]
-    out: Path
-    seeds: list[int]
-    num_samples: int | None = None
-    workdir: Path | None = None
-    steps: int | None = None
-    cpu_seconds: float | None = None
+    trained: dict[str, Option]  # the variants that are trained, by name
+    cases: list[Case]  # the rows of the table
+    out: Path  # folder of everything
+    seeds: list[int]  # each network is trained, and drawn from, once for each
+    num_samples: int | None = None  # images of a set, unless the sampler has its own
+    workdir: Path | None = None  # a finished run to use for the base; None trains it
+    steps: int | None = None  # of each training
+    cpu_seconds: float | None = None  # after which a training is stopped; None for no limit
 
     @property
     def largest_set(self) -> int:

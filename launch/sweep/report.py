@@ -18,10 +18,8 @@ _HEAD = ["variant", "sampler", "steps", "CPU s", "evaluations", "images"]
 def write(content: dict[str, Any], real: np.ndarray, out: Path) -> None:
     """Write sweep.md, sweep.json and sweep.png.
 
-    Args:
-        content: the configuration's name, the rows and the provenance.
-        real: real images ``[n, H, W]``, for the first row of the picture.
-        out: folder.
+    The content is the configuration's name, the rows and the provenance. Real images ``[n, H, W]``
+    are the first row of the picture.
     """
     shown = [real[:PICTURE_COLUMNS, :, :, None]]
     for row in content["rows"]:

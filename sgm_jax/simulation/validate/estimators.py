@@ -32,9 +32,7 @@ def share(hits: int, total: int) -> Estimate:
 def over_groups(estimate: Callable[[np.ndarray], float], count: int) -> Estimate:
     """Return an estimate on all events, with the error from the spread over ten groups of events.
 
-    Args:
-        estimate: given the events to use, a mask ``[count]``, returns the number.
-        count: number of events.
+    ``estimate`` takes the events to use as a mask ``[count]`` and returns the number.
 
     Raises:
         ValueError: if there are fewer than two events a group.
@@ -90,9 +88,7 @@ def most_probable(values: np.ndarray) -> Estimate:
 def interaction_length(path: np.ndarray, interacted: np.ndarray) -> Estimate:
     """Return the maximum-likelihood mean free path of particles that may also leave unharmed.
 
-    Args:
-        path: length travelled up to the interaction or the way out, ``[n]``.
-        interacted: whether the path ended in an interaction, ``[n]``.
+    Takes the length ``[n]`` up to the interaction or the way out, and which of the two it was.
 
     Raises:
         ValueError: if nothing interacted.
