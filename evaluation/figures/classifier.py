@@ -123,9 +123,7 @@ def draw_sizes(rows: Sequence[Result]) -> Drawn:
     return figure, counts
 
 
-def draw_attribution(
-    rows: Mapping[str, Mapping[str, Result]],
-) -> Drawn:
+def draw_attribution(rows: Mapping[str, Mapping[str, Result]]) -> Drawn:
     """Draw which generator real images look like, from ``multi_rows`` of each kind of classifier.
 
     Args:

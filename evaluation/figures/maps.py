@@ -84,10 +84,7 @@ def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int
         raise ValueError(f"{len(images)} images with charge, a map needs at least {_FEWEST}")
     flat = images.reshape(len(images), -1)
     measure, name = TRANSPORTS[transport]
-    matrices = {
-        "|x - y| of pixels": np.sqrt(squared_distances(flat, flat)),
-        name: measure(images),
-    }
+    matrices = {"|x - y| of pixels": np.sqrt(squared_distances(flat, flat)), name: measure(images)}
     maps = {name: _embed(matrix, seed) for name, matrix in matrices.items()}
     colours = _colours(chosen, images)
     figure = Figure(figsize=(3.1 * len(colours), 6.4), layout="constrained")

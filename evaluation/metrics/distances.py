@@ -103,10 +103,7 @@ def _merge(squared: np.ndarray, places: np.ndarray, count: int) -> tuple[np.ndar
     for k in range(count):
         picked[:, k] = left.argmin(axis=1)
         left[rows, picked[:, k]] = np.inf
-    return (
-        np.take_along_axis(squared, picked, axis=1),
-        np.take_along_axis(places, picked, axis=1),
-    )
+    return (np.take_along_axis(squared, picked, axis=1), np.take_along_axis(places, picked, axis=1))
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

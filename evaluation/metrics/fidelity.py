@@ -45,11 +45,7 @@ def polynomial_mmd(
         real, generated, polynomial_kernel, permutations=permutations, seed=seed, degree=degree
     )
     return Result(
-        name,
-        float(mmd.unbiased[0]),
-        mmd.total_stderr,
-        p=mmd.p,
-        n=min(len(real), len(generated)),
+        name, float(mmd.unbiased[0]), mmd.total_stderr, p=mmd.p, n=min(len(real), len(generated))
     )
 
 

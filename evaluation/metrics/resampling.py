@@ -54,12 +54,7 @@ def reduced_size(wanted: int, *available: int) -> tuple[int, str]:
 
 
 def equal_batches(
-    real: np.ndarray,
-    generated: np.ndarray,
-    size: int,
-    *,
-    count: int | None = None,
-    seed: int,
+    real: np.ndarray, generated: np.ndarray, size: int, *, count: int | None = None, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Cut both shuffled sets into disjoint batches of ``size`` rows, paired in their order.
 

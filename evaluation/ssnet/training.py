@@ -13,12 +13,7 @@ import numpy as np
 import optax
 
 from evaluation.ssnet import weights
-from evaluation.ssnet.data import (
-    LabelledImages,
-    augment,
-    open_labelled,
-    open_training,
-)
+from evaluation.ssnet.data import LabelledImages, augment, open_labelled, open_training
 from evaluation.ssnet.network import CLASSES, SHOWER, TRACK, Array, SSNet, Variables
 from evaluation.ssnet.rules import count_votes
 from evaluation.ssnet.scores import blocks, score_function
@@ -41,12 +36,7 @@ _CHARGED = 1e-6
 
 
 def segmentation_loss(
-    logits: Array,
-    images: Array,
-    labels: Array,
-    *,
-    empty_pixels: bool,
-    axis_name: str | None = None,
+    logits: Array, images: Array, labels: Array, *, empty_pixels: bool, axis_name: str | None = None
 ) -> Array:
     """Return the paper's loss of each image, ``[B]``.
 
