@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.report.schema import read
+from evaluation.report import read, render
 
 _KEPT = ("value", "stderr", "floor", "p", "n", "status")
 
@@ -63,20 +63,10 @@ def compare(paths: list[Path], *, steps: list[int] | None = None) -> dict[str, A
 
 def markdown(comparison: dict[str, Any]) -> str:
     """Return the table of a comparison."""
-    names = [_title(column) for column in comparison["columns"]]
-    lines = ["| metric | n | floor | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
-    for metric, cells in comparison["rows"].items():
-        filled = [cell for cell in cells if cell]
-        floors = [cell["floor"] for cell in filled if cell["floor"] is not None]
-        floor = _span(floors)
-        values = " | ".join(_cell(cell) for cell in cells)
-        lines.append(f"| {metric} | {filled[0]['n'] or ''} | {floor} | {values} |")
-    origins = dict.fromkeys(column["floor"] for column in comparison["columns"])
-    lines += ["", f"Floor: {'; elsewhere '.join(origins)}."]
-    if comparison["refused"]:
-        lines += ["", "Not compared:", ""]
-        lines += [f"- {metric}: {reason}" for metric, reason in comparison["refused"].items()]
-    return "\n".join(lines) + "\n"
+    columns = comparison["columns"]
+    origins = dict.fromkeys(column["floor"] for column in columns)
+    values = comparison | {"names": [_title(column) for column in columns], "origins": origins}
+    return render("compare.md", values, cell=_cell, floors=_floors)
 
 
 def draw(metric: str, cells: list[dict[str, Any] | None], steps: list[int | None]) -> Figure | None:
@@ -189,10 +179,12 @@ def _cell(cell: dict[str, Any] | None) -> str:
     return f"{cell['value']:.4g}{error}{p}"
 
 
-def _span(values: list[float]) -> str:
-    if not values:
+def _floors(cells: list[dict[str, Any] | None]) -> str:
+    """Return the floors of one metric as a range."""
+    floors = [cell["floor"] for cell in cells if cell and cell["floor"] is not None]
+    if not floors:
         return ""
-    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    low, high = f"{min(floors):.4g}", f"{max(floors):.4g}"
     return low if low == high else f"{low} to {high}"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import norm
 
 from evaluation.images import distort
+from evaluation.report import render as render_template
 from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
@@ -122,32 +123,18 @@ def verdict(row: Row) -> tuple[str, bool | None]:
 def render(content: dict[str, Any]) -> str:
     """Return power.md."""
     cells = {(row["metric"], row["set"]): verdict(row) for row in content["rows"]}
-    metrics = list(dict.fromkeys(metric for metric, _ in cells))
-    settings = content["settings"]
-    lines = [
-        "# What the evaluator notices",
-        "",
-        f"{settings['n']} images of every set, seed {settings['seed']}. Training images, unchanged "
-        "or with a flaw, are compared with test images; other training images give the floor. "
-        "**Bold**: the flaw is noticed, p < 0.001. Rows without p are judged by "
-        "z = (value - floor) / (√2 stderr), two-sided at the same level. 1,000 permutations give "
-        "no p below 0.00099.",
-        "",
-        "| | rows that notice | of | first parts of their names |",
-        "|---|---|---|---|",
-    ]
+    metrics = dict.fromkeys(metric for metric, _ in cells)
+    table = {
+        metric: {case: cells.get((metric, case), ("", None)) for case in CASES}
+        for metric in metrics
+    }
+    caught = {}
     for case in CASES:
-        judged = [m for m in metrics if cells.get((m, case), ("", None))[1] is not None]
-        caught = [metric for metric in judged if cells[metric, case][1]]
-        names = ", ".join(dict.fromkeys(metric.split("/")[0] for metric in caught)) or "none"
-        lines.append(f"| {_title(case)} | {len(caught)} | {len(judged)} | {names} |")
-    lines += ["", "| metric | " + " | ".join(map(_title, CASES)) + " |", "|---" * 5 + "|"]
-    for metric in metrics:
-        texts = [_cell(*cells.get((metric, case), ("", None))) for case in CASES]
-        lines.append(f"| {metric} | " + " | ".join(texts) + " |")
-    made = content["provenance"]
-    lines += ["", f"`python -m evaluation.power`, {made['time']}, commit {made['git_commit']}.", ""]
-    return "\n".join(lines)
+        answers = {metric: table[metric][case][1] for metric in metrics}
+        names = dict.fromkeys(metric.split("/")[0] for metric, answer in answers.items() if answer)
+        judged = [answer for answer in answers.values() if answer is not None]
+        caught[case] = sum(judged), len(judged), ", ".join(names) or "none"
+    return render_template("power.md", content | {"table": table, "caught": caught})
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -165,14 +152,6 @@ def _run(options: argparse.Namespace) -> None:
     write_json(options.out / "power.json", content)
     (options.out / "power.md").write_text(render(content))
     LOGGER.info("look at %s", options.out / "power.md")
-
-
-def _title(case: str) -> str:
-    return case.replace("_", " ")
-
-
-def _cell(text: str, caught: bool | None) -> str:
-    return f"**{text}**" if caught else text
 
 
 if __name__ == "__main__":

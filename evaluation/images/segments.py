@@ -12,8 +12,16 @@ import numpy as np
 import tqdm
 
 from evaluation.ssnet.network import BACKGROUND, CLASSES, SHOWER, TRACK
-from evaluation.ssnet.rules import SCORE_BINS, count_votes, lit
-from evaluation.ssnet.scores import ScoreFn, Scores, batch_size, blocks, score_function
+from evaluation.ssnet.scores import (
+    SCORE_BINS,
+    ScoreFn,
+    Scores,
+    batch_size,
+    blocks,
+    count_votes,
+    lit,
+    score_function,
+)
 from evaluation.ssnet.weights import Weights
 from sgm_jax.data import from_array
 from sgm_jax.data.arrays import read_npy

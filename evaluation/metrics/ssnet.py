@@ -15,7 +15,7 @@ from evaluation.metrics.observables import Observable
 from evaluation.metrics.physics import tested_row, two_sample_chi2, value_definitions, value_rows
 from evaluation.metrics.resampling import Statistic, Tested, sum_tests
 from evaluation.ssnet.network import CLASSES
-from evaluation.ssnet.rules import MOST_PIXELS, PIXEL_BINS, SCORE_BINS
+from evaluation.ssnet.scores import MOST_PIXELS, PIXEL_BINS, SCORE_BINS
 
 # Numbers of each image; the bins are those of arXiv:2307.13687, Fig. 7.
 _PIXEL_EDGES = np.linspace(0.0, MOST_PIXELS, PIXEL_BINS + 1)

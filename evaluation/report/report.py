@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
 from evaluation.figures.figure import Figures, save
@@ -18,7 +17,7 @@ from evaluation.images.segments import Table
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.compute import FAILURES
 from evaluation.metrics.metric import Result
-from evaluation.report.schema import SCHEMA_VERSION
+from evaluation.report import SCHEMA_VERSION, render
 from sgm_jax.run.files import write_arrays, write_json
 from sgm_jax.run.log import LOGGER
 
@@ -173,25 +172,16 @@ class Report:
 
     def _render(self, template: str, pictures: dict[str, str]) -> str:
         """Return a page, with the PNG files (base64) by the names of their figures."""
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("evaluation", "report"),
-            autoescape=template.endswith(".html"),
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        environment.filters["cell"] = cell
-        environment.tests["differs"] = differs
-        return environment.get_template(template).render(
-            report=self,
-            columns=_COLUMNS,
-            numbers=_NUMBERS,
-            set_columns=_SET_COLUMNS,
-            significant=SIGNIFICANT,
-            families=_families(self.results),
-            pictures=pictures,
-        )
+        values = {
+            "report": self,
+            "columns": _COLUMNS,
+            "numbers": _NUMBERS,
+            "set_columns": _SET_COLUMNS,
+            "significant": SIGNIFICANT,
+            "families": _families(self.results),
+            "pictures": pictures,
+        }
+        return render(template, values, cell=cell, differs=differs)
 
 
 def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
@@ -220,15 +210,9 @@ def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
     return texts
 
 
-def versions() -> dict[str, str | None]:
-    """Return the versions of the libraries that metrics come from; None if one is not there."""
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            installed[name] = None
-    return installed
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that metrics come from."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def differs(result: Result) -> bool:

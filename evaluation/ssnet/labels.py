@@ -8,8 +8,15 @@ import h5py
 import numpy as np
 import tqdm
 
-from evaluation.ssnet.rules import Histograms, count_votes, lit
-from evaluation.ssnet.scores import Scores, batch_size, blocks, score_function
+from evaluation.ssnet.scores import (
+    Histograms,
+    Scores,
+    batch_size,
+    blocks,
+    count_votes,
+    lit,
+    score_function,
+)
 from evaluation.ssnet.weights import Weights
 from sgm_jax.data import Images
 from sgm_jax.run.files import write_json

@@ -18,6 +18,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from evaluation.report import render
 from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
@@ -110,8 +111,7 @@ def read(images: str, labels: Path, *, split: str, count: int) -> Labelled:
 
 def tally(data: Labelled, score: Any, *, batch_size: int) -> tuple[Tally, np.ndarray, np.ndarray]:
     """Run SSNet over the images; return counts, and class and certainty of pixels ``[n, H, W]``."""
-    from evaluation.ssnet.rules import count_votes
-    from evaluation.ssnet.scores import blocks
+    from evaluation.ssnet.scores import blocks, count_votes
     from sgm_jax.data import from_array
 
     opened = from_array(data.images, num_channels=1, image_size=None)
@@ -240,33 +240,6 @@ def draw_failures(
     return figure
 
 
-def render(content: dict[str, Any]) -> str:
-    """Return the text of report.md."""
-    rows = [[name, str(value), str(value.n)] for name, value in content["numbers"].items()]
-    kinds = [[name, *map(str, row.values())] for name, row in content["confusion"].items()]
-    return f"""# How well SSNet labels
-
-{content["images"]} held-out images, projections of {content["events"]} events. Weights
-{content["weights_sha256"][:12]}. Shares are per cent of lit pixels, or of images; errors take all
-projections of one event as one draw. Michel and delta electrons are showers. An image is a track if
-most of its lit pixels are; SSNet's label has more votes for track than for shower, among all pixels
-as in the paper, or among lit ones.
-
-{_table(["number", "per cent", "of"], rows)}
-{_table(["truth", *(f"called {name}" for name in CLASSES)], kinds)}
-Certainty and share of right pixels differ by {content["calibration_error"]:.4f} on average.
-
-![Share of right pixels against certainty](calibration.png)
-
-![Images with the wrong label: image, truth, class, certainty](failures.png)
-"""
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
 def measure(data: Labelled, weights: Any, out: Path) -> dict[str, Any]:
     """Measure; write report.md, numbers.json and the pictures; return the numbers.
 
@@ -292,7 +265,8 @@ def measure(data: Labelled, weights: Any, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     draw_calibration(bins, error).savefig(out / "calibration.png", dpi=100)
     draw_failures(data, table, classes, certainty).savefig(out / "failures.png", dpi=100)
-    (out / "report.md").write_text(render(content))
+    text = render("ssnet_quality.md", content | {"classes": CLASSES})
+    (out / "report.md").write_text(text)
     write_json(out / "numbers.json", content)
     return content
 

@@ -15,8 +15,7 @@ import optax
 from evaluation.ssnet import weights
 from evaluation.ssnet.data import LabelledImages, augment, open_labelled, open_training
 from evaluation.ssnet.network import CLASSES, SHOWER, TRACK, Array, SSNet, Variables
-from evaluation.ssnet.rules import count_votes
-from evaluation.ssnet.scores import blocks, score_function
+from evaluation.ssnet.scores import blocks, count_votes, score_function
 from sgm_jax.data import Batches, from_array
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.run import parallel, workdir

@@ -5,7 +5,7 @@ import pytest
 
 from evaluation import compare as command
 from evaluation.compare import compare, draw, markdown
-from evaluation.report.schema import SCHEMA_VERSION
+from evaluation.report import SCHEMA_VERSION
 
 
 def row(metric, value, **changes):

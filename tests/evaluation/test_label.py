@@ -8,8 +8,7 @@ import pytest
 from evaluation.ssnet import scores as ssnet_scores
 from evaluation.ssnet.labels import label
 from evaluation.ssnet.network import SSNet
-from evaluation.ssnet.rules import count_votes, lit
-from evaluation.ssnet.scores import score_function
+from evaluation.ssnet.scores import count_votes, lit, score_function
 from evaluation.ssnet.weights import Weights
 from sgm_jax.data import from_array, open_images
 from tests.evaluation.small_ssnet import sparse_images, trained_variables

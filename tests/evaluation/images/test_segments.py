@@ -16,8 +16,7 @@ from evaluation.images.sets import ImageSet
 from evaluation.ssnet import scores
 from evaluation.ssnet.labels import label
 from evaluation.ssnet.network import SSNet
-from evaluation.ssnet.rules import Histograms, lit
-from evaluation.ssnet.scores import score_function
+from evaluation.ssnet.scores import Histograms, lit, score_function
 from evaluation.ssnet.weights import Weights
 from sgm_jax.data import from_array
 from sgm_jax.run.parts import Parts

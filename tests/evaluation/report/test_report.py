@@ -14,8 +14,7 @@ from evaluation.metrics.budget import Budget
 from evaluation.metrics.compute import compute
 from evaluation.metrics.metric import Metric, Result
 from evaluation.metrics.table import METRICS
-from evaluation.report import report
-from evaluation.report.schema import SCHEMA_VERSION, read
+from evaluation.report import SCHEMA_VERSION, read, report
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.weights import save
 from sgm_jax.run.parts import Parts

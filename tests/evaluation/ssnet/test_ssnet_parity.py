@@ -16,7 +16,7 @@ from evaluation.ssnet.network import (
     edge_padding,
     repeat_border,
 )
-from evaluation.ssnet.rules import Histograms, count_votes, lit
+from evaluation.ssnet.scores import Histograms, count_votes, lit
 from evaluation.ssnet.training import segmentation_loss
 from evaluation.ssnet.weights import from_torch, to_torch
 from sgm_jax.torch.file import read_state
