@@ -114,15 +114,9 @@ def choose(image_set: ImageSet, count: int, *, by_class: bool, seed: int) -> Ima
 def page(real: ImageSet, generated: ImageSet, *, title: str, seed: int) -> str:
     """Return the HTML page, which needs nothing else, not even a network.
 
-    Real and generated images become PNG files in the same way. The answers are masked with a keyed
-    hash, and the key is in the page: this hides them from a glance at the source, not from somebody
-    who wants to cheat.
-
-    Args:
-        real: as many images as ``generated`` has.
-        generated: as many images as ``real`` has.
-        title: of the page.
-        seed: of the order.
+    Real and generated images, as many of each, become PNG files in the same way and stand in an
+    order that ``seed`` gives. The answers are masked with a keyed hash, and the key is in the page:
+    this hides them from a glance at the source, not from somebody who wants to cheat.
 
     Raises:
         ValueError: if the sets differ in number, or hold more than 500 images each.

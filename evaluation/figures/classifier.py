@@ -53,13 +53,7 @@ def draw(pair: Pair, seed: int) -> Drawn:
 
 
 def draw_scores(scored: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
-    """Draw the ROC curve of held-out scores, that of two real sets, and the scores.
-
-    Args:
-        found: scores of real and generated images.
-        floor: scores of two real sets.
-        label: which classifier it is.
-    """
+    """Draw the ROC curve of held-out scores, that of two real sets, and the scores."""
     figure = Figure(figsize=(8.6, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     counts: dict[str, Any] = {"roc": {}}
@@ -92,9 +86,7 @@ def draw_scores(scored: HeldOut, floor: HeldOut, *, label: str) -> Drawn:
 def draw_sizes(rows: Sequence[Result]) -> Drawn:
     """Draw the AUC against the number of training images of either set, with the floors.
 
-    Args:
-        rows: of one generated set; others than ``classifier/KIND`` and ``classifier/KIND@SIZE``
-            are left out.
+    Rows other than ``classifier/KIND`` and ``classifier/KIND@SIZE`` are left out.
     """
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -124,11 +116,7 @@ def draw_sizes(rows: Sequence[Result]) -> Drawn:
 
 
 def draw_attribution(rows: Mapping[str, Mapping[str, Result]]) -> Drawn:
-    """Draw which generator real images look like, from ``multi_rows`` of each kind of classifier.
-
-    Args:
-        rows: by kind of classifier, then by generator.
-    """
+    """Draw which generator real images look like, by kind of classifier and by generator."""
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
     counts = {}

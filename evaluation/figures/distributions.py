@@ -53,10 +53,8 @@ def figures(comparison: Comparison) -> Figures:
 def draw_observable(observable: Observable, values: dict[str, np.ndarray]) -> Drawn:
     """Draw a number of each image in fixed bins, with the ratio to the real set.
 
-    Args:
-        observable: what it is.
-        values: ``[n]`` of each set by its name, the real one first; those that are NaN are left
-            out.
+    ``values`` are ``[n]`` of each set by its name, the real one first; those that are NaN are left
+    out.
     """
     edges = observable.edges
     counts = {

@@ -51,11 +51,8 @@ class Comparison:
 def save(drawn: Drawn, path: Path) -> None:
     """Write a figure as PNG and PDF, and its numbers as JSON, or .npz if there are arrays.
 
-    The files hold no time, so that equal figures are equal files.
-
-    Args:
-        drawn: figure and numbers.
-        path: of the files, without their endings.
+    ``path`` is that of the files without their endings. They hold no time, so that equal figures
+    are equal files.
     """
     figure, numbers = drawn
     if any(isinstance(values, np.ndarray) for values in numbers.values()):

@@ -55,13 +55,8 @@ def draw_maps(sets: Sequence[ImageSet], *, count: int, transport: str, seed: int
     """Draw images as points near to similar ones: by pixels above, by transport of charge below.
 
     Each map is coloured by set, by SSNet label where all sets have them, by track length and by
-    charge.
-
-    Args:
-        sets: of images; those without charge are left out.
-        count: images on the map, as many of each set.
-        transport: ``"exact"``, of up to 1,000 images, or ``"projected"``.
-        seed: chooses the images and starts the maps.
+    charge. It shows ``count`` images chosen by ``seed``, as many of each set; those without charge
+    are left out. The transport is ``"exact"``, of up to 1,000 images, or ``"projected"``.
 
     Returns:
         The figure, and places of the images in their sets, positions and divergences of both maps,

@@ -69,14 +69,10 @@ def draw_neighbours(
 ) -> Drawn:
     """Draw the images nearest to some generated ones, by pixels and by exact transport of charge.
 
-    Each is on its own grey scale. Where both sets have SSNet labels, a row of the neighbours of
-    the query's class, which is what the paper shows, stands above that of all.
-
-    Args:
-        generated: holds the queries and is searched as well.
-        chosen: places of the queries.
-        pool: searched too, like the training images.
-        count: neighbours of each kind.
+    The queries are the generated images at the places ``chosen``. Their neighbours, ``count`` of
+    each kind, are searched in ``pool``, like the training images, and in the generated set itself.
+    Each image is on its own grey scale. Where both sets have SSNet labels, a row of the neighbours
+    of the query's class, which is what the paper shows, stands above that of all.
 
     Returns:
         The figure, and for each query what was found at which distance.

@@ -67,11 +67,7 @@ class Segments:
 def read_labels(path: Path, images: np.ndarray, rows: np.ndarray, count: int) -> Segments:
     """Read ``labels.h5`` of ``evaluation.label``, and ``features.npy`` beside it if it is there.
 
-    Args:
-        path: of labels.h5.
-        images: ``[n, H, W]``.
-        rows: their rising places ``[n]`` in the labelled set.
-        count: images of that set.
+    The images ``[n, H, W]`` lie at rising ``rows`` of a labelled set of ``count`` images.
 
     Raises:
         FileNotFoundError: nothing at ``path``.
@@ -92,12 +88,7 @@ def read_labels(path: Path, images: np.ndarray, rows: np.ndarray, count: int) ->
 
 
 def given_labels(is_track: np.ndarray, rows: np.ndarray, count: int) -> Segments:
-    """Return labels that the caller has.
-
-    Args:
-        is_track: bool ``[count]``.
-        rows: rising places ``[n]`` of the images in the labelled set.
-        count: images of that set.
+    """Return labels, bool ``[count]``, that the caller has, for images at rising ``rows [n]``.
 
     Raises:
         ValueError: labels of another number of images.
@@ -108,15 +99,10 @@ def given_labels(is_track: np.ndarray, rows: np.ndarray, count: int) -> Segments
 
 
 def segmenter(weights: Weights, *, features: bool) -> Callable[[np.ndarray, str, Parts], Segments]:
-    """Compile SSNet and return a function that labels images.
+    """Compile SSNet and return a function that labels images; it keeps ``features`` if asked to.
 
-    Args:
-        weights: of SSNet.
-        features: whether to keep the features, 33 kB for an image of 64 x 64 pixels.
-
-    Returns:
-        A function of images ``[n, H, W]``, the name of their set and the parts that are done
-        already. Features stay in their folder.
+    The function takes images ``[n, H, W]``, the name of their set and the parts that are done
+    already. Features, 33 kB for an image of 64 x 64 pixels, stay in their folder.
     """
     score = score_function(weights.net, weights.variables)
 

@@ -44,6 +44,9 @@ def null_variance(low: np.ndarray, high: np.ndarray) -> float:
 def of_folds(scores: np.ndarray, is_high: np.ndarray, fold: np.ndarray) -> Auc:
     """Return the AUC of held-out scores, computed within each fold and averaged over the folds.
 
+    Of each image there are the score, whether it is of the second sample (``is_high``), where
+    scores should be larger, and the fold in which it was held out: ``[N]`` each.
+
     Scores of different folds come from different classifiers and are not compared. If the samples
     are equal, the AUC of each fold has the variance of the Wilcoxon-Mann-Whitney test. But the
     folds are not independent: two images are training and test image of each other. For a
@@ -51,11 +54,6 @@ def of_folds(scores: np.ndarray, is_high: np.ndarray, fold: np.ndarray) -> Auc:
     the mean for any number of folds above one (Nadeau and Bengio 2003 find about the same). For
     boosted trees and the small network the factor was measured as 1.6 to 1.8. p comes from a normal
     distribution of the doubled variance, so it is a little too large rather than too small.
-
-    Args:
-        scores: ``[N]``, larger for the second sample.
-        is_high: ``[N]`` bool, which are of the second sample.
-        fold: ``[N]``, in which fold each was held out.
     """
     parts = [
         (scores[here & ~is_high], scores[here & is_high])

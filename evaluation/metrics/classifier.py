@@ -88,12 +88,7 @@ def held_out(
 ) -> HeldOut:
     """Score images by a classifier that has not seen them; ``kind`` is ``trees`` or ``cnn``.
 
-    Args:
-        kind: of classifier.
-        real: a set with observables.
-        generated: another.
-        seed: of folds and training.
-        options: of :func:`held_out_scores`.
+    Both sets have observables; ``options`` are those of :func:`held_out_scores`.
 
     Raises:
         TooFewImagesError: under 50 images of either set.
@@ -161,11 +156,7 @@ def multi_rows(
 ) -> dict[str, Result]:
     """Return, by name, how much real images look like each of several generators.
 
-    Args:
-        kind: of classifier, ``trees`` or ``cnn``.
-        real: a set with observables; not trained on.
-        generated: two sets or more.
-        seed: of folds and training.
+    The real images are not trained on. All sets have observables.
 
     Raises:
         TooFewImagesError: under 50 images of a set.
@@ -232,14 +223,8 @@ def attribute(
     """Return which generator real images look like, to classifiers that tell the generators apart.
 
     No real image is trained on, so the answer is relative: one of the generators must win, even if
-    none is good. All sets are cut to the size of the smallest.
-
-    Args:
-        fit: trains a classifier.
-        real: inputs ``[n, ...]``.
-        generated: inputs of each of K generators, K at least 2.
-        folds: of the generated images; every classifier leaves one out.
-        seed: of the folds and of the training.
+    none is good. The inputs are ``[n, ...]`` of the real images and of each of K generators, which
+    are cut to the size of the smallest; every classifier leaves out one of their folds.
 
     Raises:
         ValueError: with fewer than two generators.
@@ -269,14 +254,7 @@ def transferred(
     *,
     seed: int,
 ) -> np.ndarray:
-    """Train on the inputs and labels of one set; return which labels of another set are predicted.
-
-    Args:
-        fit: trains the classifier.
-        trained: inputs ``[n, ...]`` and labels ``[n]``.
-        tested: inputs ``[m, ...]`` and labels ``[m]``.
-        seed: of the training.
-    """
+    """Train on inputs ``[n, ...]`` and labels ``[n]``; return which of ``tested [m]`` are right."""
     inputs, labels = trained
     predict = fit(inputs, labels.astype(np.int64), seed=seed)
     return predict(tested[0]).argmax(axis=1) == tested[1]

@@ -29,13 +29,7 @@ def compute(
     """Return the results of every metric for every pair, in the order of ``metrics``.
 
     Metrics share no changing state and each has its own seed, so several may run at once.
-
-    Args:
-        pairs: real against each generated set.
-        metrics: what to compute.
-        budget: sizes.
-        seed: of everything random.
-        parts: keep the results of finished metrics for these sets, this budget and this seed.
+    ``parts`` keeps the results of finished ones, for these sets, this budget and this seed.
     """
     tasks = [
         (metric, group)

@@ -48,14 +48,10 @@ def nearest_by_l2(
     among: np.ndarray | None = None,
     own: bool = False,
 ) -> Neighbours:
-    """Find the images nearest by |x - y| of the pixels: ``[Q, k]`` each.
+    """Find the images nearest to ``[Q, H, W]`` by |x - y| of the pixels: ``[Q, k]`` each.
 
-    Args:
-        queries: images ``[Q, H, W]``.
-        pool: images ``[N, H, W]``.
-        count: neighbours of each; all there are if those are fewer.
-        among: places in the pool that may be found; all if it is None.
-        own: whether the queries are the pool; then none is its own neighbour.
+    At most ``count`` are found for each, of the places ``among`` the pool ``[N, H, W]``, all if it
+    is None. If the queries are the pool (``own``), none is its own neighbour.
 
     Raises:
         ValueError: images of two sizes, or none to be found.

@@ -39,15 +39,10 @@ def fid(
     name: str = "fid/full",
     stderr: bool = True,
 ) -> Result:
-    """Return the Frechet distance between features of n images, with the error over parts.
+    """Return the Frechet distance between features ``[N, F]`` and ``[M, F]``, with the error.
 
-    Args:
-        real: features ``[N, F]``.
-        generated: features ``[M, F]``.
-        seed: of the choice of images.
-        n: images of each set; as many as both have if it is None.
-        name: id of the definition.
-        stderr: whether to compute it: ten distances of a tenth of the images.
+    It is of n images of each set chosen by ``seed``, or of as many as both have if n is None. The
+    error is from ten distances of a tenth of the images.
     """
     real, generated = as_rows(real, generated)
     size, note = reduced_size(n or max(len(real), len(generated)), len(real), len(generated))
@@ -85,16 +80,11 @@ def _sizes(n: int, count: int) -> list[int]:
 def fid_infinity(
     real: np.ndarray, generated: np.ndarray, *, seed: int, sizes: int = 5, stderr: bool = True
 ) -> Result:
-    """Return the FID extrapolated to infinitely many images; it may come out slightly negative.
+    """Return the FID of features ``[N, F]`` and ``[M, F]`` extrapolated to infinitely many images.
 
-    The line in 1 / n holds from about as many images as features on; with fewer a note says so.
-
-    Args:
-        real: features ``[N, F]``.
-        generated: features ``[M, F]``.
-        seed: of the subsets.
-        sizes: number of sizes, from a fifth of the images to all of them.
-        stderr: whether to compute it: ten extrapolations of a tenth of the images.
+    It may come out slightly negative. The line in 1 / n is fitted at so many ``sizes``, from a
+    fifth of the images to all of them, and holds from about as many images as features on; with
+    fewer a note says so. The error is from ten extrapolations of a tenth of the images.
     """
     real, generated = as_rows(real, generated, least=25)
     if sizes < _FEWEST_SIZES:

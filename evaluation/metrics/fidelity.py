@@ -27,18 +27,10 @@ def polynomial_mmd(
     name: str,
     permutations: int = 200,
 ) -> Result:
-    """Return the unbiased MMD^2 of features with the kernel (x y / F + 1)^degree.
+    """Return the unbiased MMD^2 of features ``[N, F]``, ``[M, F]``, kernel (x y / F + 1)^degree.
 
     It uses all pairs of images at once. Averaging over small subsets, as others do, has the same
-    mean and a larger error.
-
-    Args:
-        real: features ``[N, F]``.
-        generated: features ``[M, F]``.
-        seed: of the permutations.
-        degree: of the kernel.
-        name: id of the definition.
-        permutations: of the labels; 0 gives no p.
+    mean and a larger error. Without permutations there is no p.
     """
     real, generated = as_rows(real, generated)
     mmd = discrepancy(
@@ -87,15 +79,9 @@ def prdc(
 ) -> tuple[Result, Result, Result, Result]:
     """Return precision, recall, density and coverage, each with its error over parts.
 
-    The radii shrink as sets grow, so only values at equal n can be compared. Equal distributions
-    give a density near one; for the other three look at the floor.
-
-    Args:
-        real: features ``[N, F]``.
-        generated: features ``[M, F]``.
-        seed: of the choice of images.
-        k: neighbours to the rim of a ball.
-        n: images of each set at most.
+    They are of features ``[N, F]`` and ``[M, F]``, of at most n images of each set. The radii, to
+    the k-th neighbour, shrink as sets grow, so only values at equal n can be compared. Equal
+    distributions give a density near one; for the other three look at the floor.
 
     Raises:
         ValueError: if a set has no k-th neighbours.

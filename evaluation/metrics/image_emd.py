@@ -130,16 +130,11 @@ def lower_bounds(image: np.ndarray, index: EmdIndex) -> np.ndarray:
 def nearest_by_emd(
     image: np.ndarray, index: EmdIndex, *, count: int = 5, among: np.ndarray | None = None
 ) -> Neighbours:
-    """Find the images nearest by exact transport of charge: at most ``count``.
+    """Find the images nearest to ``[H, W]`` by exact transport of charge: at most ``count``.
 
     Images are solved in the order of their lower bounds, until the next bound is larger than the
-    largest distance to keep: then no other image can be nearer.
-
-    Args:
-        image: ``[H, W]``.
-        index: of the images to search; those without charge are never found.
-        count: neighbours.
-        among: places in the index that may be found; all if it is None.
+    largest distance to keep: then no other image can be nearer. Only the places ``among`` the index
+    are searched, all if it is None; images without charge are never found.
 
     Raises:
         ValueError: an image of another size or without charge, or none to be found.

@@ -94,12 +94,7 @@ def first_set_share(
 
     If the two sets are alike, the sizes give the share of images that depend on neither of them,
     whatever their quality. For p the neighbours stay and the labels of the sets are shuffled.
-
-    Args:
-        nearest: place ``[n]`` of the nearest neighbour in both sets, one after the other.
-        sizes: of the sets.
-        permutations: of the labels.
-        seed: of the permutations.
+    ``nearest [n]`` are places in both sets, one after the other.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(sum(sizes)) < sizes[0]
@@ -112,14 +107,11 @@ def first_set_share(
 def distance_ratio(generated: np.ndarray, test: np.ndarray, *, seed: int) -> Compared:
     """Return the ratio of median distances to the training images, below 1 if they are memorised.
 
-    The training images are the same for both, so given them the distances of different images are
-    independent, and the rank test of Mann and Whitney holds: p is how often generated images from
-    the distribution of the test images are as near to the training images as these or nearer.
-
-    Args:
-        generated: distances ``[n]`` of generated images to their nearest training image.
-        test: distances ``[m]`` of test images to theirs.
-        seed: of the error, which is from drawing distances again.
+    The distances ``[n]`` and ``[m]`` are those of generated and of test images to their nearest
+    training image. The training images are the same for both, so given them the distances of
+    different images are independent, and the rank test of Mann and Whitney holds: p is how often
+    generated images from the distribution of the test images are as near to the training images as
+    these or nearer. The error is from drawing distances again.
     """
     below, above = np.median(generated), np.median(test)
     if above == 0.0:
@@ -137,14 +129,10 @@ def distance_ratio(generated: np.ndarray, test: np.ndarray, *, seed: int) -> Com
 def closest_share(generated: np.ndarray, test: np.ndarray, *, fraction: float = 0.01) -> Compared:
     """Return how many of the images nearest to the training images are generated.
 
-    The ``fraction`` of all generated and test images that is nearest is looked at: a generator
-    that repeats a few training images only shows there. In equal distributions the number is
+    The distances ``[n]`` and ``[m]`` are those of generated and of test images to their nearest
+    training image. The ``fraction`` of all images that is nearest is looked at: a generator that
+    repeats a few training images only shows there. In equal distributions the number is
     hypergeometric.
-
-    Args:
-        generated: distances ``[n]`` of generated images to their nearest training image.
-        test: distances ``[m]`` of test images to theirs.
-        fraction: of all images.
     """
     # Of equally near ones the test images come first, which favours the generator.
     pooled = np.concatenate([test, generated])
@@ -160,15 +148,11 @@ def closest_share(generated: np.ndarray, test: np.ndarray, *, fraction: float = 
 def copies(
     images: np.ndarray, pool: np.ndarray | None = None, *, turned: bool = False
 ) -> np.ndarray:
-    """Say which of ``[N, H, W]`` images are in a pool, pixel by pixel: bool ``[N]``.
+    """Say which of ``[N, H, W]`` images are in a pool ``[M, H, W]``, pixel by pixel: bool ``[N]``.
 
-    Images without charge are all alike and count as no copies.
-
-    Args:
-        images: to look for.
-        pool: ``[M, H, W]``; by default the images themselves, then an image needs another one.
-        turned: find copies that are turned by quarters or mirrored as well, as far as the image
-            size allows: 8 forms, or 4 of images that are not square.
+    Without a pool, an image needs another one like it. Images without charge are all alike and
+    count as no copies. ``turned`` also finds copies that are turned by quarters or mirrored, as far
+    as the image size allows: 8 forms, or 4 of images that are not square.
     """
     if pool is None:
         counts = Counter(digests := _digests(images, images.dtype, turned))

@@ -35,11 +35,7 @@ def mmd_paper(
 ) -> Result:
     """Return MMD^2 as arXiv:2307.13687, Fig. 6: biased, six Gaussians summed, no square root.
 
-    Args:
-        real: images ``[N, D]``.
-        generated: images ``[M, D]``.
-        seed: of the batches.
-        batch: images of a disjoint batch, over which the mean is taken; published: 10,000.
+    It is the mean over disjoint batches of the images ``[N, D]`` and ``[M, D]``, published: 10,000.
     """
     real, generated = as_rows(real, generated)
     size, note = reduced_size(batch, len(real), len(generated))
@@ -67,14 +63,8 @@ def mmd_per_sigma(
 ) -> tuple[Result, ...]:
     """Return the unbiased MMD^2 of the summed Gaussians, with p, then that of each, in one pass.
 
-    Widths beyond 2^13 see little but the difference of the mean images.
-
-    Args:
-        real: images ``[N, D]``.
-        generated: images ``[M, D]``.
-        seed: of the permutations.
-        permutations: of the labels; 0 gives no p.
-        sigmas: widths of the Gaussians.
+    The images are ``[N, D]`` and ``[M, D]``. Without permutations there is no p. Widths beyond 2^13
+    see little but the difference of the mean images.
     """
     real, generated = as_rows(real, generated)
     mmd = discrepancy(
@@ -183,15 +173,10 @@ def discrepancy(
     seed: int = 0,
     **options,
 ) -> Discrepancy:
-    """Return MMD^2 between rows ``[N, D]`` and ``[M, D]``.
+    """Return MMD^2 between rows ``[N, D]`` and ``[M, D]``; without permutations it has no p.
 
-    Args:
-        x: first sample.
-        y: second sample.
-        kernel: ``[n, D], [m, D]`` to S matrices ``[n, m]``.
-        permutations: of the labels; 0 gives no p.
-        seed: of the permutations.
-        **options: keyword arguments of the kernel; they must be hashable.
+    ``kernel`` takes ``[n, D]``, ``[m, D]`` and the options, which must be hashable, and returns S
+    matrices ``[n, m]``.
     """
     n, m = len(x), len(y)
     labels = shuffled_labels(n, m, permutations, seed=seed)

@@ -93,13 +93,9 @@ def mixing(nearest: np.ndarray, first: int, *, permutations: int, seed: int) -> 
     """Return how many images have their nearest neighbour in their own set, half in mixed ones.
 
     Sets that keep to themselves are told apart by this, whether they lie elsewhere or are denser
-    (Schilling, J. Am. Stat. Assoc. 81, 1986). The neighbours stay, the labels are shuffled.
-
-    Args:
-        nearest: place ``[n + m]`` of the nearest neighbour of each pooled image.
-        first: images of the first set, n.
-        permutations: of the labels.
-        seed: of the permutations.
+    (Schilling, J. Am. Stat. Assoc. 81, 1986). ``nearest [n + m]`` is the place of the nearest
+    neighbour of each pooled image, the n of the ``first`` set before the others. For p the
+    neighbours stay and the labels are shuffled.
     """
     count = len(nearest)
     rng = np.random.default_rng(seed)

@@ -131,15 +131,12 @@ class TrackShapes:
 
 
 def track_shapes(images: np.ndarray) -> TrackShapes:
-    """Measure the largest cluster of lit pixels of each image, as arXiv:2307.13687 does.
+    """Measure the largest cluster of lit pixels of ``[n, H, W]`` images, as arXiv:2307.13687 does.
 
     Pixels above zero are clustered with DBSCAN (3 px, 5 pixels); of equally large clusters the one
     met first in reading order counts. Length is the largest distance between two of its pixels, so
     a line across 64 pixels has 63; if all lie on one straight line it is rounded to whole pixels.
     Width is the extent along the second principal axis, rounded, plus one.
-
-    Args:
-        images: ``[n, H, W]``.
 
     Raises:
         ValueError: if ``images`` is no stack of images, or holds negative numbers or NaN.
@@ -240,9 +237,8 @@ def _checked(images: np.ndarray) -> np.ndarray:
 def _shape(pixels: np.ndarray, number: np.ndarray) -> tuple[float, float, int, int]:
     """Return length, width and pixels of the largest cluster of an image, and its clusters.
 
-    Args:
-        pixels: of all its clusters ``[n, 2]``, in reading order.
-        number: of the cluster of each ``[n]``.
+    The pixels ``[n, 2]`` are those of all clusters, in reading order; ``number [n]`` is the
+    cluster of each.
     """
     if len(pixels) == 0:
         return 0.0, 0.0, 0, 0
@@ -327,12 +323,10 @@ def _places_within(radius_px: float, width: int) -> np.ndarray:
 
 
 def _components(place: np.ndarray, cores: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Return the component of each of C cores, numbered by their first; ``place`` is C elsewhere.
+    """Return the component of each of C cores, numbered by their first.
 
-    Args:
-        place: number of the core at each pixel ``[all pixels]``.
-        cores: where they are ``[C]``, rising.
-        near: steps to the neighbours.
+    ``place`` is the number of the core at each pixel, C at all others; the cores lie at rising
+    places ``[C]``, and ``near`` are the steps to their neighbours.
     """
     count, pairs = len(cores), []
     for step in near[near > 0]:  # the others are the same pairs the other way round

@@ -82,13 +82,8 @@ def value_rows(
 ) -> list[Result]:
     """Return one row for each statistic of a number that each image has.
 
-    Args:
-        path: first parts of the ids.
-        pair: the sets.
-        column: gives the numbers ``[n]`` of a set; NaN where they are not defined.
-        edges: of the bins of the chi2.
-        budget: permutations for p, and random halves for the error.
-        seed: of both.
+    The first parts of their ids are ``path``. ``column`` gives the numbers ``[n]`` of a set, NaN
+    where they are not defined; the chi2 are of bins between ``edges``.
     """
     pair.require(FEWEST)
     values, floors = (
@@ -214,15 +209,12 @@ def paper_histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def chi2_paper(reference: np.ndarray, other: np.ndarray) -> float:
-    """Return the chi2 of arXiv:2307.13687, Table 1, between two histograms of equal bins.
+    """Return the chi2 of arXiv:2307.13687, Table 1, between two histograms ``[k]`` of equal bins.
 
-    ``other`` is scaled to the size of ``reference``, whose counts are also the variances; bins
-    empty in the reference are left out and the errors of ``other`` ignored. For samples of one
-    distribution it is therefore near ``bins * (1 + sum(reference) / sum(other))``.
-
-    Args:
-        reference: counts ``[k]`` of the real images.
-        other: counts ``[k]`` of the generated images.
+    ``other``, of the generated images, is scaled to the size of ``reference``, whose counts are
+    also the variances; bins empty in the reference are left out and the errors of ``other``
+    ignored. For samples of one distribution it is therefore near
+    ``bins * (1 + sum(reference) / sum(other))``.
     """
     expected, counts = _histograms(reference, other)
     used = expected > 0

@@ -20,13 +20,9 @@ Statistic = Callable[[np.ndarray, float, np.ndarray, float], float]
 def as_rows(real: np.ndarray, generated: np.ndarray, least: int = 2) -> tuple:
     """Return two sets ``[N, ...]`` and ``[M, ...]`` as rows of numbers ``[N, D]`` and ``[M, D]``.
 
-    Args:
-        real: images or features.
-        generated: images or features.
-        least: images that the metric needs of each set.
-
     Raises:
-        ValueError: if the rows differ in length, a number is not finite or images are too few.
+        ValueError: if the rows differ in length, a number is not finite, or a set has fewer than
+            ``least`` images.
     """
     real, generated = (np.asarray(rows) for rows in (real, generated))
     if real.ndim < 2 or generated.ndim < 2 or real.shape[1:] != generated.shape[1:]:
@@ -56,14 +52,9 @@ def reduced_size(wanted: int, *available: int) -> tuple[int, str]:
 def equal_batches(
     real: np.ndarray, generated: np.ndarray, size: int, *, count: int | None = None, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Cut both shuffled sets into disjoint batches of ``size`` rows, paired in their order.
+    """Cut both shuffled sets of rows into disjoint batches of ``size``, paired in their order.
 
-    Args:
-        real: rows ``[N, D]``.
-        generated: rows ``[M, D]``.
-        size: rows of a batch.
-        count: batches; as many as fit if it is None.
-        seed: of the shuffling.
+    There are ``count`` batches, or as many as fit if it is None.
 
     Raises:
         ValueError: if the sets do not hold ``count`` batches.

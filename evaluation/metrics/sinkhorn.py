@@ -56,12 +56,7 @@ def sinkhorn_divergence(
 ) -> list[tuple[float, bool]]:
     """Return OT(x, y) - (OT(x, x) + OT(y, y)) / 2 at cost |x - y|^p for each eps.
 
-    Args:
-        x: rows ``[N, D]``.
-        y: rows ``[M, D]``.
-        p: exponent of the cost.
-        eps: weights of the entropy, the largest first.
-        max_iterations: for each of the problems.
+    The rows are ``[N, D]`` and ``[M, D]``; the weights of the entropy, ``eps``, fall.
 
     Returns:
         The divergences, NaN where one of the three problems did not converge, and whether all did.
@@ -181,13 +176,9 @@ def anneal(
     scale: float | None = None,
     max_iterations: int = 5_000,
 ) -> list[Entropic]:
-    """Solve entropic transport at several eps, each from the solution of the one before.
+    """Solve entropic transport at cost ``[N, M]`` and several falling eps.
 
-    Args:
-        cost: ``[N, M]``.
-        falling: values of eps, the largest first.
-        scale: of the costs, see :func:`entropic_transport`.
-        max_iterations: for each eps.
+    Each starts from the solution of the one before; see :func:`entropic_transport`.
     """
     scale = float(np.median(cost)) if scale is None else scale
     held, potentials = jnp.asarray(cost, jnp.float32), _zeros(cost.shape)

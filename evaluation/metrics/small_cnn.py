@@ -83,13 +83,8 @@ def fit_cnn(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Train on images ``[n, H, W]`` on 0..255 with labels ``[n]`` from 0 on; return a classifier.
 
-    Nothing is augmented: turning or mirroring could hide what a generator does wrong.
-
-    Args:
-        images: of all classes.
-        labels: whole numbers.
-        seed: of the parameters and of the order of the images.
-        steps: batches of 32; by default five epochs, and 600 at least.
+    Nothing is augmented: turning or mirroring could hide what a generator does wrong. By default it
+    makes as many ``steps``, of 32 images, as five epochs have, and 600 at least.
     """
     net = SmallCNN(int(labels.max()) + 1)
     if steps is None:

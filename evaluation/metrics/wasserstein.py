@@ -46,11 +46,7 @@ def w1_paper(
 ) -> Result:
     """Return W1 as in arXiv:2307.13687, Fig. 6: exact transport, mean over disjoint batches.
 
-    Args:
-        real: images ``[N, D]``.
-        generated: images ``[M, D]``.
-        seed: of the batches.
-        batch: images of a batch; the published value is 10,000.
+    The images are ``[N, D]`` and ``[M, D]``; published batches hold 10,000 of each.
     """
     real, generated = as_rows(real, generated)
     size, note = reduced_size(batch, len(real), len(generated))
@@ -110,13 +106,8 @@ def sliced_w1(
 ) -> Result:
     """Return the mean over directions of the one-dimensional W1, with a permutation p.
 
-    Args:
-        real: images ``[N, D]``.
-        generated: images ``[M, D]``.
-        seed: of the permutations and of the parts for the error; the directions are fixed.
-        directions: their number, or unit columns ``[D, K]``.
-        permutations: of the labels; 0 gives no p.
-        stderr: whether to compute it, from parts.
+    The images are ``[N, D]`` and ``[M, D]``; ``directions`` is a number, for which they are always
+    the same, or unit columns ``[D, K]``. Without permutations there is no p.
     """
     real, generated = as_rows(real, generated)
     if np.ndim(directions) == 0:

@@ -93,14 +93,10 @@ def open_training(data: ml_collections.ConfigDict) -> LabelledImages:
 
 
 def augment(key: Array, image: Array, label: Array, *, brightness: float) -> tuple[Array, Array]:
-    """Draw one of the eight symmetries of a square and a brightness.
+    """Draw one of the eight symmetries of a square and a brightness for an image ``[H, W, 1]``.
 
-    Args:
-        key: of this image.
-        image: ``[H, W, 1]``, square.
-        label: ``[H, W]``.
-        brightness: charge is scaled by a factor uniform in ``1 +- brightness``, the same for all
-            pixels.
+    The label ``[H, W]`` is turned with it. The charge of all pixels is scaled by one factor uniform
+    in ``1 +- brightness``.
     """
     turn, scale = jax.random.split(key)
     transpose, down, right = jax.random.bernoulli(turn, shape=(3,))

@@ -241,13 +241,7 @@ def draw_failures(
 
 
 def measure(data: Labelled, weights: Any, out: Path) -> dict[str, Any]:
-    """Measure; write report.md, numbers.json and the pictures; return the numbers.
-
-    Args:
-        data: held-out images with their truth.
-        weights: from :func:`evaluation.ssnet.weights.open_weights`.
-        out: folder.
-    """
+    """Measure with held-out images; write report.md, numbers.json and the pictures to ``out``."""
     from evaluation.ssnet.scores import batch_size, score_function
     from sgm_jax.run.files import write_json
 

@@ -114,11 +114,9 @@ class ImageCounts(NamedTuple):
 
 
 def count_votes(scores: np.ndarray, among: np.ndarray | None = None) -> ImageCounts:
-    """Count the pixels that look more like track or shower than like background.
+    """Count the pixels of capped scores that look more like track or shower than like background.
 
-    Args:
-        scores: capped scores.
-        among: bool ``[B, H, W]``, the pixels that count. Default: all, lit or not, as in the paper.
+    Only those ``among [B, H, W]`` count; by default all, lit or not, as in the paper.
     """
     background, shower, track = (scores[..., k] for k in (BACKGROUND, SHOWER, TRACK))
     candidate = (shower > background) | (track > background)
@@ -153,11 +151,9 @@ class Histograms:
         }
 
     def add(self, scores: np.ndarray, is_lit: np.ndarray) -> np.ndarray:
-        """Add images; return how many lit pixels each class wins in each, ``[B, 3]``.
+        """Add images by their capped scores, float32, and which pixels ``[B, H, W]`` are lit.
 
-        Args:
-            scores: capped scores, float32.
-            is_lit: which pixels are above threshold, ``[B, H, W]``.
+        Return how many lit pixels each class wins in each, ``[B, 3]``.
         """
         winner = np.where(is_lit, scores.argmax(axis=-1), BACKGROUND)
         best = np.where(is_lit, scores.max(axis=-1), np.float32(0.999))

@@ -85,11 +85,8 @@ def load_published(path: Path) -> Weights:
 def save(path: Path, net: SSNet, variables: Mapping, *, dtype: str) -> str:
     """Write a trained network as one .npz of plain arrays; return its SHA-256.
 
-    Args:
-        path: of the file; the hash goes beside it, to ``<path>.sha256``.
-        net: the network.
-        variables: parameters and running statistics.
-        dtype: of the parameters, ``"float16"`` or ``"float32"``; statistics stay float32.
+    The hash also goes beside the file, to ``<path>.sha256``. Parameters are stored as ``dtype``,
+    ``"float16"`` or ``"float32"``; running statistics stay float32.
 
     Raises:
         ValueError: for values that the type cannot hold.
