@@ -91,7 +91,7 @@ def evaluate(
         role: _load(
             (sources | generated)[name],
             name,
-            limit=_limit(role, sizes),
+            limit={"real": sizes.real, "train": sizes.train}.get(role, sizes.generated),
             seed=seed,
             threshold=threshold,
             labels=(labels or {}).get(name),
@@ -179,10 +179,6 @@ def _open_weights(
     if weights.net.num_classes != len(CLASSES):
         raise ValueError(f"{ssnet}: has {weights.net.num_classes} classes, not 3")
     return weights
-
-
-def _limit(role: str, budget: Budget) -> int | None:
-    return {"real": budget.real, "train": budget.train}.get(role, budget.generated)
 
 
 def _load(

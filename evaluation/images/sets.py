@@ -106,13 +106,7 @@ class Pair:
         return replace(self, real=kept[0], generated=kept[1], floor=(kept[0], kept[2]))
 
     def of_class(self, kind: str) -> "Pair | None":
-        """Return the pair of track or of shower images; None without labels for all four sets.
-
-        Args:
-            kind: ``"all"``, ``"tracks"`` or ``"showers"``.
-        """
-        if kind == "all":
-            return self
+        """Return the pair of ``"tracks"`` or ``"showers"``; None without labels for all sets."""
         train = () if self.train is None else (self.train,)
         sets = (self.real, self.generated, *self.floor, *train)
         if any(image_set.is_track is None for image_set in sets):

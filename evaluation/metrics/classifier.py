@@ -15,7 +15,7 @@ from evaluation.images.segments import MISSING
 from evaluation.images.sets import ImageSet, Pair
 from evaluation.metrics.auc import Auc, of_folds
 from evaluation.metrics.budget import Budget
-from evaluation.metrics.metric import Metric, Result, join_notes, skipped
+from evaluation.metrics.metric import Metric, Result, skipped, with_origin
 from evaluation.metrics.observables import OBSERVABLES
 from evaluation.metrics.small_cnn import fit_cnn
 
@@ -104,7 +104,6 @@ def size_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
 
     For smaller training sets the network tests one fold only: each takes seconds to minutes.
     """
-    del budget
     equal = pair.equal_sizes(seed=seed)
     folds, tested = KINDS[kind].folds, KINDS[kind].tested
     largest = len(equal.real) * (folds - 1) // folds
@@ -118,7 +117,6 @@ def size_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
 
 def transfer_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Return how well a track/shower classifier trained on generated images does on real ones."""
-    del budget
     metric = f"classifier/tstr/{kind}"
     if any(image_set.is_track is None for image_set in (pair.real, pair.generated, *pair.floor)):
         return [skipped(metric, MISSING)]
@@ -142,7 +140,6 @@ def transfer_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Resu
 
 def attribution_rows(pairs: list[Pair], budget: Budget, seed: int) -> dict[str, list[Result]]:
     """Return how much real images look like each generator, by its name."""
-    del budget
     if len(pairs) < 2:
         row = skipped("classifier/multi/trees", "it needs two generated sets: give --generated_2")
         return {pairs[0].generated.name: [row]}
@@ -169,19 +166,17 @@ def multi_rows(
         KINDS[kind].fit, _inputs(kind, real), inputs, folds=KINDS[kind].folds, seed=seed
     )
     count = min(len(image_set) for image_set in (real, *generated))
-    rows = {}
-    for place, image_set in enumerate(generated):
-        note = f"its own held-out images: {shares.held_out[place, place]:.3f}"
-        value, stderr = float(shares.real[place]), float(shares.stderr[place])
-        rows[image_set.name] = Result(
+    return {
+        image_set.name: Result(
             f"classifier/multi/{kind}",
-            value,
-            stderr,
+            float(shares.real[place]),
+            float(shares.stderr[place]),
             floor=1.0 / len(generated),
             n=count,
-            note=note,
+            note=f"its own held-out images: {shares.held_out[place, place]:.3f}",
         )
-    return rows
+        for place, image_set in enumerate(generated)
+    }
 
 
 def held_out_scores(
@@ -274,20 +269,10 @@ def _auc_row(metric: str, kind: str, equal: Pair, seed: int, **options: int) -> 
     """Return the AUC of a pair and that of its floor."""
     auc = held_out(kind, equal.real, equal.generated, seed=seed, **options).auc()
     floor = held_out(kind, *equal.floor, seed=seed, **options).auc()
-    return Result(
-        metric,
-        auc.value,
-        auc.stderr,
-        floor=floor.value,
-        p=auc.p,
-        n=len(equal.real),
-        note=join_notes(_spread(auc), f"floor from {equal.floor_from}, at equal size"),
-    )
-
-
-def _spread(auc: Auc) -> str:
     spread = "" if auc.fold_stderr is None else f", {auc.fold_stderr:.2g} from the folds"
-    return f"error by DeLong{spread}"
+    note = with_origin(f"error by DeLong{spread}", equal)
+    n = len(equal.real)
+    return Result(metric, auc.value, auc.stderr, floor=floor.value, p=auc.p, n=n, note=note)
 
 
 def _inputs(kind: str, image_set: ImageSet) -> np.ndarray:

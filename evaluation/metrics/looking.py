@@ -6,8 +6,8 @@ import numpy as np
 
 from evaluation.images.sets import ImageSet, Pair
 from evaluation.metrics.budget import Budget
-from evaluation.metrics.metric import FEWEST, Metric, Result
-from evaluation.metrics.physics import tested_row
+from evaluation.metrics.metric import Metric, Result
+from evaluation.metrics.physics import tested_rows
 from evaluation.metrics.resampling import Tested, sum_tests
 
 _BLOCK = 512
@@ -16,12 +16,7 @@ _LEVELS = 256
 
 def image_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Compare mean images, images of standard deviations and the intensities of lit pixels."""
-    pair.require(FEWEST)
-    values = _tests(pair.real, pair.generated, seed, budget.image_permutations, budget.splits)
-    floors = _tests(*pair.floor, seed, 1, 2)
-    return [
-        tested_row(metric, tested, floors[metric].value, pair) for metric, tested in values.items()
-    ]
+    return tested_rows(pair, _tests, seed, budget.image_permutations, budget.splits)
 
 
 def moments(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
@@ -40,11 +35,8 @@ def intensities(image_set: ImageSet) -> np.ndarray:
     return np.concatenate(list(_spectrum_blocks((image_set,)))).astype(np.int32)
 
 
-def _tests(
-    real: ImageSet, generated: ImageSet, seed: int, permutations: int, splits: int
-) -> dict[str, Tested]:
+def _tests(real: ImageSet, generated: ImageSet, **options: int) -> dict[str, Tested]:
     sets, counts = (real, generated), (len(real), len(generated))
-    options = {"seed": seed, "permutations": permutations, "halves": splits}
     pixels = {"looking/mean_image": _mean_difference, "looking/std_image": _std_difference}
     tested = sum_tests(lambda: _moment_blocks(sets), counts, pixels, **options)
     spectrum = {

@@ -74,7 +74,6 @@ def emd_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
 
 def duplicate_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     """Count the generated images that are training images or each other."""
-    del budget
     real, generated, _ = equal_sets(pair, seed)
     copied, copied_real = (copies(image_set.images, turned=True) for image_set in (generated, real))
     floor, note = float(copied_real.mean()), _copies_note(generated.images, copied, None)
@@ -164,12 +163,6 @@ def copies(
     return is_copy & images.any(axis=(1, 2))
 
 
-def more_p(hits: int, count: int, other_hits: int, other_count: int) -> float:
-    """Return p of Fisher's exact test that hits are no more frequent than in the other sample."""
-    table = [[hits, count - hits], [other_hits, other_count - other_hits]]
-    return float(fisher_exact(table, alternative="greater").pvalue)
-
-
 def _train_copies(pair: Pair, train: np.ndarray) -> list[Result]:
     """Return how many generated and how many real images are training images."""
     images = [pair.generated.images, pair.real.images]
@@ -180,7 +173,8 @@ def _train_copies(pair: Pair, train: np.ndarray) -> list[Result]:
         for images_of_set, which in zip(images, copied, strict=True)
     ]
     (share, leak), (n, n_real) = ([f(which) for which in copied] for f in (np.mean, len))
-    p = more_p(int(copied[0].sum()), n, int(copied[1].sum()), n_real)
+    table = [[which.sum(), (~which).sum()] for which in copied]
+    p = float(fisher_exact(table, alternative="greater").pvalue)
     metrics = ("memorisation/duplicates/train", "memorisation/duplicates/test")
     return [
         Result(metrics[0], float(share), floor=float(leak), p=p, n=n, note=notes[0]),

@@ -121,6 +121,18 @@ def tested_row(metric: str, tested: Tested, floor: float, pair: Pair, note: str 
     )
 
 
+def tested_rows(
+    pair: Pair, test: Callable[..., dict[str, Tested]], seed: int, permutations: int, halves: int
+) -> list[Result]:
+    """Return a row of each statistic that ``test(real, generated, ...)`` returns by its id."""
+    pair.require(FEWEST)
+    values = test(pair.real, pair.generated, seed=seed, permutations=permutations, halves=halves)
+    floors = test(*pair.floor, seed=seed, permutations=1, halves=2)
+    return [
+        tested_row(metric, tested, floors[metric].value, pair) for metric, tested in values.items()
+    ]
+
+
 def _class_rows(kind: str, name: str, pair: Pair, budget: Budget, seed: int) -> list[Result]:
     edges = OBSERVABLES[name].edges
     return value_rows(

@@ -78,18 +78,13 @@ def equal_batches(
 
 
 def disjoint_parts(
-    real: np.ndarray,
-    generated: np.ndarray,
-    *,
-    seed: int,
-    parts: int = PARTS,
-    smallest: int = _SMALLEST_PART,
+    real: np.ndarray, generated: np.ndarray, *, seed: int, smallest: int = _SMALLEST_PART
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return pairs of disjoint parts of both sets, or none if they are below ``smallest``."""
-    size = min(len(real), len(generated)) // parts
+    """Return ten pairs of disjoint parts of both sets, or none if they are below ``smallest``."""
+    size = min(len(real), len(generated)) // PARTS
     if size < smallest:
         return []
-    return equal_batches(real, generated, size, count=parts, seed=seed)
+    return equal_batches(real, generated, size, count=PARTS, seed=seed)
 
 
 def parts_stderr(
@@ -98,7 +93,6 @@ def parts_stderr(
     generated: np.ndarray,
     *,
     seed: int,
-    parts: int = PARTS,
 ) -> float | None:
     """Return the standard error of ``metric`` from its spread over disjoint parts of both sets.
 
@@ -109,7 +103,7 @@ def parts_stderr(
     Returns:
         The error, or None if a part would hold fewer than ten images.
     """
-    pairs = disjoint_parts(real, generated, seed=seed, parts=parts)
+    pairs = disjoint_parts(real, generated, seed=seed)
     return mean_and_stderr([metric(*pair) for pair in pairs])[1] if pairs else None
 
 

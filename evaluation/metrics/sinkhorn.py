@@ -156,17 +156,9 @@ def w1_annealed(
     return result.unconverged(f"not converged after {solved.iterations} iterations")
 
 
-def entropic_transport(
-    cost: np.ndarray, eps: float, *, scale: float | None = None, max_iterations: int = 5_000
-) -> Entropic:
-    """Solve entropic transport of uniform weights at ``cost`` ``[N, M]`` with ott-jax.
-
-    eps falls from about ``scale``, the median cost if None, to its target by 2 % an iteration.
-    If the target is tiny compared with it, float32 cannot meet the marginals to better than 1e-3,
-    and 1e-2 leaves the cost within 1e-5. Otherwise the marginals must be met to 1e-4, because a
-    divergence is then a small difference of large numbers.
-    """
-    return anneal(cost, (eps,), scale=scale, max_iterations=max_iterations)[0]
+def entropic_transport(cost: np.ndarray, eps: float) -> Entropic:
+    """Solve entropic transport at ``cost`` ``[N, M]`` and one eps; see `anneal`."""
+    return anneal(cost, (eps,))[0]
 
 
 def anneal(
@@ -174,14 +166,19 @@ def anneal(
     falling: Sequence[float],
     *,
     scale: float | None = None,
-    max_iterations: int = 5_000,
+    max_iterations: int = _MOST_ITERATIONS,
 ) -> list[Entropic]:
-    """Solve entropic transport at cost ``[N, M]`` and several falling eps.
+    """Solve entropic transport of uniform weights at ``cost`` ``[N, M]`` with ott-jax.
 
-    Each starts from the solution of the one before; see :func:`entropic_transport`.
+    Each of the falling eps starts from the solution of the one before. There, eps falls from about
+    ``scale``, the median cost if None, to its target by 2 % an iteration. If the target is tiny
+    compared with it, float32 cannot meet the marginals to better than 1e-3, and 1e-2 leaves the
+    cost within 1e-5. Otherwise the marginals must be met to 1e-4, because a divergence is then a
+    small difference of large numbers.
     """
     scale = float(np.median(cost)) if scale is None else scale
-    held, potentials = jnp.asarray(cost, jnp.float32), _zeros(cost.shape)
+    held = jnp.asarray(cost, jnp.float32)
+    potentials = tuple(jnp.zeros(size, jnp.float32) for size in cost.shape)
     solutions, warmest = [], scale
     for eps in falling:
         if _stands_still(cost, eps, scale):
@@ -204,10 +201,6 @@ def _stands_still(cost: np.ndarray, eps: float, scale: float) -> bool:
         return False
     elsewhere = np.exp(-cost / eps).sum() / count - 1.0
     return bool(eps * elsewhere < 1e-7 * scale)
-
-
-def _zeros(shape: tuple[int, int]) -> Potentials:
-    return tuple(jnp.zeros(size, jnp.float32) for size in shape)
 
 
 def _solve_at(

@@ -12,7 +12,7 @@ from evaluation.images.sets import ImageSet, Pair
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.metric import FEWEST, Metric, Result, sizes_note, skipped
 from evaluation.metrics.observables import Observable
-from evaluation.metrics.physics import tested_row, two_sample_chi2, value_definitions, value_rows
+from evaluation.metrics.physics import tested_rows, two_sample_chi2, value_definitions, value_rows
 from evaluation.metrics.resampling import Statistic, Tested, sum_tests
 from evaluation.ssnet.network import CLASSES
 from evaluation.ssnet.scores import MOST_PIXELS, PIXEL_BINS, SCORE_BINS
@@ -74,14 +74,7 @@ def score_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     if not _has(pair, "scores"):
         reason = f"{MISSING}; labels.h5 does not keep them, so leave --labels_ out"
         return [skipped(f"ssnet/scores/{CLASSES[0]}/chi2", reason)]
-    pair.require(FEWEST)
-    options = {"permutations": budget.permutations, "halves": budget.splits}
-    values = _score_tests(pair.real, pair.generated, seed=seed, **options)
-    floors = _score_tests(*pair.floor, seed=seed, permutations=1, halves=2)
-    return [
-        tested_row(f"ssnet/scores/{name}", tested, floors[name].value, pair)
-        for name, tested in values.items()
-    ]
+    return tested_rows(pair, _score_tests, seed, budget.permutations, budget.splits)
 
 
 def _has(pair: Pair, column: str) -> bool:
@@ -93,42 +86,25 @@ def _has(pair: Pair, column: str) -> bool:
 
 
 def _fraction(metric: str, pair: Pair, column: str) -> Result:
-    def tracks(image_set: ImageSet) -> int:
-        return int(image_set.segments.table[column].sum())
-
-    def difference(first: ImageSet, second: ImageSet) -> tuple[float, float]:
-        shares = [tracks(image_set) / len(image_set) for image_set in (first, second)]
-        errors = [
-            np.sqrt(share * (1 - share) / len(image_set))
-            for share, image_set in zip(shares, (first, second), strict=True)
-        ]
-        return shares[1] - shares[0], float(np.hypot(*errors))
-
     pair.require(FEWEST)
-    value, error = difference(pair.real, pair.generated)
-    table = [
-        [tracks(image_set), len(image_set) - tracks(image_set)]
-        for image_set in (pair.real, pair.generated)
-    ]
-    of_each = [
-        f"{100 * tracks(image_set) / len(image_set):.1f} %"
-        for image_set in (pair.real, pair.generated)
-    ]
+    sets = (pair.real, pair.generated, *pair.floor)
+    counts = [(int(images.segments.table[column].sum()), len(images)) for images in sets]
+    shares = [tracks / n for tracks, n in counts]
+    errors = [np.sqrt(p * (1 - p) / n) for p, (_, n) in zip(shares, counts, strict=True)]
+    texts = [f"{100 * tracks / n:.1f} %" for tracks, n in counts]
     return Result(
         metric,
-        value,
-        error,
-        difference(*pair.floor)[0],
-        float(fisher_exact(table).pvalue),
+        shares[1] - shares[0],
+        float(np.hypot(*errors[:2])),
+        shares[3] - shares[2],
+        float(fisher_exact([[tracks, n - tracks] for tracks, n in counts[:2]]).pvalue),
         n=min(len(pair.real), len(pair.generated)),
-        note=f"tracks: {of_each[0]} of real, {of_each[1]} of generated images; {sizes_note(pair)}",
+        note=f"tracks: {texts[0]} of real, {texts[1]} of generated images; {sizes_note(pair)}",
     )
 
 
-def _score_tests(
-    real: ImageSet, generated: ImageSet, *, seed: int, permutations: int, halves: int
-) -> dict[str, Tested]:
-    """Return every statistic of every class, by the last two parts of the id."""
+def _score_tests(real: ImageSet, generated: ImageSet, **options: int) -> dict[str, Tested]:
+    """Return every statistic of every class by its id."""
     sets = (real, generated)
 
     def blocks() -> Iterator[np.ndarray]:
@@ -138,11 +114,10 @@ def _score_tests(
                 yield counts[start : start + _BLOCK]
 
     statistics = {
-        f"{name}/{statistic}": functools.partial(_of_class, place, compare)
+        f"ssnet/scores/{name}/{statistic}": functools.partial(_of_class, place, compare)
         for place, name in enumerate(CLASSES)
         for statistic, compare in _COMPARISONS.items()
     }
-    options = {"seed": seed, "permutations": permutations, "halves": halves}
     return sum_tests(blocks, (len(real), len(generated)), statistics, **options)
 
 

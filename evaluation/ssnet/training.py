@@ -261,9 +261,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     multiple, side = 2**config.model.num_strides, config.data.image_size
     if side < multiple or side % multiple:
         raise ValueError(f"config.data.image_size is {side}; it must be a multiple of {multiple}")
-    if not 0 <= config.data.brightness < 1:
-        raise ValueError(f"config.data.brightness is {config.data.brightness}; it lies in [0, 1)")
-    for section, name in (("optim", "warmup_fraction"), ("training", "settling_fraction")):
+    for section, name in (
+        ("data", "brightness"),
+        ("optim", "warmup_fraction"),
+        ("training", "settling_fraction"),
+    ):
         if not 0 <= config[section][name] < 1:
             raise ValueError(
                 f"config.{section}.{name} is {config[section][name]}; it lies in [0, 1)"
