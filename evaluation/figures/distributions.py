@@ -60,7 +60,10 @@ def draw_observable(observable: Observable, values: dict[str, np.ndarray]) -> Dr
     counts = {
         name: paper_histogram(column[np.isfinite(column)], edges) for name, column in values.items()
     }
-    shares = {name: poisson_shares(histogram) for name, histogram in counts.items()}
+    shares = {}
+    for name, histogram in counts.items():
+        total = max(histogram.sum(), 1)
+        shares[name] = histogram / total, np.sqrt(histogram) / total
     figure = ratio_figure(edges, shares, observable.label, unit="fraction of images")
     return figure, _numbers(edges, counts)
 
@@ -147,12 +150,6 @@ def image_shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     total = max(of_image.sum(), 1.0)
     share = counts.sum(axis=0) / total
     return share, np.sqrt(((counts - share * of_image) ** 2).sum(axis=0)) / total
-
-
-def poisson_shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares ``[k]`` of a histogram and their errors."""
-    total = max(counts.sum(), 1)
-    return counts / total, np.sqrt(counts) / total
 
 
 def _draw_ratios(

@@ -5,7 +5,6 @@ Similar images lie near each other; distances between groups mean nothing.
 
 from collections.abc import Sequence
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,17 +19,15 @@ from evaluation.metrics.distances import squared_distances
 from evaluation.metrics.image_emd import emd_matrix, projected_matrix
 from evaluation.metrics.observables import total_charge, track_shapes
 
-TRANSPORTS = MappingProxyType(
-    {
-        "exact": (emd_matrix, "exact image EMD"),
-        "projected": (projected_matrix, "projected image EMD (bound)"),
-    }
-)
+TRANSPORTS = {
+    "exact": (emd_matrix, "exact image EMD"),
+    "projected": (projected_matrix, "projected image EMD (bound)"),
+}
 _FEWEST = 10  # images on a map
 _PERPLEXITY = 30.0
 _MOST_EXACT = 1_000  # images: half a million transport problems, an hour
 _COLOURS = ("#8d99a6", "#1f6fb4", "#d9602b", "#2a9d6f")
-_CLASS_COLOURS = MappingProxyType({"shower": "#1f6fb4", "track": "#d9602b"})
+_CLASS_COLOURS = {"shower": "#1f6fb4", "track": "#d9602b"}
 
 
 def figures(comparison: Comparison) -> Figures:

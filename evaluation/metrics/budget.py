@@ -1,7 +1,6 @@
 """How many images a report uses, and how often it draws them again."""
 
 from dataclasses import dataclass
-from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -18,10 +17,8 @@ class Budget:
     at_once: int = 1  # metrics; of many images each takes gigabytes
 
 
-BUDGETS = MappingProxyType(
-    {
-        "small": Budget(2_000, 2_000, 2_000, 1_000, 1_000, 20, at_once=2),
-        "paper": Budget(10_000, 50_000, 50_000, 1_000, 200, 20, 10_000),
-        "full": Budget(None, None, None, 1_000, 200, 20, 10_000),
-    }
-)
+BUDGETS = {
+    "small": Budget(2_000, 2_000, 2_000, 1_000, 1_000, 20, at_once=2),
+    "paper": Budget(10_000, 50_000, 50_000, 1_000, 200, 20, 10_000),
+    "full": Budget(None, None, None, 1_000, 200, 20, 10_000),
+}

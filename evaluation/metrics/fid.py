@@ -27,7 +27,7 @@ from evaluation.metrics.resampling import (
 
 PAPER_IMAGES = 10_000
 _COMPONENTS = 64
-_FEWEST_SIZES = 3  # of which a line has a residual
+_SIZES = 5  # numbers of images that the line of fid/infinity is fitted at
 
 
 def fid(
@@ -72,34 +72,32 @@ def extrapolate(
     return float(slope_and_limit[0]), np.array(values)
 
 
-def _sizes(n: int, count: int) -> list[int]:
-    """Return ``count`` sizes from n / 5 to n at equal steps of 1 / n."""
-    return [round(1.0 / inverse) for inverse in np.linspace(5.0 / n, 1.0 / n, count)]
+def _sizes(n: int) -> list[int]:
+    """Return the sizes from n / 5 to n at equal steps of 1 / n."""
+    return [round(1.0 / inverse) for inverse in np.linspace(5.0 / n, 1.0 / n, _SIZES)]
 
 
 def fid_infinity(
-    real: np.ndarray, generated: np.ndarray, *, seed: int, sizes: int = 5, stderr: bool = True
+    real: np.ndarray, generated: np.ndarray, *, seed: int, stderr: bool = True
 ) -> Result:
     """Return the FID of features ``[N, F]`` and ``[M, F]`` extrapolated to infinitely many images.
 
-    It may come out slightly negative. The line in 1 / n is fitted at so many ``sizes``, from a
-    fifth of the images to all of them, and holds from about as many images as features on; with
-    fewer a note says so. The error is from ten extrapolations of a tenth of the images.
+    It may come out slightly negative. The line in 1 / n is fitted from a fifth of the images to all
+    of them, and holds from about as many images as features on; with fewer a note says so. The
+    error is from ten extrapolations of a tenth of the images.
     """
     real, generated = as_rows(real, generated, least=25)
-    if sizes < _FEWEST_SIZES:
-        raise ValueError(f"{sizes} sizes do not show a line: give at least {_FEWEST_SIZES}")
     n = min(len(real), len(generated))
     real, generated = equal_batches(real, generated, n, count=1, seed=seed)[0]
 
     def limit(x: np.ndarray, y: np.ndarray) -> float:
+        sizes = _sizes(len(x))
         if len(x) > x.shape[1]:
-            return extrapolate(frechet_distance, x, y, _sizes(len(x), sizes), seed=seed)[0]
+            return extrapolate(frechet_distance, x, y, sizes, seed=seed)[0]
         places = np.arange(len(x))
-        distance = frechet_of_places(x, y)
-        return extrapolate(distance, places, places, _sizes(len(x), sizes), seed=seed)[0]
+        return extrapolate(frechet_of_places(x, y), places, places, sizes, seed=seed)[0]
 
-    smallest, features = _sizes(n, sizes)[0], real.shape[1]
+    smallest, features = _sizes(n)[0], real.shape[1]
     short = f"the line is fitted from {smallest} images on, fewer than the {features} features"
     return Result(
         "fid/infinity",
@@ -166,35 +164,6 @@ def frechet_p(x: np.ndarray, y: np.ndarray, *, permutations: int, seed: int) -> 
         for marked in shuffled_labels(len(x), len(y), permutations, seed=seed).T
     ]
     return permutation_p(values[0], np.array(values[1:]))
-
-
-METRICS = (
-    Metric(
-        "fid/direct",
-        direct_rows,
-        {
-            "fid/paper": "Frechet distance of SSNet features (8192 for images of 64 x 64 pixels), "
-            "of 10,000 images of each set or of all if fewer; mostly bias, see its floor",
-            "fid/full": "the same of all images, as many as both sets have",
-        },
-        needs="features",
-    ),
-    Metric(
-        "fid/infinity",
-        on_features(fid_infinity, fewest=25, floor_options={"stderr": False}),
-        "that distance extrapolated to infinitely many images, linear in 1 / n",
-        needs="features",
-    ),
-    Metric(
-        "fid/pca",
-        component_rows,
-        {
-            f"fid/pca{_COMPONENTS}": f"Frechet distance of the {_COMPONENTS} leading principal "
-            "components of the floor's second real set; p by permutation"
-        },
-        needs="features",
-    ),
-)
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -293,3 +262,32 @@ def _triangular_root(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     covariance = rows.T @ rows / (len(rows) - 1)
     factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance)
     return np.triu(factor[:rank]), pivots - 1
+
+
+METRICS = (
+    Metric(
+        "fid/direct",
+        direct_rows,
+        {
+            "fid/paper": "Frechet distance of SSNet features (8192 for images of 64 x 64 pixels), "
+            "of 10,000 images of each set or of all if fewer; mostly bias, see its floor",
+            "fid/full": "the same of all images, as many as both sets have",
+        },
+        needs="features",
+    ),
+    Metric(
+        "fid/infinity",
+        on_features(fid_infinity, fewest=25, floor_options={"stderr": False}),
+        "that distance extrapolated to infinitely many images, linear in 1 / n",
+        needs="features",
+    ),
+    Metric(
+        "fid/pca",
+        component_rows,
+        {
+            f"fid/pca{_COMPONENTS}": f"Frechet distance of the {_COMPONENTS} leading principal "
+            "components of the floor's second real set; p by permutation"
+        },
+        needs="features",
+    ),
+)

@@ -105,27 +105,6 @@ def mmd_median(
     return dataclasses.replace(result, metric="mmd/median", note=f"sigma {sigma:.6g}")
 
 
-METRICS = (
-    Metric(
-        "mmd/paper",
-        on_pixels(mmd_paper),
-        "biased MMD^2 of pixels, six Gaussians of sigma 2^10..2^15 summed, mean over batches of "
-        "10,000 or of all images if fewer",
-    ),
-    Metric(
-        "mmd/unbiased",
-        on_pixels(mmd_per_sigma, draws="permutations"),
-        "unbiased MMD^2 of pixels, those Gaussians summed or the one named; p by permutation",
-    ),
-    Metric(
-        "mmd/median",
-        on_pixels(mmd_median, draws="permutations"),
-        "unbiased MMD^2 of pixels, one Gaussian as wide as the median distance of real images; p "
-        "by permutation",
-    ),
-)
-
-
 @dataclasses.dataclass(frozen=True)
 class Discrepancy:
     """MMD^2 of S kernels; total, p and null belong to the sum of the kernels."""
@@ -296,3 +275,24 @@ def _first_order_variance(sums: np.ndarray, diagonal: np.ndarray, n: int) -> np.
     of_x = (sums[:, :n, 0] - diagonal[:, :n]) / (n - 1) - sums[:, :n, 1] / m
     of_y = (sums[:, n:, 1] - diagonal[:, n:]) / (m - 1) - sums[:, n:, 0] / n
     return 4.0 * (of_x.var(axis=1, ddof=1) / n + of_y.var(axis=1, ddof=1) / m)
+
+
+METRICS = (
+    Metric(
+        "mmd/paper",
+        on_pixels(mmd_paper),
+        "biased MMD^2 of pixels, six Gaussians of sigma 2^10..2^15 summed, mean over batches of "
+        "10,000 or of all images if fewer",
+    ),
+    Metric(
+        "mmd/unbiased",
+        on_pixels(mmd_per_sigma, draws="permutations"),
+        "unbiased MMD^2 of pixels, those Gaussians summed or the one named; p by permutation",
+    ),
+    Metric(
+        "mmd/median",
+        on_pixels(mmd_median, draws="permutations"),
+        "unbiased MMD^2 of pixels, one Gaussian as wide as the median distance of real images; p "
+        "by permutation",
+    ),
+)

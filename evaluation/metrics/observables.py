@@ -7,7 +7,6 @@ arXiv:2307.13687, so that numbers can be compared with the published ones.
 
 import itertools
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -35,55 +34,51 @@ class Observable:
 
 
 # The edges of the first three are the paper's.
-OBSERVABLES = MappingProxyType(
-    {
-        "track_length_px": Observable(
-            "largest distance within the largest cluster (DBSCAN 3 px, 5 pixels)",
-            "track length (px)",
-            np.arange(-2.0, 94.0, 2.0),
-            "tracks",
-        ),
-        "track_width_px": Observable(
-            "extent of that cluster along its second principal axis, plus one",
-            "track width (px)",
-            np.arange(-1.0, 30.0, 1.0),
-            "tracks",
-        ),
-        "charge": Observable(
-            "sum of the pixels of an image",
-            "charge (sum of pixels, 0..255 each)",
-            np.arange(-800.0, 37_600.0, 800.0),
-            "showers",
-        ),
-        "hit_multiplicity": Observable(
-            "pixels above zero", "pixels above zero", np.arange(-10.0, 930.0, 20.0)
-        ),
-        "charge_per_pixel": Observable(
-            "mean of the pixels above zero",
-            "charge per lit pixel (0..255)",
-            np.arange(0.0, 258.0, 3.0),
-        ),
-        "peak": Observable("largest pixel", "largest pixel (0..255)", np.arange(-3.5, 257.0, 4.0)),
-        "holes": Observable(
-            "zero pixels of which all four direct neighbours are above zero",
-            "holes (zero pixels between four lit ones)",
-            np.arange(-0.5, 21.0, 1.0),
-        ),
-        "lit_neighbours": Observable(
-            "mean number of the 8 neighbours of a pixel above zero that are as well",
-            "lit neighbours of a lit pixel (of 8)",
-            np.arange(0.0, 8.1, 0.2),
-        ),
-        "angle_deg": Observable(
-            "direction of the charge-weighted main axis, from a row; undefined left out",
-            "direction of the main axis (degrees)",
-            np.arange(-90.0, 91.0, 5.0),
-        ),
-        "clusters": Observable(
-            "number of clusters (DBSCAN 3 px, 5 pixels)", "clusters", np.arange(-0.5, 16.0, 1.0)
-        ),
-    }
-)
+OBSERVABLES = {
+    "track_length_px": Observable(
+        "largest distance within the largest cluster (DBSCAN 3 px, 5 pixels)",
+        "track length (px)",
+        np.arange(-2.0, 94.0, 2.0),
+        "tracks",
+    ),
+    "track_width_px": Observable(
+        "extent of that cluster along its second principal axis, plus one",
+        "track width (px)",
+        np.arange(-1.0, 30.0, 1.0),
+        "tracks",
+    ),
+    "charge": Observable(
+        "sum of the pixels of an image",
+        "charge (sum of pixels, 0..255 each)",
+        np.arange(-800.0, 37_600.0, 800.0),
+        "showers",
+    ),
+    "hit_multiplicity": Observable(
+        "pixels above zero", "pixels above zero", np.arange(-10.0, 930.0, 20.0)
+    ),
+    "charge_per_pixel": Observable(
+        "mean of the pixels above zero", "charge per lit pixel (0..255)", np.arange(0.0, 258.0, 3.0)
+    ),
+    "peak": Observable("largest pixel", "largest pixel (0..255)", np.arange(-3.5, 257.0, 4.0)),
+    "holes": Observable(
+        "zero pixels of which all four direct neighbours are above zero",
+        "holes (zero pixels between four lit ones)",
+        np.arange(-0.5, 21.0, 1.0),
+    ),
+    "lit_neighbours": Observable(
+        "mean number of the 8 neighbours of a pixel above zero that are as well",
+        "lit neighbours of a lit pixel (of 8)",
+        np.arange(0.0, 8.1, 0.2),
+    ),
+    "angle_deg": Observable(
+        "direction of the charge-weighted main axis, from a row; undefined left out",
+        "direction of the main axis (degrees)",
+        np.arange(-90.0, 91.0, 5.0),
+    ),
+    "clusters": Observable(
+        "number of clusters (DBSCAN 3 px, 5 pixels)", "clusters", np.arange(-0.5, 16.0, 1.0)
+    ),
+}
 _BLOCK = 256  # images measured at a time
 _BESIDE = ((-1, 0), (0, -1), (0, 1), (1, 0))  # steps to other pixels, in rows and columns
 _AROUND = (*_BESIDE, (-1, -1), (-1, 1), (1, -1), (1, 1))

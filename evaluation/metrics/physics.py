@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from scipy.stats import chi2 as chi2_distribution
@@ -15,16 +14,14 @@ from evaluation.metrics.metric import FEWEST, Metric, Result, join_notes, sizes_
 from evaluation.metrics.observables import OBSERVABLES, Observable
 from evaluation.metrics.resampling import Tested, histogram_tests, line_tests, sum_tests
 
-STATISTICS = MappingProxyType(
-    {
-        "chi2_paper": "chi2 of arXiv:2307.13687, generated counts scaled to the real ones, whose "
-        "counts are the variances; p by permutation",
-        "chi2_two_sample": "chi2 with the errors of both sets, neighbouring bins merged until 5 "
-        "entries of the smaller set are expected; p from its distribution",
-        "ks": "two-sample Kolmogorov-Smirnov distance of unbinned values; p by permutation",
-        "w1": "1-D Wasserstein distance of unbinned values, in their unit; p by permutation",
-    }
-)
+STATISTICS = {
+    "chi2_paper": "chi2 of arXiv:2307.13687, generated counts scaled to the real ones, whose "
+    "counts are the variances; p by permutation",
+    "chi2_two_sample": "chi2 with the errors of both sets, neighbouring bins merged until 5 "
+    "entries of the smaller set are expected; p from its distribution",
+    "ks": "two-sample Kolmogorov-Smirnov distance of unbinned values; p by permutation",
+    "w1": "1-D Wasserstein distance of unbinned values, in their unit; p by permutation",
+}
 _CORRELATION = (
     "root mean square difference of the elements of the correlation matrices of all observables "
     "but the angle; p by permutation"
@@ -149,20 +146,6 @@ def _definitions(name: str, observable: Observable) -> dict[str, str]:
         meaning = f"{observable.meaning}, of {images}"
         texts |= value_definitions(f"physics/{kind}/{name}", meaning, observable.edges)
     return texts
-
-
-METRICS = (
-    *(
-        Metric(
-            f"physics/{name}",
-            functools.partial(observable_rows, name),
-            _definitions(name, observable),
-            needs="labels" if observable.of_class else "",
-        )
-        for name, observable in OBSERVABLES.items()
-    ),
-    Metric("physics/correlation", correlation_rows, {"physics/all/correlation": _CORRELATION}),
-)
 
 
 def _tests(
@@ -294,3 +277,17 @@ def _correlation(moments: np.ndarray) -> np.ndarray:
     spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     scale = np.where(spread > 1e-9, spread, np.inf)
     return covariance / np.outer(scale, scale)
+
+
+METRICS = (
+    *(
+        Metric(
+            f"physics/{name}",
+            functools.partial(observable_rows, name),
+            _definitions(name, observable),
+            needs="labels" if observable.of_class else "",
+        )
+        for name, observable in OBSERVABLES.items()
+    ),
+    Metric("physics/correlation", correlation_rows, {"physics/all/correlation": _CORRELATION}),
+)

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Iterator
-from types import MappingProxyType
 
 import numpy as np
 from scipy.stats import fisher_exact
@@ -20,31 +19,27 @@ from evaluation.ssnet.scores import MOST_PIXELS, PIXEL_BINS, SCORE_BINS
 # Numbers of each image; the bins are those of arXiv:2307.13687, Fig. 7.
 _PIXEL_EDGES = np.linspace(0.0, MOST_PIXELS, PIXEL_BINS + 1)
 SCORE_EDGES = np.linspace(0.0, 1.0, SCORE_BINS + 1)
-COUNTS = MappingProxyType(
-    {
-        "track_pixels": Observable(
-            "lit pixels of an image that SSNet takes for track", "track pixels", _PIXEL_EDGES
-        ),
-        "shower_pixels": Observable(
-            "lit pixels of an image that SSNet takes for shower", "shower pixels", _PIXEL_EDGES
-        ),
-        "num_track": Observable(
-            "votes for track among all pixels of an image",
-            "votes for track (all pixels)",
-            _PIXEL_EDGES,
-        ),
-        "num_shower": Observable(
-            "votes for shower among all pixels of an image",
-            "votes for shower (all pixels)",
-            _PIXEL_EDGES,
-        ),
-        "certainty": Observable(
-            "mean over the lit pixels of an image of SSNet's largest score",
-            "mean certainty of the lit pixels",
-            SCORE_EDGES,
-        ),
-    }
-)
+COUNTS = {
+    "track_pixels": Observable(
+        "lit pixels of an image that SSNet takes for track", "track pixels", _PIXEL_EDGES
+    ),
+    "shower_pixels": Observable(
+        "lit pixels of an image that SSNet takes for shower", "shower pixels", _PIXEL_EDGES
+    ),
+    "num_track": Observable(
+        "votes for track among all pixels of an image", "votes for track (all pixels)", _PIXEL_EDGES
+    ),
+    "num_shower": Observable(
+        "votes for shower among all pixels of an image",
+        "votes for shower (all pixels)",
+        _PIXEL_EDGES,
+    ),
+    "certainty": Observable(
+        "mean over the lit pixels of an image of SSNet's largest score",
+        "mean certainty of the lit pixels",
+        SCORE_EDGES,
+    ),
+}
 _BLOCK = 4096
 
 
@@ -116,7 +111,7 @@ def _score_tests(real: ImageSet, generated: ImageSet, **options: int) -> dict[st
     statistics = {
         f"ssnet/scores/{name}/{statistic}": functools.partial(_of_class, place, compare)
         for place, name in enumerate(CLASSES)
-        for statistic, compare in _COMPARISONS.items()
+        for statistic, (compare, _) in _COMPARISONS.items()
     }
     return sum_tests(blocks, (len(real), len(generated)), statistics, **options)
 
@@ -137,14 +132,12 @@ def _w1(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(np.cumsum(a / a.sum() - b / b.sum())).sum() / SCORE_BINS)
 
 
-_COMPARISONS = MappingProxyType({"chi2": two_sample_chi2, "ks": _ks, "w1": _w1})
-_COMPARED = MappingProxyType(
-    {
-        "chi2": "chi2 with Poisson errors of both sets",
-        "ks": "largest difference of the cumulated fractions",
-        "w1": "1-D Wasserstein distance of the bins' centres",
-    }
-)
+# By the last part of the id: the statistic of two summed histograms, and what it is.
+_COMPARISONS = {
+    "chi2": (two_sample_chi2, "chi2 with Poisson errors of both sets"),
+    "ks": (_ks, "largest difference of the cumulated fractions"),
+    "w1": (_w1, "1-D Wasserstein distance of the bins' centres"),
+}
 
 METRICS = (
     Metric(
@@ -175,7 +168,7 @@ METRICS = (
             f"{SCORE_BINS} bins from 0 to 1: {meaning}; p by permutation of images, whose pixels "
             "belong together"
             for name in CLASSES
-            for statistic, meaning in _COMPARED.items()
+            for statistic, (_, meaning) in _COMPARISONS.items()
         },
         needs="labels",
     ),
