@@ -27,10 +27,8 @@ Column = dict[str, Any]  # one generated set of one report
 def compare(paths: list[Path], *, steps: list[int] | None = None) -> dict[str, Any]:
     """Return ``columns``, ``rows`` (by metric, a cell a column) and ``refused`` (by metric).
 
-    Args:
-        paths: of report.json files.
-        steps: training step of every generated set, in order; those of the samples' recipes if
-            not given.
+    ``steps`` are the training steps of all generated sets, in order; by default those in the
+    recipes of the samples.
 
     Raises:
         ValueError: if no row can be compared, or the steps are not one for each set.

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from evaluation.figures.figure import Comparison
 from evaluation.figures.table import figures
 from evaluation.images import distort
 from evaluation.images.segments import Table, segmenter
-from evaluation.images.sets import ImageSet, check_alike, load, pair, random_rows
+from evaluation.images.sets import ImageSet, Source, check_alike, load, pair
 from evaluation.metrics.budget import BUDGETS, Budget
 from evaluation.metrics.compute import compute
 from evaluation.metrics.metric import Metric
@@ -27,8 +27,6 @@ from sgm_jax.run.parts import RECIPE, Parts, differences, is_claimed, open_parts
 from sgm_jax.run.workdir import provenance
 
 _FIX = "repeat that command, add --overwrite or choose another --out"
-
-Source = ImageSet | np.ndarray | str | Path  # a set: of images, or where to read them
 
 
 def evaluate(
@@ -88,7 +86,7 @@ def evaluate(
     _check_names([*sources, *generated], labels or {})
     weights = _open_weights(ssnet, chosen, unlabelled=set(roles.values()) - set(labels or {}))
     images = {
-        role: _load(
+        role: load(
             (sources | generated)[name],
             name,
             limit={"real": sizes.real, "train": sizes.train}.get(role, sizes.generated),
@@ -179,23 +177,6 @@ def _open_weights(
     if weights.net.num_classes != len(CLASSES):
         raise ValueError(f"{ssnet}: has {weights.net.num_classes} classes, not 3")
     return weights
-
-
-def _load(
-    source: Source,
-    name: str,
-    *,
-    limit: int | None,
-    seed: int,
-    threshold: int,
-    labels: str | Path | np.ndarray | None,
-) -> ImageSet:
-    """Return a set of at most ``limit`` images from any kind of source."""
-    if not isinstance(source, ImageSet):
-        return load(source, name, limit=limit, seed=seed, threshold=threshold, labels=labels)
-    if threshold or labels is not None:
-        raise ValueError(f"{name} is an ImageSet: apply threshold and labels when you load it")
-    return replace(source.take(random_rows(len(source), limit, seed)), name=name)
 
 
 def _ceiling(train: ImageSet | None) -> ImageSet:

@@ -30,13 +30,13 @@ def _run() -> None:
     from evaluation.ssnet.training import export, train
 
     start_jax()
-    given = flags.FLAGS
-    config, workdir = given.config, Path(given.workdir)
-    if given.export is None:
+    options = flags.FLAGS
+    config, workdir = options.config, Path(options.workdir)
+    if options.export is None:
         train(config, workdir)
         return
-    path = Path(given.export)
-    digest = export(config, workdir, path, dtype=given.dtype)
+    path = Path(options.export)
+    digest = export(config, workdir, path, dtype=options.dtype)
     LOGGER.info("%s: %.2f MB, SHA-256 %s", path, path.stat().st_size / 1e6, digest)
 
 

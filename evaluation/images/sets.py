@@ -119,8 +119,11 @@ class Pair:
         return Pair(real, generated, (first, second), self.floor_from, *train)
 
 
+Source = ImageSet | np.ndarray | str | Path  # a set: of images, or where to read them
+
+
 def load(
-    source: str | Path | np.ndarray,
+    source: Source,
     name: str,
     *,
     limit: int | None,
@@ -133,8 +136,8 @@ def load(
     Empty and constant images are kept; ``facts`` says how many there are.
 
     Args:
-        source: path of anything that `sgm_jax.data.open_images` reads, or images ``[N, H, W]`` or
-            ``[N, H, W, 1]`` on the scale 0..255.
+        source: path of anything that `sgm_jax.data.open_images` reads, images ``[N, H, W]`` or
+            ``[N, H, W, 1]`` on the scale 0..255, or a set that is loaded already.
         name: what it is called in the report.
         limit: images to keep; None keeps all.
         seed: chooses them.
@@ -146,13 +149,21 @@ def load(
         FileNotFoundError: nothing at ``source`` or ``labels``.
         ValueError: unreadable, another scale than 0..255, NaN, not grey; labels of another set.
     """
+    if isinstance(source, ImageSet):
+        if threshold or labels is not None:
+            raise ValueError(f"{name} is an ImageSet: apply threshold and labels when you load it")
+        return replace(source.take(random_rows(len(source), limit, seed)), name=name)
     if isinstance(source, np.ndarray):
         opened = from_array(source, num_channels=1, image_size=None, source=f"array {name}")
     else:
         opened = open_images(str(source), num_channels=1, image_size=None)
     rows = random_rows(len(opened), limit, seed)
     images = opened[rows][..., 0]
-    _check_scale(images, opened.source)
+    if images.max() <= 1:  # floating-point images were checked on reading
+        raise ValueError(
+            f"{opened.source}: the largest pixel is {images.max()}, images must be on the scale "
+            f"{PIXEL_SCALE}; if these are on 0..1 multiply by 255"
+        )
     images[images <= threshold] = 0
     unlabelled = {"track_images": None, "ssnet": None}
     images = ImageSet(name, images, facts=_facts(opened, images, threshold) | unlabelled)
@@ -204,15 +215,6 @@ def pair(real: ImageSet, generated: ImageSet, train: ImageSet | None, *, seed: i
     half = len(real) // 2
     halves = (real.take(np.sort(order[:half])), real.take(np.sort(order[half : 2 * half])))
     return Pair(real, generated, halves, "halves of the real images")
-
-
-def _check_scale(images: np.ndarray, source: str) -> None:
-    """Refuse 8-bit images of zeros and ones; floating-point images were checked on reading."""
-    if images.max() <= 1:
-        raise ValueError(
-            f"{source}: the largest pixel is {images.max()}, images must be on the scale "
-            f"{PIXEL_SCALE}; if these are on 0..1 multiply by 255"
-        )
 
 
 def _facts(opened: Images, images: np.ndarray, threshold: int) -> dict[str, Any]:

@@ -43,9 +43,8 @@ METRICS: dict[str, Metric] = {
 def choose(wanted: str | Iterable[str | Metric] | None) -> list[Metric]:
     """Return metrics by their names or the first parts of their names, in the order of the table.
 
-    Args:
-        wanted: names, or one text with commas between names; None chooses the whole table. A
-            `Metric` stands for itself and comes after those of the table.
+    They are a list, or a text with commas; None chooses the whole table. A `Metric` stands for
+    itself and comes after those of the table.
 
     Raises:
         ValueError: if a name is unknown.

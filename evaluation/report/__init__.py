@@ -32,13 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def render(template: str, values: dict[str, Any], **filters: Any) -> str:
-    """Fill a template of this folder; the text is escaped if it is HTML.
-
-    Args:
-        template: name of the file.
-        values: what it is filled with.
-        filters: functions that it calls.
-    """
+    """Fill a template of this folder, which may call ``filters``; HTML is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evaluation", "report"),
         autoescape=template.endswith(".html"),

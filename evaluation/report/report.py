@@ -138,11 +138,8 @@ class Report:
     def save(self, folder: str | Path, *, figures: bool = True) -> None:
         """Write report.json, report.md and report.html, the figures and the tables of images.
 
-        An earlier report in the folder is replaced. A figure that fails becomes a warning.
-
-        Args:
-            folder: is made if it is not there.
-            figures: whether to draw them.
+        The folder is made if it is not there, and an earlier report in it replaced. A figure that
+        fails becomes a warning.
         """
         folder = Path(folder)
         _remove_report(folder)

@@ -87,7 +87,7 @@ def open_training(data: ml_collections.ConfigDict) -> LabelledImages:
     if len(parts) == 1:
         return parts[0]
     images, labels = zip(*parts, strict=True)
-    pixels = np.concatenate([one[:] for one in images])  # as labels are, all in memory
+    pixels = np.concatenate([part[:] for part in images])  # as labels are, all in memory
     joined = from_array(pixels, num_channels=1, image_size=side, source="training sets")
     return LabelledImages(joined, np.concatenate(labels))
 

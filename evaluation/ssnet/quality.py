@@ -116,12 +116,12 @@ def tally(data: Labelled, score: Any, *, batch_size: int) -> tuple[Tally, np.nda
 
     opened = from_array(data.images, num_channels=1, image_size=None)
     counted, classes, certainty = [], [], []
-    for rows, found in blocks(opened, score, batch_size=batch_size):
+    for rows, scored in blocks(opened, score, batch_size=batch_size):
         truth = data.truth[rows]
-        counts = [count_votes(found.scores, among) for among in (None, truth > 0)]
+        counts = [count_votes(scored.scores, among) for among in (None, truth > 0)]
         votes = np.stack([np.stack([c.num_track, c.num_shower], axis=1) for c in counts], axis=1)
-        classes.append(found.scores.argmax(axis=-1).astype(np.uint8))
-        certainty.append(found.scores.max(axis=-1))
+        classes.append(scored.scores.argmax(axis=-1).astype(np.uint8))
+        certainty.append(scored.scores.max(axis=-1))
         counted.append((*_count(truth, classes[-1], certainty[-1]), votes))
     pixels, bins, votes = (np.concatenate(part) for part in zip(*counted, strict=True))
     table = Tally(data.event, pixels, votes, bins)
@@ -150,12 +150,12 @@ def numbers(table: Tally) -> dict[str, Share]:
     by_class = np.stack(
         [pixels[:, k == CLASS_OF_TRUTH].sum(axis=1) for k in range(len(CLASSES))], axis=1
     )
-    right, true, found = np.einsum("nkk->nk", by_class), by_class.sum(axis=2), by_class.sum(axis=1)
+    right, true, called = np.einsum("nkk->nk", by_class), by_class.sum(axis=2), by_class.sum(axis=1)
     shares = {"pixel accuracy": share(right.sum(axis=1), true.sum(axis=1), event)}
     for k in (TRACK, SHOWER):
-        union = true[:, k] + found[:, k] - right[:, k]
+        union = true[:, k] + called[:, k] - right[:, k]
         shares[f"{CLASSES[k]} efficiency"] = share(right[:, k], true[:, k], event)
-        shares[f"{CLASSES[k]} purity"] = share(right[:, k], found[:, k], event)
+        shares[f"{CLASSES[k]} purity"] = share(right[:, k], called[:, k], event)
         shares[f"{CLASSES[k]} IoU"] = share(right[:, k], union, event)
     is_track = table.is_track
     for rule in RULES:

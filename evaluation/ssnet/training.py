@@ -27,7 +27,7 @@ from sgm_jax.step import TrainState
 from sgm_jax.step import Variables as TrainedVariables
 from sgm_jax.train import Task, fit
 
-# How well pixels and images are labelled.
+Batch = dict[str, Array]
 
 CALIBRATION_BINS = 20
 # Pixels above this count in the loss, as in the original.
@@ -63,9 +63,6 @@ def segmentation_loss(
     return summed.sum(axis=(1, 2)) / number
 
 
-Batch = dict[str, Array]
-
-
 class PixelMetrics:
     """Sums over images, from which all numbers of :meth:`summary` follow. Lit pixels only."""
 
@@ -96,13 +93,13 @@ class PixelMetrics:
     def summary(self) -> dict[str, Any]:
         """Return the numbers by name; tables as lists."""
         right, total = np.diag(self.confusion), max(int(self.confusion.sum()), 1)
-        found, true = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
+        called, true = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
         numbers: dict[str, Any] = {"images": self._images, "accuracy": float(right.sum() / total)}
         for k in (SHOWER, TRACK):
             numbers |= {
                 f"{CLASSES[k]}_efficiency": float(right[k] / max(true[k], 1)),
-                f"{CLASSES[k]}_purity": float(right[k] / max(found[k], 1)),
-                f"{CLASSES[k]}_iou": float(right[k] / max(true[k] + found[k] - right[k], 1)),
+                f"{CLASSES[k]}_purity": float(right[k] / max(called[k], 1)),
+                f"{CLASSES[k]}_iou": float(right[k] / max(true[k] + called[k] - right[k], 1)),
             }
         for rule, agree in self._agree.items():
             numbers[f"image_agreement_{rule}"] = agree / max(self._images, 1)
@@ -274,11 +271,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         parallel.check_divisible(config[section].batch_size, f"config.{section}.batch_size")
 
 
-def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
+def train(config: ml_collections.ConfigDict, folder: Path) -> TrainState:
     """Train for ``config.training.num_epochs`` epochs; return the final state.
 
-    A checkpoint in the workdir ``run`` is where training goes on. Batches, augmentation and rate of
-    a step depend on the seed and the step only, so it ends where an uninterrupted run does.
+    Training goes on from the newest checkpoint in ``folder``. Batches, augmentation and rate of a
+    step depend on the seed and the step only, so it ends where an uninterrupted run does.
 
     Raises:
         FileNotFoundError: if there are no images or labels.
@@ -287,8 +284,8 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         Interrupted: after SIGTERM or SIGINT, once the state is saved.
     """
     check(config)
-    run = Path(run)
-    workdir.check_workdir(run, config)
+    folder = Path(folder)
+    workdir.check_workdir(folder, config)
     train_set = open_training(config.data)
     test_set = open_labelled(
         config.data.test_path,
@@ -297,14 +294,14 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         image_size=config.data.image_size,
     )
     fingerprint = _fingerprint(train_set)
-    workdir.check_data(run, fingerprint)
-    with workdir.claimed(run, config, fingerprint):
-        return _train(config, run, train_set, test_set)
+    workdir.check_data(folder, fingerprint)
+    with workdir.claimed(folder, config, fingerprint):
+        return _train(config, folder, train_set, test_set)
 
 
 def _train(
     config: ml_collections.ConfigDict,
-    run: Path,
+    folder: Path,
     train_set: LabelledImages,
     test_set: LabelledImages,
 ) -> TrainState:
@@ -334,10 +331,10 @@ def _train(
     # The last updates are made with running statistics, which is another program.
     settling = last - round(training.settling_fraction * last)
     for normalisation, stop in (("batch_statistics", settling), ("running_statistics", last)):
-        if max(steps(run), default=0) >= stop and stop < last:
+        if max(steps(folder), default=0) >= stop and stop < last:
             continue
         progress = Progress(
-            run,
+            folder,
             last=last,
             log_every=training.log_freq,
             batch_size=training.batch_size,
@@ -346,7 +343,7 @@ def _train(
         state = fit(
             SegmentationTraining(config, last, normalisation),
             batches,
-            run,
+            folder,
             progress,
             seed=config.seed,
             last=stop,
@@ -385,23 +382,23 @@ def evaluate(
     net = network(config, "running_statistics")
     score = score_function(net, flax_variables(variables))
     sums = PixelMetrics()
-    for part, found in blocks(images, score, batch_size=config.eval.batch_size):
-        sums.add(found.scores, data.labels[rows[part]])
+    for part, scored in blocks(images, score, batch_size=config.eval.batch_size):
+        sums.add(scored.scores, data.labels[rows[part]])
     return sums.summary()
 
 
-def export(config: ml_collections.ConfigDict, run: Path, path: Path, *, dtype: str) -> str:
+def export(config: ml_collections.ConfigDict, folder: Path, path: Path, *, dtype: str) -> str:
     """Write the newest checkpoint's weights as one file for the package; return its SHA-256.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
         ValueError: if it is of another configuration.
     """
-    there = steps(run)
-    if not there:
-        raise FileNotFoundError(f"{run} holds no checkpoints; train first, without --export")
-    workdir.check_workdir(run, config)
-    state = load_state(SegmentationTraining(config, 1), run, there[-1])
+    saved = steps(folder)
+    if not saved:
+        raise FileNotFoundError(f"{folder} holds no checkpoints; train first, without --export")
+    workdir.check_workdir(folder, config)
+    state = load_state(SegmentationTraining(config, 1), folder, saved[-1])
     net = network(config, "running_statistics")
     return weights.save(path, net, flax_variables(state.averaged), dtype=dtype)
 

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from evaluation.ssnet.network import SSNet
 from sgm_jax.data.arrays import Header, npz_headers, open_npz
+from sgm_jax.run.files import read_arrays
 from sgm_jax.torch.file import read_state
 
 Tensors = Mapping[str, np.ndarray]
@@ -28,6 +27,7 @@ _LEAVES = {
     ("norm", "bias"): "1.bias",
 }
 _META = "network"
+_FIX = "install the package again, or export the weights again"
 _LARGEST_META = 2**14
 # Far beyond the published 16 filters and 4 strides; a file could ask for a network of any size.
 _MOST = {"filters": 1024, "num_strides": 8, "num_classes": 100}
@@ -123,7 +123,7 @@ def load(path: Path) -> Weights:
         if recorded != [digest]:
             raise ValueError(
                 f"{path}: SHA-256 {digest} is not the recorded {' '.join(recorded) or 'nothing'}; "
-                "the file was changed or damaged, install the package again"
+                f"the file was changed or damaged, {_FIX}"
             )
     with open_npz(path) as archive:
         headers = npz_headers(archive, path)
@@ -131,7 +131,7 @@ def load(path: Path) -> Weights:
     expected = flatten_dict(variable_shapes(net))
     shapes = {"/".join(where): leaf.shape for where, leaf in expected.items()}
     refuse(shape_problems(headers, shapes), str(path))  # before arrays of any size are read
-    arrays = _read_arrays(path, list(shapes))
+    arrays = read_arrays(path, names=shapes, fix=_FIX)
     refuse(number_problems(arrays), str(path))
     leaves = {where: jnp.asarray(arrays["/".join(where)], jnp.float32) for where in expected}
     return Weights(net, unflatten_dict(leaves), digest)
@@ -154,28 +154,11 @@ def open_weights(path: Path | None) -> Weights:
     return load(path) if Path(path).suffix == ".npz" else load_published(path)
 
 
-def _read_arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except (
-        ValueError,
-        LookupError,
-        EOFError,
-        OSError,
-        OverflowError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"{path}: damaged or no .npz file ({error})") from error
-
-
 def _stored_network(path: Path, header: Header | None) -> SSNet:
     """Return the network that our file describes."""
     if header is None or header.dtype.kind != "U" or header.nbytes > _LARGEST_META:
         raise ValueError(f"{path}: no array {_META!r}; it was not written as SSNet weights")
-    text = str(_read_arrays(path, [_META])[_META])
+    text = str(read_arrays(path, names=[_META], fix=_FIX)[_META])
     try:
         size = json.loads(text)
         return sized_network("running_statistics", **size)
@@ -189,7 +172,7 @@ def _network_of(state: Tensors, normalisation: str) -> SSNet:
         if np.ndim(state.get(name, 0)) != 4:
             raise ValueError(f"no SSNet: tensor {name} is missing; there are: {_some(state)}")
     pattern = re.compile(r"double_resnet\.(\d+)\.")
-    levels = {int(found[1]) for found in map(pattern.match, state) if found}
+    levels = {int(match[1]) for match in map(pattern.match, state) if match}
     return sized_network(
         normalisation,
         filters=len(state["conv1.0.weight"]),

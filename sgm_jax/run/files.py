@@ -163,8 +163,10 @@ def write_blocks(
                 raise ValueError(f"{name} was to have {shape[0]} rows and got {rows}")
 
 
-def read_arrays(path: Path, *, fix: str) -> np.ndarray | dict[str, np.ndarray]:
-    """Return what :func:`write_arrays` wrote.
+def read_arrays(
+    path: Path, *, fix: str, names: Iterable[str] | None = None
+) -> np.ndarray | dict[str, np.ndarray]:
+    """Return what :func:`write_arrays` wrote; of several arrays only ``names``, or all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -175,7 +177,7 @@ def read_arrays(path: Path, *, fix: str) -> np.ndarray | dict[str, np.ndarray]:
         if isinstance(content, np.ndarray):
             return content
         with content:
-            return {name: content[name] for name in content.files}
+            return {name: content[name] for name in (names or content.files)}
     except FileNotFoundError:
         raise
     except _DAMAGED as error:
