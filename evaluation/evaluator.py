@@ -21,7 +21,6 @@ from evaluation.metrics.metric import Metric
 from evaluation.metrics.observables import measured
 from evaluation.metrics.table import choose
 from evaluation.report.report import Report, versions, warnings_of
-from evaluation.ssnet.network import CLASSES
 from evaluation.ssnet.weights import PACKAGED, Weights, open_weights
 from sgm_jax.run.parts import RECIPE, Parts, differences, is_claimed, open_parts
 from sgm_jax.run.workdir import provenance
@@ -173,10 +172,7 @@ def _open_weights(
     idle = not unlabelled or not any(metric.needs for metric in metrics)
     if ssnet is False or idle or (ssnet is True and not PACKAGED.is_file()):
         return None
-    weights = open_weights(None if ssnet is True else Path(ssnet))
-    if weights.net.num_classes != len(CLASSES):
-        raise ValueError(f"{ssnet}: has {weights.net.num_classes} classes, not 3")
-    return weights
+    return open_weights(None if ssnet is True else Path(ssnet))
 
 
 def _ceiling(train: ImageSet | None) -> ImageSet:

@@ -46,14 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(options: argparse.Namespace) -> None:
     # These import JAX, which reads the environment that run sets.
     from evaluation.ssnet.labels import label
-    from evaluation.ssnet.network import CLASSES
     from evaluation.ssnet.weights import open_weights
     from sgm_jax.data import open_images
 
     start_jax(alone="python -m evaluation.label")
     weights = open_weights(options.ssnet)
-    if weights.net.num_classes != len(CLASSES):
-        raise ValueError(f"{options.ssnet}: has {weights.net.num_classes} classes, not 3")
     images = open_images(options.images, num_channels=1, image_size=None, scaling=options.scaling)
     summary = label(images, weights, options.out, features=not options.nofeatures)
     LOGGER.info("%s", json.dumps({k: v for k, v in summary.items() if k != "provenance"}))

@@ -50,7 +50,8 @@ def correlation_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
     names = [name for name in OBSERVABLES if name != "angle_deg"]
 
     def test(real: ImageSet, generated: ImageSet, permutations: int) -> Tested:
-        pooled = np.concatenate([_columns(image_set, names) for image_set in (real, generated)])
+        columns = [np.concatenate([real.table[name], generated.table[name]]) for name in names]
+        pooled = np.stack(columns, axis=1)
         spread = pooled.std(axis=0)
         scaled = (pooled - pooled.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         features = np.concatenate([scaled, _products(scaled)], axis=1)
@@ -251,10 +252,6 @@ def _histograms(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"{b.shape} bins with {b.sum():.0f}: bins must agree and neither may be empty"
         )
     return a, b
-
-
-def _columns(image_set: ImageSet, names: list[str]) -> np.ndarray:
-    return np.stack([image_set.table[name] for name in names], axis=1)
 
 
 def _products(columns: np.ndarray) -> np.ndarray:

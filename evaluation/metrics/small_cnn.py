@@ -125,16 +125,14 @@ def _train_step(
     return optax.apply_updates(params, updates), moments
 
 
+_classify = jax.jit(SmallCNN.apply, static_argnums=0)
+
+
 def _log_probabilities(net: SmallCNN, params: Parameters, images: np.ndarray) -> np.ndarray:
     """Classify at most one block. A short one is filled up, so that one program serves all."""
     filled = np.zeros((_BLOCK, *images.shape[1:]), np.float32)
     filled[: len(images)] = images
-    return np.asarray(_apply(net, params, _ready(filled)), np.float64)[: len(images)]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(net: SmallCNN, params: Parameters, images: Array) -> Array:
-    return net.apply(params, images)
+    return np.asarray(_classify(net, params, _ready(filled)), np.float64)[: len(images)]
 
 
 def _ready(images: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from evaluation.ssnet.network import SSNet
+from evaluation.ssnet.network import CLASSES, SSNet
 from sgm_jax.data.arrays import Header, npz_headers, open_npz
 from sgm_jax.run.files import read_arrays
 from sgm_jax.torch.file import read_state
@@ -142,7 +142,7 @@ def open_weights(path: Path | None) -> Weights:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: see :func:`load` and :func:`load_published`.
+        ValueError: see :func:`load` and :func:`load_published`, or other classes than ours.
     """
     if path is None:
         if not PACKAGED.is_file():
@@ -151,7 +151,10 @@ def open_weights(path: Path | None) -> Weights:
                 "'python -m evaluation.train_ssnet --export=FILE.npz' or the published .tar"
             )
         return load(PACKAGED)
-    return load(path) if Path(path).suffix == ".npz" else load_published(path)
+    weights = load(path) if Path(path).suffix == ".npz" else load_published(path)
+    if weights.net.num_classes != len(CLASSES):
+        raise ValueError(f"{path}: has {weights.net.num_classes} classes, not {len(CLASSES)}")
+    return weights
 
 
 def _stored_network(path: Path, header: Header | None) -> SSNet:
