@@ -180,7 +180,7 @@ KILLED = """
 import os, signal, time
 from sgm_jax.run.command import run_command
 def work():
-    from sgm_jax import distributed, parallel
+    from sgm_jax.run import distributed, parallel
     distributed.initialize()
     if os.environ["JAX_PROCESS_ID"] == "1":
         time.sleep(2.0)
@@ -207,7 +207,7 @@ STOPPED = """
 import os, signal, time
 from sgm_jax.run.command import run_command
 def work():
-    from sgm_jax import distributed, parallel
+    from sgm_jax.run import distributed, parallel
     from sgm_jax.run.interruption import Interrupted
     distributed.initialize()
     for step in range(10_000):
@@ -238,7 +238,7 @@ TOKEN = """
 import os
 from sgm_jax.run.command import run_command
 def check():
-    from sgm_jax import distributed
+    from sgm_jax.run import distributed
     distributed.initialize()
     distributed.check_shared({folders}[int(os.environ["JAX_PROCESS_ID"])])
     print("is shared")
