@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sgm_jax.config import check, flatten
+from sgm_jax.generator import Purpose, run_key
 from sgm_jax.generators import score
 from sgm_jax.models.blocks import Conv, Dense, ResampleConv
 from sgm_jax.models.ncsnpp import NCSNpp
@@ -117,7 +118,7 @@ def training(dtype):
     options = EDM | {"training.dtype": dtype, "data.std": 0.4, "optim.lr": 1e-2}
     config = tiny_config(Path(), **options)
     generator = score.build(config)
-    key = jax.random.key(config.seed)
+    key = run_key(config.seed, Purpose.INITIALISATION)
     return lambda: generator.initial_state(key), generator.train_step
 
 
