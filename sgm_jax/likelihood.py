@@ -18,7 +18,7 @@ from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_object, write_blocks, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.parts import Parts, differences, open_parts
+from sgm_jax.run.parts import Parts, is_finished, open_parts
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.step import Variables
@@ -83,7 +83,7 @@ def measure(
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
     folder = Path(run) / "likelihood" / f"step_{trained.step:06d}{special}"
-    if distributed.decided(lambda: _is_done(folder, recipe)):
+    if distributed.decided(lambda: is_finished(folder / "summary.json", recipe, fix=FIX)):
         LOGGER.info("these %d images were measured already: %s", count, folder)
         return read_object(folder / "summary.json", fix=FIX)
     variables = parallel.replicate(trained.load())
@@ -97,20 +97,6 @@ def measure(
     mean, error = summary["bits_per_dim"], summary["stderr"]
     LOGGER.info("%.4f +- %.4f bits per dimension of %d images", mean, error, count)
     return summary
-
-
-def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
-    """Tell whether the folder holds the likelihood of this recipe.
-
-    Raises:
-        ValueError: if it holds that of another recipe.
-    """
-    if not (folder / "summary.json").exists():
-        return False
-    changes = differences(recipe, folder / "summary.json", fix=FIX)
-    if changes:
-        raise ValueError(f"{folder} is of another recipe ({'; '.join(changes)}): {FIX}")
-    return True
 
 
 def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:

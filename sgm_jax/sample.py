@@ -19,7 +19,7 @@ from sgm_jax.drawer import Drawer
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import write_blocks, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.parts import Parts, differences, open_parts
+from sgm_jax.run.parts import Parts, is_finished, open_parts
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.step import Variables
 from sgm_jax.trained import Trained, from_run, from_weights
@@ -78,7 +78,7 @@ def sample(
     )
     recipe = _recipe(trained, drawer, conditions, count)
     folder = Path(out) if out else _default_folder(run, trained.step, ema_rate, conditions)
-    if distributed.decided(lambda: _is_done(folder, recipe)):
+    if distributed.decided(lambda: is_finished(folder / "recipe.json", recipe, fix=FIX)):
         LOGGER.info("these %d images are already in %s", count, folder)
         return folder
     variables = parallel.replicate(trained.load())
@@ -113,20 +113,6 @@ def _default_folder(run: Path, step: int, ema_rate: float | None, conditions: Co
     special += [name for name in ("canvas", "inpaint") if name in (conditions.recipe or {})]
     special += [conditions.observable] if conditions.observable else []
     return Path(run) / "samples" / "_".join([f"step_{step:06d}", *special])
-
-
-def _is_done(folder: Path, recipe: dict[str, Any]) -> bool:
-    """Tell whether the folder holds the samples of this recipe.
-
-    Raises:
-        ValueError: if it holds those of another recipe.
-    """
-    if not (folder / "recipe.json").exists():
-        return False
-    changes = differences(recipe, folder / "recipe.json", fix=FIX)
-    if changes:
-        raise ValueError(f"{folder} holds samples of another recipe ({'; '.join(changes)}): {FIX}")
-    return True
 
 
 def _part(first: int) -> str:

@@ -118,6 +118,26 @@ def is_claimed(folder: Path) -> bool:
     return (Path(folder) / RECIPE).is_file()
 
 
+def is_finished(path: Path, recipe: Mapping[str, Any], *, fix: str) -> bool:
+    """Tell whether a computation has left its final recipe, and that it is this one.
+
+    Args:
+        path: JSON file that is written last, beside the results.
+        recipe: what the results are to be made of.
+        fix: what to do if they are of another recipe, for the message.
+
+    Raises:
+        ValueError: if the file is damaged or of another recipe, with the fields that differ.
+    """
+    path = Path(path)
+    if not path.exists():
+        return False
+    changes = differences(recipe, path, fix=fix)
+    if changes:
+        raise ValueError(f"{path.parent} is of another recipe ({'; '.join(changes)}): {fix}")
+    return True
+
+
 def differences(recipe: Mapping[str, Any], path: Path, *, fix: str) -> list[str]:
     """Return how a recipe differs from the one in a JSON file, as ``name: there, here``.
 

@@ -81,7 +81,8 @@ def read_data_note(folder, path):
 def read_samples_recipe(folder, path):
     (folder / "parts").mkdir(exist_ok=True)
     shutil.copy(path, folder / "recipe.json")
-    sample._is_done(folder, {"config": {"model.ema_rate": 0.9}, "seed": 1})
+    recipe = {"config": {"model.ema_rate": 0.9}, "seed": 1}
+    parts.is_finished(folder / "recipe.json", recipe, fix=sample.FIX)
 
 
 def read_recipe(folder, path):
