@@ -159,11 +159,13 @@ def get_config() -> ml_collections.ConfigDict:
     optim.eps = 1e-8
     optim.weight_decay = 0.0
     optim.warmup = 5000
-    # "constant" after the warm-up; "cosine": falling to 0 at training.n_iters; or "linear":
-    # falling to 0 over the last optim.decay_fraction of training.n_iters. With the last two,
-    # training.n_iters belongs to what a restart must not change.
+    # "constant" after the warm-up; "inverse_sqrt": as 1 / sqrt(step) after optim.decay_start;
+    # "cosine": falling to 0 at training.n_iters; or "linear": falling to 0 over the last
+    # optim.decay_fraction of training.n_iters. With the last two, training.n_iters belongs to what
+    # a restart must not change.
     optim.schedule = "constant"
     optim.decay_fraction = 0.4
+    optim.decay_start = 1000
     optim.grad_clip = 1.0
 
     config.simulation = default_simulation_config()

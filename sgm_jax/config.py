@@ -66,7 +66,7 @@ class Rules:
 
 RULES = Rules(
     choices={
-        "optim.schedule": ("constant", "cosine", "linear"),
+        "optim.schedule": ("constant", "cosine", "linear", "inverse_sqrt"),
         "optim.optimizer": ("Adam", "Muon"),
         "data.num_channels": (1, 3),
         "data.transform": tuple(TRANSFORMS),
@@ -76,6 +76,7 @@ RULES = Rules(
         *FREQUENCIES,
         "training.batch_size",
         "training.n_jitted_steps",
+        "optim.decay_start",
         "eval.batch_size",
         "eval.num_samples",
         "eval.num_images",

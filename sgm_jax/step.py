@@ -69,7 +69,9 @@ def optimizer_from_config(config: ml_collections.ConfigDict) -> optax.GradientTr
         weight_decay=optim.weight_decay,
         warmup=optim.warmup,
         grad_clip=optim.grad_clip,
-        decay=decay(optim.schedule, config.training.n_iters, optim.decay_fraction),
+        decay=decay(
+            optim.schedule, config.training.n_iters, optim.decay_fraction, optim.decay_start
+        ),
         ema_rates=tuple(config.model.ema_rates),
     )
 
@@ -143,19 +145,24 @@ def optimizer(
     )
 
 
-def decay(schedule: str, steps: int, fraction: float) -> optax.Schedule | None:
+def decay(schedule: str, steps: int, fraction: float, start: int) -> optax.Schedule | None:
     """Return the factor on the learning rate by the number of updates made.
 
     Args:
-        schedule: "constant", "cosine" (over all steps), or "linear" over the last of them.
-        steps: updates after which the rate is 0.
+        schedule: "constant", "cosine" (over all steps), "linear" over the last of them, or
+            "inverse_sqrt": sqrt(start / updates) after the first ``start`` (arXiv:2312.02696,
+            eq. 67), which needs no end to be known.
+        steps: updates after which the rate is 0, for "cosine" and "linear".
         fraction: the part of them over which it falls, for "linear".
+        start: updates with the full rate, for "inverse_sqrt".
     """
     if schedule == "cosine":
         return optax.cosine_decay_schedule(1.0, steps)
     if schedule == "linear":
         falling = max(round(fraction * steps), 1)
         return optax.linear_schedule(1.0, 0.0, falling, transition_begin=steps - falling)
+    if schedule == "inverse_sqrt":
+        return lambda count: jnp.sqrt(start / jnp.maximum(count, start))
     return None
 
 

@@ -20,7 +20,7 @@ from sgm_jax.generator import Generator
 from sgm_jax.run.files import read_arrays, write_arrays
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.restore import load_state, matching_config, newest_step
-from sgm_jax.run.workdir import differences, flatten
+from sgm_jax.run.workdir import completed, differences, flatten
 from sgm_jax.step import Variables, averaged_variables, check_ema_rate
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -189,7 +189,7 @@ def read_weights(source: str) -> Weights:
     try:
         about = json.loads(bytes(arrays.pop(_ABOUT)))
         step = int(about["step"])
-        config = ml_collections.ConfigDict(_with_tuples(about["config"])).lock()
+        config = ml_collections.ConfigDict(_with_tuples(completed(about["config"]))).lock()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no file of weights ({error}); {_FIX}") from error
     check(config)

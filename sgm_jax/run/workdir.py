@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import copy
 import importlib.metadata
 import json
 import os
@@ -40,6 +41,8 @@ FREE = (
     "data.train_path",
     "data.test_path",
 )
+# Fields that came after the first published weights, with the values that mean what was done before.
+ADDED = {"optim.decay_start": 1000}
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -56,9 +59,19 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
     fix = "restore it or start another run"
     content = read_object(path, fix=fix)
     try:
-        return flatten(ml_collections.ConfigDict(content))
+        return flatten(ml_collections.ConfigDict(completed(content)))
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); {fix}") from error
+
+
+def completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored configuration with the fields that came after it was written."""
+    stored = copy.deepcopy(stored)
+    for place, value in ADDED.items():
+        section, name = place.split(".")
+        if isinstance(stored.get(section), dict):
+            stored[section].setdefault(name, value)
+    return stored
 
 
 def stored_std(workdir: Path, stored: dict[str, Any]) -> float:
@@ -155,8 +168,8 @@ def differences(
     different = []
     for name in sorted(ours.keys() | stored.keys()):
         measured = name == "data.std" and ours.get(name) == -1
-        # A falling learning rate depends on where it ends.
-        falling = ours.get("optim.schedule", "constant") != "constant"
+        # Such a learning rate depends on where it ends.
+        falling = ours.get("optim.schedule") in ("cosine", "linear")
         schedule = name == "training.n_iters" and falling
         may_change = measured or name in free or (is_free(name) and not schedule)
         if not may_change and ours.get(name) != stored.get(name):

@@ -72,15 +72,16 @@ def test_weights_decay_and_frozen_frequencies_do_not():
         ("constant", [1, 1, 1, 1, 1]),
         ("cosine", [(1 + np.cos(np.pi * k / 4)) / 2 for k in range(5)]),
         ("linear", [1, 1, 1, 0.5, 0]),
+        ("inverse_sqrt", [1, 1, 1, (2 / 3) ** 0.5, 0.5**0.5]),
     ],
 )
-def test_a_schedule_falls_from_the_full_rate_to_zero(schedule, want):
+def test_a_schedule_falls_from_the_full_rate(schedule, want):
     transform = step.optimizer(
         **ADAM | {"lr": 0.1, "beta1": 0.0, "beta2": 0.0},
         warmup=0,
         grad_clip=-1.0,
         weight_decay=0.0,
-        decay=step.decay(schedule, 4, 0.5),
+        decay=step.decay(schedule, 4, 0.5, 2),
     )
     state = transform.init(jnp.zeros(()))
     moves = []
