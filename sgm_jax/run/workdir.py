@@ -41,7 +41,7 @@ FREE = (
     "data.train_path",
     "data.test_path",
 )
-# Fields that came after the first published weights, with the values that mean what was done before.
+# Fields that came after the first published weights; the values mean what was done before them.
 ADDED = {"optim.decay_start": 1000}
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
