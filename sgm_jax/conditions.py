@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sgm_jax.data import Images, PixelScale, open_images
+from sgm_jax.data import Images, PixelScale, from_array, open_images
 from sgm_jax.guidance import tile_corners, total_charge
 
 Array = jax.Array
@@ -32,8 +32,10 @@ class Request:
     """What is asked of images, as on the command line; None asks nothing.
 
     Attributes:
-        inpaint: file or folder of images, some of whose pixels are known.
-        mask: which, a .npy file of booleans or a black and white .png file.
+        inpaint: file or folder of images, some of whose pixels are known; from Python also an
+            array ``[N, H, W]`` or ``[N, H, W, C]`` on the scale 0..255.
+        mask: which, a .npy file of booleans or a black and white .png file; from Python also an
+            array of booleans ``[H, W]`` or ``[N, H, W]``, True where pixels are known.
         resample: how often each step is taken; see :mod:`sgm_jax.samplers.repeated`.
         canvas: size of the images, ``HEIGHTxWIDTH`` pixels.
         stride: pixels from one tile of the canvas to the next.
@@ -44,8 +46,8 @@ class Request:
             ``[N, ...]`` by name; image i gets row i.
     """
 
-    inpaint: str | None = None
-    mask: str | None = None
+    inpaint: str | np.ndarray | None = None
+    mask: str | np.ndarray | None = None
     resample: int | None = None
     canvas: str | None = None
     stride: int | None = None
@@ -154,17 +156,21 @@ def _known(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any
     if request.mask is None:
         raise ValueError("--inpaint needs --mask: which pixels of the images are known")
     data, size = config.data, _canvas(request, config.data.image_size)["size"]
-    channels, scaling = data.num_channels, data.scaling
-    images = open_images(request.inpaint, num_channels=channels, image_size=None, scaling=scaling)
-    mask = read_mask(Path(request.mask))
+    options = {"num_channels": data.num_channels, "image_size": None, "scaling": data.scaling}
+    if isinstance(request.inpaint, np.ndarray):
+        images = from_array(request.inpaint, source="the array inpaint", **options)
+    else:
+        images = open_images(request.inpaint, **options)
+    source = "the array mask" if isinstance(request.mask, np.ndarray) else request.mask
+    mask = read_mask(request.mask)
     if images.shape[1:3] != size or mask.shape[1:3] != size:
         raise ValueError(
-            f"{request.inpaint} holds images of {images.shape[1:3]} pixels, {request.mask} a mask "
+            f"{images.source} holds images of {images.shape[1:3]} pixels, {source} a mask "
             f"of {mask.shape[1:3]}, and images of {size} are to be drawn: all must be equal"
         )
     if len(mask) not in (1, len(images)):
         raise ValueError(
-            f"{request.mask} holds {len(mask)} masks for {len(images)} images; give one for all, "
+            f"{source} holds {len(mask)} masks for {len(images)} images; give one for all, "
             "or one for each"
         )
     return {"known": images, "mask": mask, "repeats": _repeats(request, config.sampling.method)}
@@ -205,32 +211,39 @@ def _not_alone(request: Request, name: str, *, needs: str) -> None:
 # Masks that say which pixels of images are known.
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(source: str | Path | np.ndarray) -> np.ndarray:
     """Return masks ``[N, H, W, 1]``, True where pixels are known.
 
     Args:
-        path: a .npy file of booleans, ``[H, W]`` or ``[N, H, W]``, or a .png file, white where
-            pixels are known and black elsewhere.
+        source: booleans ``[H, W]`` or ``[N, H, W]``, in an array or a .npy file; or a .png file,
+            white where pixels are known and black elsewhere.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds anything else, or masks nothing or everything.
     """
+    if isinstance(source, np.ndarray):
+        mask, source = source, "the array mask"
+    else:
+        mask = _read_mask_file(Path(source))
+    if mask.dtype != np.bool_ or mask.ndim not in (2, 3):
+        raise ValueError(
+            f"{source}: {mask.dtype} of shape {mask.shape}; a mask is boolean, True where pixels "
+            "are known, of shape (height, width) or (images, height, width)"
+        )
+    if mask.all() or not mask.any():
+        raise ValueError(f"{source}: {mask.mean():.0%} of the pixels are known; nothing to inpaint")
+    return mask.reshape(-1, *mask.shape[-2:], 1)
+
+
+def _read_mask_file(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"no mask {path}")
     try:
         picture = path.suffix.lower() == ".png"
-        mask = _black_and_white(path) if picture else np.load(path, allow_pickle=False)
+        return _black_and_white(path) if picture else np.load(path, allow_pickle=False)
     except (ValueError, EOFError, UnidentifiedImageError) as error:
         raise ValueError(f"{path}: no mask can be read from it: {error}") from error
-    if mask.dtype != np.bool_ or mask.ndim not in (2, 3):
-        raise ValueError(
-            f"{path}: {mask.dtype} of shape {mask.shape}; a mask is boolean, True where pixels are "
-            "known, of shape (height, width) or (images, height, width)"
-        )
-    if mask.all() or not mask.any():
-        raise ValueError(f"{path}: {mask.mean():.0%} of the pixels are known; nothing to inpaint")
-    return mask.reshape(-1, *mask.shape[-2:], 1)
 
 
 def _black_and_white(path: Path) -> np.ndarray:

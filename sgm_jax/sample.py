@@ -12,7 +12,9 @@ import ml_collections
 import numpy as np
 import tqdm
 
+from sgm_jax import generator as contract
 from sgm_jax.conditions import Conditions, Request, read_conditions
+from sgm_jax.config import check
 from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.drawer import Drawer
@@ -93,6 +95,75 @@ def sample(
     return folder
 
 
+def draw(
+    trained: Trained,
+    num_samples: int,
+    *,
+    seed: int | None = None,
+    request: Request | None = None,
+    **sampling: Any,
+) -> np.ndarray:
+    """Draw images into memory: those that :func:`sample` writes to ``samples``, for Python.
+
+    Args:
+        trained: from :func:`sgm_jax.trained.from_weights` or :func:`sgm_jax.trained.from_run`.
+        num_samples: how many.
+        seed: of the images; ``trained.config.seed`` if not given.
+        request: conditions on the images.
+        **sampling: fields of ``config.sampling`` that are to differ, such as ``method="ddim"``.
+
+    Returns:
+        Grey images, uint8 ``[N, H, W]`` after the paper's post-processing.
+
+    Raises:
+        FileNotFoundError: if files of the request are not there.
+        ValueError: if the fields, the number or the conditions do not fit.
+    """
+    config = _redrawn(trained.config, seed, sampling)
+    if num_samples < 1:
+        raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
+    devices = parallel.device_count()
+    # Images depend on their number only, so a few need no whole batch.
+    batch_size = min(config.eval.batch_size, -(-num_samples // devices) * devices)
+    drawer = Drawer(
+        contract.build(config),
+        batch_size=batch_size,
+        seed=config.seed,
+        conditions=read_conditions(request or Request(), config),
+    )
+    variables = parallel.replicate(trained.load())
+    scale, images = PixelScale.from_config(config.data), []
+    steps = num_samples * drawer.drawing.num_steps
+    with _progress(steps, drawer.drawing.num_steps) as bar:
+        for first in range(0, num_samples, batch_size):
+            count = min(batch_size, num_samples - first)
+            batch = drawer.draw(variables, first, count, progress=bar.update)
+            images.append(to_uint8(scale.from_model(batch)))
+    return np.concatenate(images)[..., 0]
+
+
+def _redrawn(
+    config: ml_collections.ConfigDict, seed: int | None, sampling: dict[str, Any]
+) -> ml_collections.ConfigDict:
+    """Return a configuration that draws with another seed and other fields, checked."""
+    unknown = sampling.keys() - config.sampling.keys()
+    if unknown:
+        raise ValueError(
+            f"config.sampling has no {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(sorted(config.sampling.keys()))}"
+        )
+    config = config.copy_and_resolve_references()
+    config.seed = config.seed if seed is None else seed
+    config.sampling.update(sampling)
+    check(config)
+    return config
+
+
+def _progress(total: int, steps: int, done: int = 0) -> tqdm.tqdm:
+    """Return a bar of images that counts their steps."""
+    return tqdm.tqdm(total=total, initial=done, unit="image", unit_scale=1 / steps, desc="sample")
+
+
 def _recipe(trained: Trained, drawer: Drawer, conditions: Conditions, count: int) -> dict[str, Any]:
     """Return what makes the same images again from the same weights."""
     return trained.origin | {
@@ -129,13 +200,7 @@ def _draw_missing(drawer: Drawer, variables: Variables, parts: Parts, count: int
     drawer.compile(variables)
     begin = time.perf_counter()
     to_draw = sum(counts[name] for name in missing)
-    with tqdm.tqdm(
-        total=count * steps,
-        initial=(count - to_draw) * steps,
-        unit="image",
-        unit_scale=1 / steps,
-        desc="sample",
-    ) as bar:
+    with _progress(count * steps, steps, done=(count - to_draw) * steps) as bar:
         for first in range(0, count, size):
             name = _part(first)
             if name in missing:

@@ -98,6 +98,20 @@ class Report:
         """Return what each metric is."""
         return {result.metric: result.definition for result in self.results if result.definition}
 
+    def table(self) -> str:
+        """Return the results as lines of text, with the numbers that each is judged by."""
+        columns = ("value", "stderr", "floor", "p", "n")
+        several = len({result.set for result in self.results}) > 1
+        names = [f"{r.set}: {r.metric}" if several else r.metric for r in self.results]
+        width = max(map(len, names), default=0)
+        lines = [" " * width + "".join(f"{column:>11}" for column in columns)]
+        for name, result in zip(names, self.results, strict=True):
+            row = "".join(f"{cell(getattr(result, column)):>11}" for column in columns)
+            lines.append(
+                f"{name:{width}}" + (row if result.status == "ok" else f"  {result.status}")
+            )
+        return "\n".join(lines)
+
     def headline(self) -> list[str]:
         """Summarise the p-values of each generated set, with the number of tests in mind."""
         lines = []

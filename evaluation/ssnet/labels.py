@@ -1,4 +1,4 @@
-"""Label a set of images with SSNet, in a stream: what the command ``evaluation.label`` writes."""
+"""Label images with SSNet: in a stream, as ``evaluation.label`` writes it, or in memory."""
 
 import shutil
 from pathlib import Path
@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import tqdm
 
+from evaluation.ssnet.network import BACKGROUND
 from evaluation.ssnet.scores import (
     Histograms,
     Scores,
@@ -17,8 +18,8 @@ from evaluation.ssnet.scores import (
     lit,
     score_function,
 )
-from evaluation.ssnet.weights import Weights
-from sgm_jax.data import Images
+from evaluation.ssnet.weights import Weights, open_weights
+from sgm_jax.data import Images, from_array
 from sgm_jax.run.files import write_json
 from sgm_jax.run.workdir import provenance
 
@@ -72,6 +73,31 @@ def label(images: Images, weights: Weights, out: Path, *, features: bool) -> dic
     write_json(draft / "summary.json", summary)
     draft.rename(out)
     return summary
+
+
+def pixel_labels(images: np.ndarray, weights: Weights | None = None) -> np.ndarray:
+    """Return the class that SSNet gives each pixel, for Python.
+
+    Args:
+        images: ``[N, H, W]`` or ``[N, H, W, 1]`` on the scale 0..255.
+        weights: the package's if not given.
+
+    Returns:
+        uint8 ``[N, H, W]``: 0 background, which unlit pixels always are, 1 shower, 2 track.
+
+    Raises:
+        ValueError: if these are no such images.
+    """
+    weights = open_weights(None) if weights is None else weights
+    opened = from_array(images, num_channels=1, image_size=None, source="images")
+    score = score_function(weights.net, weights.variables)
+    scored = blocks(opened, score, batch_size=batch_size(weights.net))
+    return np.concatenate(
+        [
+            np.where(lit(opened[rows]), part.scores.argmax(axis=-1), BACKGROUND).astype(np.uint8)
+            for rows, part in scored
+        ]
+    )
 
 
 def _label_blocks(

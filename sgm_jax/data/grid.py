@@ -11,12 +11,23 @@ ZOOM = 2
 
 
 def save_grid(path: Path, images: np.ndarray, *, columns: int | None = None) -> None:
-    """Write images ``[N, H, W, C]`` on the scale 0..255 as one PNG, row by row, nearly square.
+    """Write :func:`grid` of images ``[N, H, W]`` or ``[N, H, W, C]`` as one PNG."""
+    grid(images, columns=columns).save(path)
+
+
+def grid(images: np.ndarray, *, columns: int | None = None, zoom: int = ZOOM) -> Image.Image:
+    """Return a picture of images on the scale 0..255, row by row, nearly square.
 
     Grey stands for charge, white for none, and each image is stretched to its own maximum, as in
     the paper's figures: the smallest deposits show.
+
+    Args:
+        images: ``[N, H, W]`` or ``[N, H, W, C]``.
+        columns: images in a row.
+        zoom: pixels of the picture along a side of a pixel.
     """
-    grey = np.clip(np.asarray(images, np.float32).mean(axis=-1), 0, 255)
+    grey = np.asarray(images, np.float32)
+    grey = np.clip(grey if grey.ndim == 3 else grey.mean(axis=-1), 0, 255)
     grey = grey / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
     count, height, width = grey.shape
     columns = columns or math.ceil(math.sqrt(count))
@@ -27,5 +38,5 @@ def save_grid(path: Path, images: np.ndarray, *, columns: int | None = None) -> 
         y, x = GAP_PX + row * (height + GAP_PX), GAP_PX + column * (width + GAP_PX)
         sheet[y : y + height, x : x + width] = np.sqrt(image)
     picture = Image.fromarray(np.uint8(255 * (1 - sheet)))
-    size = (picture.width * ZOOM, picture.height * ZOOM)
-    picture.resize(size, Image.Resampling.NEAREST).save(path)
+    size = (picture.width * zoom, picture.height * zoom)
+    return picture.resize(size, Image.Resampling.NEAREST)

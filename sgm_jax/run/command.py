@@ -40,13 +40,7 @@ def run_command(command: Callable[[], None], *, debug: bool) -> None:
     # Tracing a network makes a million objects and no garbage; looking for it takes a second.
     gc.set_threshold(200_000, 20, 100)
     if not debug:
-        # On processors with AVX-512, XLA writes two lines of hundreds of words for each program
-        # that it reads back from its cache on the same machine: it takes its own preferences,
-        # +prefer-no-gather and +prefer-no-scatter, for instructions that the processor lacks
-        # (https://github.com/openxla/xla/issues/44565). The programs are read and run all the same.
-        # No option of XLA or JAX changes this but compiling without AVX-512, which is slower and
-        # gives other last digits. Errors that matter come as exceptions.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        _quiet_xla()
         # Orbax logs with absl, tracebacks included, what it also raises.
         absl.logging.set_verbosity(absl.logging.FATAL)
         threading.excepthook = _say_in_a_line
@@ -65,6 +59,26 @@ def run_command(command: Callable[[], None], *, debug: bool) -> None:
             # All processes have agreed to leave; the one that writes may need longer.
             _finish_together()
         sys.exit(getattr(error, "exit_status", 1))
+
+
+def start_notebook() -> None:
+    """Start JAX as the commands do; call it first in a notebook, before anything imports JAX.
+
+    Raises:
+        RuntimeError: see :func:`check_jax`.
+    """
+    _quiet_xla()
+    start_jax()
+
+
+def _quiet_xla() -> None:
+    # On processors with AVX-512, XLA writes two lines of hundreds of words for each program
+    # that it reads back from its cache on the same machine: it takes its own preferences,
+    # +prefer-no-gather and +prefer-no-scatter, for instructions that the processor lacks
+    # (https://github.com/openxla/xla/issues/44565). The programs are read and run all the same.
+    # No option of XLA or JAX changes this but compiling without AVX-512, which is slower and
+    # gives other last digits. Errors that matter come as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _finish_together() -> None:

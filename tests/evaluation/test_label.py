@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.ssnet import scores as ssnet_scores
-from evaluation.ssnet.labels import label
+from evaluation.ssnet.labels import label, pixel_labels
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.scores import count_votes, lit, score_function
 from evaluation.ssnet.weights import Weights
@@ -54,6 +54,16 @@ def test_labels_and_counts_follow_from_the_scores(labelled):
         is_track = tables[f"num_track{suffix}"] > tables[f"num_shower{suffix}"]
         np.testing.assert_array_equal(tables[f"is_track{suffix}"], is_track)
     np.testing.assert_array_equal(tables["lit_pixels"].sum(axis=1), lit(array).sum(axis=(1, 2)))
+
+
+def test_pixels_in_memory_have_the_classes_of_the_file(labelled, weights, monkeypatch):
+    array, out, _, _ = labelled
+    monkeypatch.setattr(ssnet_scores, "PUBLISHED_BATCH", 10)
+    found = pixel_labels(array[..., 0], weights)
+    assert found.shape == (20, 16, 16) and found.dtype == np.uint8
+    with h5py.File(out / "labels.h5") as file:
+        np.testing.assert_array_equal(found, np.where(lit(array), file["pixel_label"][:], 0))
+    assert found.any()
 
 
 def test_track_and_shower_files_hold_every_image_once_in_order(labelled):

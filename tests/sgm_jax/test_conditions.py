@@ -96,6 +96,30 @@ def test_a_picture_says_what_an_array_says(images):
     assert ours.recipe == theirs.recipe
 
 
+def test_arrays_say_what_files_say(images):
+    array, two = np.load(images / "test.npy")[:2], np.load(images / "two.npy")
+    np.save(images / "first.npy", array)
+    files = asked(images, inpaint="first.npy", mask="two.npy")
+    ours = read_conditions(Request(inpaint=array, mask=two), tiny_config(images))
+    assert ours.recipe == files.recipe
+    jax.tree.map(np.testing.assert_array_equal, ours.given(np.arange(3)), files.given(np.arange(3)))
+
+
+@pytest.mark.parametrize(
+    ("inpaint", "mask", "message"),
+    [
+        (np.full((2, 16, 16), 9), np.eye(16), "the array mask: float64 .* a mask is boolean"),
+        (np.full((2, 16, 16), 9), np.ones((16, 16), bool), "the array mask: 100%"),
+        (np.full((16, 16), 9), np.eye(16) > 0, r"the array inpaint: shape \(16, 16\)"),
+        (np.full((2, 16, 16), 300.0), np.eye(16) > 0, "the array inpaint: .*outside 0..255"),
+        (np.full((2, 8, 8), 9), np.eye(16) > 0, r"the array inpaint .*\(8, 8\).*the array mask"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(inpaint, mask, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_conditions(Request(inpaint=inpaint, mask=mask), tiny_config(tmp_path))
+
+
 def test_image_i_gets_the_known_pixels_of_image_i_modulo_their_number(images):
     known = asked(images, inpaint="test.npy", mask="mask.npy").given(np.array([1, 4, 5]))["known"]
     np.testing.assert_array_equal(known[0], known[1])

@@ -6,8 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from sgm_jax.sample import sample
+from sgm_jax.conditions import Request
+from sgm_jax.sample import draw, sample
 from sgm_jax.train import train
+from sgm_jax.trained import from_run
 from tests.tiny_run import EDM, tiny_config, write_images
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -102,3 +104,37 @@ def test_samples_that_are_there_are_not_drawn_again(trained, tmp_path):
     before = (out / "samples.npz").stat().st_mtime_ns
     assert sample(config(), run, num_samples=1, out=tmp_path / "out") == out
     assert (out / "samples.npz").stat().st_mtime_ns == before
+
+
+def test_in_memory_are_the_images_that_the_command_writes(trained, tmp_path):
+    run, config = trained
+    changed = config(**{"seed": 7, "sampling.sigma_min": 0.3, "model.num_scales": 10})
+    out = sample(changed, run, num_samples=12, out=tmp_path / "out")
+    images = draw(from_run(config(), run), 12, seed=7, sigma_min=0.3)
+    assert images.shape == (12, 16, 16) and images.dtype == np.uint8
+    np.testing.assert_array_equal(images, np.load(out / "samples.npz")["samples"][..., 0])
+
+
+def test_images_in_memory_fulfil_conditions(trained, tmp_path):
+    run, config = trained
+    known = np.random.default_rng(0).integers(5, 256, (2, 16, 16)).astype(np.uint8)
+    left = np.arange(16)[None].repeat(16, axis=0) < 8
+    request = Request(inpaint=known, mask=left, resample=1)
+    images = draw(from_run(config(), run), 3, request=request)
+    np.testing.assert_array_equal(images[:, left], known[[0, 1, 0]][:, left])
+    assert (images[0] != images[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("number", "fields", "message"),
+    [
+        (0, {}, "num_samples is 0"),
+        (1, {"sampler": "pc"}, "no sampler; it has .*method.*num_steps"),
+        (1, {"method": "none"}, "sampling.method is 'none'; it can be"),
+        (1, {"seed": -1}, "seed is -1"),
+    ],
+)
+def test_bad_drawings_are_refused(trained, number, fields, message):
+    run, config = trained
+    with pytest.raises(ValueError, match=message):
+        draw(from_run(config(), run), number, **fields)

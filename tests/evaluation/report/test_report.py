@@ -148,6 +148,18 @@ def test_the_page_says_a_note_once_for_the_rows_that_share_it_and_marks_what_dif
     assert text.index("w1/corrected") < text.index("a &lt; b") < text.index(">fid<")
 
 
+def test_the_table_has_a_line_for_each_result_and_no_number_where_there_is_none():
+    row = Result("w1/paper", 1.25, 0.5, 0.125, None, n=9, set="g")
+    failed = dataclasses.replace(row, metric="fid", status="too few images")
+    made = report.Report([row, failed], {}, {}, "small", BUDGET, 0, "train", [], {})
+    head, first, second = (line.split() for line in made.table().splitlines())
+    assert head == ["value", "stderr", "floor", "p", "n"]
+    assert first == ["w1/paper", "1.25", "0.5", "0.125", "9"]
+    assert second == ["fid", "too", "few", "images"]
+    made.results.append(dataclasses.replace(row, set="h"))
+    assert made.table().splitlines()[-1].startswith("h: w1/paper")
+
+
 def test_a_second_run_gives_the_same_numbers_and_other_metrics_do_not_matter(made, files, tmp_path):
     given = arguments(files, tmp_path / "a", "--nofigures", "--ceiling", "--metrics=physics/charge")
     given.ssnet = files / "ssnet.npz"

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from sgm_jax.data.grid import GAP_PX, ZOOM, save_grid
+from sgm_jax.data.grid import GAP_PX, ZOOM, grid, save_grid
 
 
 def test_each_image_has_its_place_and_its_own_scale(tmp_path):
@@ -19,3 +19,10 @@ def test_each_image_has_its_place_and_its_own_scale(tmp_path):
     np.testing.assert_array_equal(
         black, [[GAP_PX + 2, GAP_PX + 3], [GAP_PX + cell + 5, GAP_PX + cell + 6]]
     )
+
+
+def test_grey_images_need_no_channel():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8))
+    ours, theirs = grid(images, columns=3, zoom=1), grid(images[..., None], columns=3, zoom=1)
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    assert ours.size == (3 * (8 + GAP_PX) + GAP_PX, 8 + 2 * GAP_PX)
