@@ -1,7 +1,9 @@
 # make demo: simulate, train, draw and look, in a fresh virtual environment. make test: the tests.
 PYTHON ?= python3
 VENV ?= .venv
-RUN = $(VENV)/bin/python -m sgm_jax.main --config=configs/demo.py
+MAIN = $(VENV)/bin/python -m sgm_jax.main
+RUN = $(MAIN) --config=configs/demo.py
+DEMO = runs/demo
 
 # Python 3.11 has one set of versions that were tested together; later ones take what pip finds.
 CONSTRAINTS = $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info < (3, 12) else "")')
@@ -14,10 +16,16 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/installed
+	$(MAIN) --mode=sample --pretrained=lar64 --num_samples=256 --samples_dir=$(DEMO)/lar64
+	@echo "Drawn with the weights of the package: $(DEMO)/lar64/grid.png. Now a training of five minutes."
 	$(RUN) --mode=simulate
 	$(RUN)
-	$(RUN) --mode=sample
-	@echo "Look at runs/demo/samples/step_*/grid.png and at runs/demo/metrics.jsonl"
+	$(RUN) --mode=sample --num_samples=256 --samples_dir=$(DEMO)/five_minutes
+	$(VENV)/bin/python -m evaluation --out=$(DEMO)/report --overwrite --metrics=physics,ssnet \
+	    --real=data/demo/test/larcv_png_64 --train=data/demo/train/larcv_png_64 \
+	    --generated=$(DEMO)/lar64/samples.npz --name=lar64 \
+	    --generated_2=$(DEMO)/five_minutes/samples.npz --name_2=five_minutes
+	@echo "Look at $(DEMO)/report/report.html, $(DEMO)/five_minutes/grid.png and $(DEMO)/metrics.jsonl"
 
 # Two processes: most of the time goes into compiling, which uses one core.
 test: $(VENV)/installed

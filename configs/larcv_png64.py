@@ -41,7 +41,8 @@ def get_config() -> ml_collections.ConfigDict:
     training.reduce_mean = True
     training.likelihood_weighting = False
     # What the squared error of the noise is multiplied with: "noise" (1), "velocity" (that of the
-    # velocity) or "min_snr" (arXiv:2303.09556).
+    # velocity) or "min_snr" (arXiv:2303.09556). "edm" has a weight of its own ("noise"), or
+    # "balanced", which gives every noise level about the same share of the loss.
     training.weighting = "noise"
     # Times are drawn "uniform", or by "importance": evenly in the logarithm of the noise level,
     # for likelihood weighting (arXiv:2101.09258). Both give the same loss on average.

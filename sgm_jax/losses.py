@@ -34,6 +34,17 @@ def min_snr_weight(noise_level: Array) -> Array:
     return jnp.minimum(1.0, _MIN_SNR * noise_level**2)
 
 
+def balancing_weight(sigma: Array, sigma_data: float) -> Array:
+    """Return about one over the EDM loss of a trained network, so that all levels count alike.
+
+    EDM2 learns that loss beside the network (arXiv:2312.02696, section 2.2 and eq. 14). On images
+    of mostly empty pixels it is near 1/16 where the noise is small, and rises to 1 around eight
+    times the pixels' standard deviation, where the noise hides what an image shows.
+    """
+    hidden = sigma**2 / (sigma**2 + (8 * sigma_data) ** 2)
+    return 1 / (1 / 16 + hidden)
+
+
 # Factors on the squared error of the predicted noise.
 WEIGHTS: dict[str, Weight | None] = {
     "noise": None,
@@ -216,6 +227,7 @@ def edm(
     sigma_data: float,
     p_mean: float,
     p_std: float,
+    balanced: bool = False,
     low_discrepancy: bool = False,
 ) -> LossFn:
     """Return ``loss_fn(params, key, batch) -> (loss, aux)`` with EDM preconditioning.
@@ -226,6 +238,7 @@ def edm(
         sigma_data: standard deviation of the training images' pixels.
         p_mean: mean of log(sigma) over training examples.
         p_std: its standard deviation.
+        balanced: weight with :func:`balancing_weight`.
         low_discrepancy: spread the noise levels of a batch evenly over their distribution.
     """
 
@@ -237,7 +250,10 @@ def edm(
             normal = ndtri(spread_evenly(noise_key, index) + _HALF)
         sigma = jnp.exp(p_mean + p_std * normal)
         denoiser = denoiser_of(network(params, network_key, index))
-        return edm_loss(denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data).mean(), {}
+        losses = edm_loss(denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data)
+        if balanced:
+            losses = losses * balancing_weight(sigma, sigma_data)
+        return losses.mean(), {}
 
     return loss_fn
 

@@ -279,6 +279,7 @@ def _edm(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callabl
             sigma_data=std,
             p_mean=training.p_mean,
             p_std=training.p_std,
+            balanced=training.weighting == "balanced",
             low_discrepancy=training.low_discrepancy,
         )
 

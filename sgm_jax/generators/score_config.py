@@ -28,7 +28,7 @@ RULES = Rules(
         "training.sde": tuple(SDES),
         "training.continuous": (True, False),
         "training.objective": ("noise", "velocity", "edm"),
-        "training.weighting": tuple(WEIGHTS),
+        "training.weighting": (*WEIGHTS, "balanced"),
         "training.time_sampling": tuple(TIMES),
         "training.low_discrepancy": (True, False),
         "training.dtype": tuple(DTYPES),
@@ -94,13 +94,7 @@ def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 def _check_objective(fields: dict[str, Any]) -> None:
     if not fields["training.continuous"]:
         _check_chain(fields)
-    weighting = fields["training.weighting"]
-    weightable = fields["training.continuous"] and fields["training.objective"] != "edm"
-    if weighting != "noise" and (not weightable or fields["training.likelihood_weighting"]):
-        raise ValueError(
-            f"config.training.weighting {weighting!r} is for the continuous objectives 'noise' and "
-            "'velocity' without likelihood_weighting; set it to 'noise'"
-        )
+    _check_weighting(fields)
     if fields["training.objective"] != "edm":
         return
     if fields["data.centered"]:
@@ -112,6 +106,23 @@ def _check_objective(fields: dict[str, Any]) -> None:
         raise ValueError(
             "config.training.objective 'edm' scales the network's output itself; "
             "set config.model.scale_by_sigma=False"
+        )
+
+
+def _check_weighting(fields: dict[str, Any]) -> None:
+    weighting, edm = fields["training.weighting"], fields["training.objective"] == "edm"
+    if weighting == "balanced":
+        if not edm:
+            raise ValueError(
+                "config.training.weighting 'balanced' is for config.training.objective='edm'; "
+                "set it to 'noise'"
+            )
+        return
+    weightable = fields["training.continuous"] and not edm
+    if weighting != "noise" and (not weightable or fields["training.likelihood_weighting"]):
+        raise ValueError(
+            f"config.training.weighting {weighting!r} is for the continuous objectives 'noise' and "
+            "'velocity' without likelihood_weighting; set it to 'noise'"
         )
 
 

@@ -236,6 +236,13 @@ def test_a_weighting_is_refused_where_it_has_no_meaning(changes, tmp_path):
         check(tiny_config(tmp_path, **{"training.weighting": "min_snr"} | changes))
 
 
+def test_balancing_is_for_edm_only(tmp_path):
+    balanced = {"training.weighting": "balanced"}
+    check(tiny_config(tmp_path, **EDM | balanced))
+    with pytest.raises(ValueError, match="'balanced' is for config.training.objective='edm'"):
+        check(tiny_config(tmp_path, **balanced))
+
+
 def test_the_end_of_a_falling_rate_is_part_of_the_run(tmp_path):
     run, longer = (flatten(tiny_config(tmp_path, **{"training.n_iters": n})) for n in (4, 8))
     assert not differences(longer, run)

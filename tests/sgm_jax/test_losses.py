@@ -181,6 +181,25 @@ def _constant_network(params, key, index):
     return lambda x, labels: params["w"] * x
 
 
+def test_balanced_levels_weigh_the_loss_of_each_level_and_nothing_else(key):
+    batch = {"image": jax.random.normal(key, (4, 8, 8, 1)), "index": jnp.arange(4)}
+    for sigma, largest in ((1e-4, 16.0), (1e4, 16 / 17)):
+        weight = losses.balancing_weight(jnp.array(sigma), 0.3)
+        np.testing.assert_allclose(weight, largest, rtol=1e-3)
+        plain, balanced = (
+            losses.edm(
+                _constant_network,
+                lambda network: edm_denoiser(network, 0.3),
+                sigma_data=0.3,
+                p_mean=np.log(sigma),
+                p_std=1e-6,
+                balanced=flag,
+            )({"w": 0.1}, key, batch)[0]
+            for flag in (False, True)
+        )
+        np.testing.assert_allclose(balanced, weight * plain, rtol=1e-4)
+
+
 @pytest.mark.parametrize("objective", ["noise", "chain", "edm"])
 def test_loss_does_not_depend_on_how_the_batch_is_split(objective, key):
     sde = VPSDE()
