@@ -1,4 +1,5 @@
-# make demo: simulate, train, draw and look, in a fresh virtual environment. make test: the tests.
+# make demo: simulate, train, draw and look, in a fresh virtual environment. make tour: execute the
+# notebook docs/tour.ipynb and store what it shows. make test: the tests.
 PYTHON ?= python3
 VENV ?= .venv
 MAIN = $(VENV)/bin/python -m sgm_jax.main
@@ -8,7 +9,7 @@ DEMO = runs/demo
 # Python 3.11 has one set of versions that were tested together; later ones take what pip finds.
 CONSTRAINTS = $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info < (3, 12) else "")')
 
-.PHONY: demo test lint clean
+.PHONY: demo tour test lint clean
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +27,9 @@ demo: $(VENV)/installed
 	    --generated=$(DEMO)/lar64/samples.npz --name=lar64 \
 	    --generated_2=$(DEMO)/five_minutes/samples.npz --name_2=five_minutes
 	@echo "Look at $(DEMO)/report/report.html, $(DEMO)/five_minutes/grid.png and $(DEMO)/metrics.jsonl"
+
+tour: $(VENV)/installed
+	$(VENV)/bin/python -m tests.tour
 
 # Two processes: most of the time goes into compiling, which uses one core.
 test: $(VENV)/installed
