@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.figures.curves import Point, draw_curve
 from evaluation.report import read, render
 
 _KEPT = ("value", "stderr", "floor", "p", "n", "status")
@@ -69,23 +69,16 @@ def markdown(comparison: dict[str, Any]) -> str:
 
 def draw(metric: str, cells: list[dict[str, Any] | None], steps: list[int | None]) -> Figure | None:
     """Draw a metric against the training step with its floor as a band; None below two points."""
-    points = sorted(
-        (step, cell["value"], cell["stderr"] or 0.0, cell["floor"])
+    points = [
+        Point(step, cell["value"], cell["stderr"], cell["floor"])
         for step, cell in zip(steps, cells, strict=True)
         if step is not None and cell and cell["value"] is not None and cell["status"] == "ok"
-    )
+    ]
     if len(points) < 2:
         return None
-    step, value, error, _ = (list(column) for column in zip(*points, strict=True))
     figure = Figure(figsize=(6.0, 4.0), layout="constrained")
     axes = figure.subplots()
-    axes.errorbar(step, value, error, fmt="o-", ms=4, color="#1f6fb4", label="generated")
-    floors = np.array([floor for *_, floor in points if floor is not None])
-    if floors.size:
-        # The floor has about the error of the smallest value.
-        margin = error[int(np.argmin(value))]
-        low, high = floors.min() - margin, floors.max() + margin
-        axes.axhspan(low, high, color="#9aa3ad", alpha=0.4, lw=0, label="floor: real against real")
+    draw_curve(axes, points)
     axes.set(xlabel="training step", ylabel=metric)
     axes.legend(frameon=False)
     return figure

@@ -37,6 +37,7 @@ def measure(
     *,
     checkpoint: int | None = None,
     ema_rate: float | None = None,
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Measure the first ``config.eval.num_images`` test images with the averaged weights.
 
@@ -45,9 +46,10 @@ def measure(
         run: the workdir of the training run.
         checkpoint: its step; the newest if not given.
         ema_rate: of the average to measure; ``config.model.ema_rate`` if not given.
+        out: where to; ``<run>/likelihood/step_<step>`` if not given.
 
     Returns:
-        What ``<run>/likelihood/step_<step>/summary.json`` holds: the mean ``bits_per_dim``, its
+        What ``summary.json`` there holds: the mean ``bits_per_dim``, its
         ``stderr`` from image to image, the part of it that is the probes' (``probe_stderr``), and
         how it was measured. Each image's own are beside it in ``likelihood.npz``.
 
@@ -82,7 +84,7 @@ def measure(
         "config": {name: v for name, v in flatten(config).items() if not is_free(name)},
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
-    folder = Path(run) / "likelihood" / f"step_{trained.step:06d}{special}"
+    folder = Path(out or Path(run) / "likelihood" / f"step_{trained.step:06d}{special}")
     if distributed.decided(lambda: is_finished(folder / "summary.json", recipe, fix=FIX)):
         LOGGER.info("these %d images were measured already: %s", count, folder)
         return read_object(folder / "summary.json", fix=FIX)

@@ -17,10 +17,10 @@ import numpy as np
 from sgm_jax import generator as contract
 from sgm_jax.config import check
 from sgm_jax.generator import Generator
-from sgm_jax.run.files import read_arrays, write_arrays
+from sgm_jax.run.files import read_arrays, read_object, write_arrays
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.restore import load_state, matching_config, newest_step
-from sgm_jax.run.workdir import completed, differences, flatten
+from sgm_jax.run.workdir import completed, differences, flatten, read_config
 from sgm_jax.step import Variables, averaged_variables, check_ema_rate
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -54,6 +54,20 @@ class Trained(NamedTuple):
     origin: dict[str, Any]
     load: Callable[[], Variables]
     step: int
+
+
+def stored_config(run: Path) -> ml_collections.ConfigDict:
+    """Return the configuration of a run, locked, as it is stored in its workdir.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if the file is damaged, or this program cannot work with what it says.
+    """
+    if read_config(run) is None:  # which also refuses a damaged one
+        raise FileNotFoundError(f"{run} holds no training run; give the --workdir of one")
+    config = _locked(read_object(Path(run) / "config.json", fix="restore it"))
+    check(config)
+    return config
 
 
 def from_run(
@@ -189,7 +203,7 @@ def read_weights(source: str) -> Weights:
     try:
         about = json.loads(bytes(arrays.pop(_ABOUT)))
         step = int(about["step"])
-        config = ml_collections.ConfigDict(_with_tuples(completed(about["config"]))).lock()
+        config = _locked(about["config"])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no file of weights ({error}); {_FIX}") from error
     check(config)
@@ -234,6 +248,11 @@ def _path(source: str) -> Path:
     if note.is_file() and note.read_text().split()[:1] != [_sha256(path)]:
         raise ValueError(f"{path} is damaged: its hash is not that of {note.name}; {_FIX}")
     return path
+
+
+def _locked(stored: dict[str, Any]) -> ml_collections.ConfigDict:
+    """Return a configuration that was written as JSON, with the fields that came later."""
+    return ml_collections.ConfigDict(_with_tuples(completed(stored))).lock()
 
 
 def _with_tuples(value: Any) -> Any:

@@ -85,7 +85,9 @@ _AROUND = (*_BESIDE, (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def measured(images: ImageSet, parts: Parts) -> ImageSet:
-    """Return the set with its observables, which ``parts`` keeps."""
+    """Return the set with its observables, which ``parts`` keeps if it does not have them yet."""
+    if images.table:
+        return images
     part = f"observables/{images.name}.npz"
     if parts.missing([part]):
         parts.save(part, measure(images.images))

@@ -12,7 +12,7 @@ from sgm_jax import trained
 from sgm_jax.run.restore import load_state
 from sgm_jax.sample import sample
 from sgm_jax.train import train
-from sgm_jax.trained import export_weights, from_run, from_weights, read_weights
+from sgm_jax.trained import export_weights, from_run, from_weights, read_weights, stored_config
 from tests.tiny_command import run_command
 from tests.tiny_run import EDM, tiny_config, write_images
 
@@ -42,6 +42,15 @@ def test_a_file_draws_what_its_run_draws_without_a_configuration(folder, tmp_pat
     recipe = json.loads((tmp_path / "file" / "recipe.json").read_text())
     assert recipe["sha256"] == hashlib.sha256((folder / "w.npz").read_bytes()).hexdigest()
     assert recipe["checkpoint_step"] == 4
+
+
+def test_the_configuration_of_a_run_is_read_back_as_it_was(folder, tmp_path):
+    stored, given = stored_config(folder / "run"), tiny_config(folder, **OPTIONS)
+    assert stored.data.std > 0 > given.data.std  # the run measured it
+    given.data.std = stored.data.std
+    assert stored.to_dict() == given.to_dict() and stored.is_locked
+    with pytest.raises(FileNotFoundError, match="holds no training run"):
+        stored_config(tmp_path)
 
 
 def test_a_configuration_beside_the_file_says_how_to_draw(folder):
