@@ -20,21 +20,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.test_path = "data/demo/test/larcv_png_64"
     config.simulation.num_train = 6000
     config.simulation.num_test = 500
+    # Many small steps, and a rate that falls to 0: the most that five minutes give.
     config.training.batch_size = 16
-    config.training.n_iters = 1500
+    config.training.n_iters = 1000
     config.training.log_freq = 20
     config.training.eval_freq = 250
     config.training.snapshot_freq = 500
     config.training.snapshot_freq_for_preemption = 250
-    config.data.transform = "linear"
-    config.training.p_mean = -1.5
-    config.training.p_std = 1.5
-    config.optim.optimizer = "Adam"
-    config.optim.lr = 2e-3
-    config.optim.warmup = 100
-    config.sampling.num_steps = 10
-    config.model.nf = 16
-    config.model.ch_mult = (1, 2, 2)
+    config.optim.schedule = "linear"
+    config.optim.decay_fraction = 0.6
+    # So young a network draws better with fresh noise in each of many steps.
+    config.sampling.method = "dpm_solver_sde"
+    config.sampling.num_steps = 50
     config.eval.num_samples = 64
     config.eval.num_images = 256
     return config
