@@ -17,11 +17,11 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/installed
-	$(MAIN) --mode=sample --pretrained=lar64 --num_samples=256 --samples_dir=$(DEMO)/lar64
+	$(MAIN) --mode=sample --pretrained=lar64 --num_samples=128 --samples_dir=$(DEMO)/lar64
 	@echo "Drawn with the weights of the package: $(DEMO)/lar64/grid.png. Now a training of five minutes."
 	$(RUN) --mode=simulate
 	$(RUN)
-	$(RUN) --mode=sample --num_samples=256 --samples_dir=$(DEMO)/five_minutes
+	$(RUN) --mode=sample --num_samples=128 --samples_dir=$(DEMO)/five_minutes
 	$(VENV)/bin/python -m evaluation --out=$(DEMO)/report --overwrite --metrics=physics,ssnet \
 	    --real=data/demo/test/larcv_png_64 --train=data/demo/train/larcv_png_64 \
 	    --generated=$(DEMO)/lar64/samples.npz --name=lar64 \

@@ -22,11 +22,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.simulation.num_test = 500
     # Many small steps, and a rate that falls to 0: the most that five minutes give.
     config.training.batch_size = 16
-    config.training.n_iters = 1000
+    config.training.n_iters = 800
     config.training.log_freq = 20
-    config.training.eval_freq = 250
-    config.training.snapshot_freq = 500
-    config.training.snapshot_freq_for_preemption = 250
+    config.training.eval_freq = 200
+    config.training.snapshot_freq = 400
+    config.training.snapshot_sampling = False
+    config.training.snapshot_freq_for_preemption = 200
     config.optim.schedule = "linear"
     config.optim.decay_fraction = 0.6
     # So young a network draws better with fresh noise in each of many steps.

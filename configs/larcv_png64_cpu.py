@@ -4,10 +4,10 @@ python -m sgm_jax.main --mode=simulate --config=configs/larcv_png64_cpu.py
 python -m sgm_jax.main --config=configs/larcv_png64_cpu.py
 python -m sgm_jax.main --mode=sample --config=configs/larcv_png64_cpu.py --num_samples=1000
 
-0.35 GFLOP an image, 0.9 M parameters: 1.06 steps/s, so 6000 steps take an hour and forty minutes.
-A network evaluation of an image takes 7 ms of one core. Test loss 0.372 after 250 steps, 0.341
-after 500, 0.327 after 1000 and 0.325 after 1500: tracks on a clean background, coarse showers.
-The weights of step 1500 come with the package (--pretrained=lar64).
+0.35 GFLOP an image, 0.9 M parameters. A step of 32 images takes 0.95 CPU-seconds: 80,000 steps are
+a day of one core, and a run may be ended, or go on, at any step. A network evaluation of an image
+takes 7 ms of one core. Why it is trained so: docs/choices/recipe.md. The weights that come with the
+package (--pretrained=lar64) are of an earlier recipe for the same network; their card says which.
 """
 
 import ml_collections
@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     training.p_std = 1.6
     training.weighting = "balanced"
     training.low_discrepancy = True
-    # Small batches: 8,000 images in 500 steps give the test loss of 40,000 in 625.
+    # Small batches learn faster: docs/choices/recipe.md.
     training.batch_size = 32
     training.n_iters = 80_000
     training.eval_freq = 1000
