@@ -65,7 +65,12 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
 
 
 def completed(stored: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored configuration with the fields that came after it was written."""
+    """Return a stored configuration with the fields that came after it was written.
+
+    Those are of generators; a run of SSNet has fields of its own.
+    """
+    if "generator" not in stored:
+        return stored
     stored = copy.deepcopy(stored)
     for place, value in ADDED.items():
         section, name = place.split(".")

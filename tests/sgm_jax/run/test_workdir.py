@@ -86,3 +86,15 @@ def test_a_workdir_is_held_from_its_first_file_to_its_last(tmp_path):
     workdir.check_data(tmp_path, "images")
     with workdir.claimed(tmp_path, config, "images"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("stored", "completed"),
+    [
+        ({"generator": "score", "optim": {}}, {"decay_start": 1000}),
+        ({"generator": "score", "optim": {"decay_start": 7}}, {"decay_start": 7}),
+        ({"optim": {"warmup_fraction": 0.1}}, {"warmup_fraction": 0.1}),
+    ],
+)
+def test_runs_of_generators_get_the_fields_that_came_later(stored, completed):
+    assert workdir.completed(stored)["optim"] == completed
