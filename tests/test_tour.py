@@ -43,7 +43,7 @@ def test_links_of_the_tour_lead_somewhere():
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "is_path"),
     [
         ("/home/ann/run", True),
         (r"C:\Users\ann", True),
@@ -52,8 +52,8 @@ def test_links_of_the_tour_lead_somewhere():
         ("https://arxiv.org/abs/2307.13687", False),
     ],
 )
-def test_places_on_a_machine_are_found(text, found):
-    assert bool(re.search(MACHINE_PATH, text)) == found
+def test_places_on_a_machine_are_recognised(text, is_path):
+    assert bool(re.search(MACHINE_PATH, text)) == is_path
 
 
 @pytest.mark.slow
