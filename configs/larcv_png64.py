@@ -112,7 +112,9 @@ def get_config() -> ml_collections.ConfigDict:
     # How the network sees charge: "linear" (the paper), "sqrt", "log" or "asinh". The last three
     # spread faint pixels, which are most of a track.
     data.transform = "linear"
-    # "none": pixels are 0..255; "per_image": stretch each image to that, for charge or energy.
+    # How the stored values come to 0..255. "none": they are there; "per_image": the largest of each
+    # image becomes 255; "quantile": the one that 99 % of its lit pixels do not exceed, so that a
+    # hot pixel does not set the scale; "fixed:4095": 4095 becomes 255 in all images.
     data.scaling = "none"
     # Standard deviation of the pixels, for "edm"; -1 measures it on the training images.
     data.std = -1.0

@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 
 from sgm_jax.data.normalise import TRANSFORMS
+from sgm_jax.data.scaling import Scaling
 from sgm_jax.run.workdir import FREQUENCIES, flatten
 
 __all__ = ["Rules", "check", "flatten", "simulated_folder"]
@@ -70,7 +71,6 @@ RULES = Rules(
         "optim.optimizer": ("Adam", "Muon"),
         "data.num_channels": (1, 3),
         "data.transform": tuple(TRANSFORMS),
-        "data.scaling": ("none", "per_image"),
     },
     at_least_one=(
         *FREQUENCIES,
@@ -96,9 +96,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     from sgm_jax import generator
 
     fields = flatten(config)
-    require_fields(fields, ("generator", "seed", "model.ema_rates"))
+    require_fields(fields, ("generator", "seed", "model.ema_rates", "data.scaling"))
     RULES.check(fields)
     _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
+    _check_scaling(fields)
     _check_averages(fields)
     _check_steps(fields)
     generator.check(config)
@@ -121,6 +122,13 @@ def require_fields(fields: dict[str, Any], names: tuple[str, ...]) -> None:
 def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:
     if not holds:
         raise ValueError(f"config.{name} is {fields[name]!r}; it {what}")
+
+
+def _check_scaling(fields: dict[str, Any]) -> None:
+    try:
+        Scaling.parse(fields["data.scaling"])
+    except ValueError as error:
+        raise ValueError(f"config.data.scaling: {error}") from error
 
 
 def _check_averages(fields: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-SCALINGS = ("none", "per_image")
+from sgm_jax.data.scaling import NONE, Scaling, flag
+
 _CHECK_BYTES = 2**26
 _SAMPLE_IMAGES = 256
 _SAMPLE_BYTES = 2**24
@@ -21,26 +22,13 @@ def evenly_spaced(total: int, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, total - 1, min(total, count)).round().astype(np.int64))
 
 
-def stretch_per_image(images: np.ndarray) -> np.ndarray:
-    """Scale each image of ``[N, ...]`` by its own minimum and maximum to 0..255 (float32).
-
-    This is what the paper does with absolute charges (without its rounding to integers): the
-    brightest pixel of every image is 255. A constant image becomes zeros.
-    """
-    axes = tuple(range(1, images.ndim))
-    images = images.astype(np.float64)
-    low = images.min(axis=axes, keepdims=True)
-    span = images.max(axis=axes, keepdims=True) - low
-    return ((images - low) / np.where(span > 0, span, 1) * 255).astype(np.float32)
-
-
 @dataclass(frozen=True, eq=False)
 class Images:
     """Images of one size, read when indexed and never all at once.
 
     ``images[rows]`` takes a slice or a 1-D array of non-negative integers in any order, repeats
     allowed, and returns a new array ``[n, H, W, C]`` on the scale 0..255: uint8, or float32 where
-    the source holds floating point or `scaling` is ``"per_image"``.
+    the source holds floating point or is scaled.
     """
 
     stored: Any
@@ -48,7 +36,7 @@ class Images:
     source: str
     num_channels: int
     channels_first: bool
-    scaling: str
+    scaling: Scaling
     fingerprint: str = field(init=False)
     """Hash of the shape and of up to 256 evenly spaced images as they are delivered.
 
@@ -75,7 +63,7 @@ class Images:
     @property
     def dtype(self) -> np.dtype:
         """Type of the delivered images, uint8 or float32."""
-        whole_numbers = self.stored.dtype.kind in "biu" and self.scaling == "none"
+        whole_numbers = self.stored.dtype.kind in "biu" and self.scaling.kind == NONE
         return np.dtype(np.uint8 if whole_numbers else np.float32)
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
@@ -86,9 +74,8 @@ class Images:
             block = block[..., None]
         elif self.channels_first:
             block = np.moveaxis(block, 1, -1)
-        if self.scaling == "per_image":
-            block = stretch_per_image(block)
         shape = (len(block), *self.shape[1:])
+        block = self.scaling.apply(block)
         return np.array(np.broadcast_to(block, shape), dtype=self.dtype, order="C")
 
 
@@ -107,8 +94,9 @@ def from_array(
             `dtype` and reading by rows.
         num_channels: 1 or 3; grey images are repeated into 3 channels, colour is never made grey.
         image_size: height and width that the images must have; None takes any.
-        scaling: ``"none"`` for values that are on the scale 0..255 already, ``"per_image"`` for
-            absolute charges (any finite values), see `stretch_per_image`.
+        scaling: ``"none"`` for values that are on the scale 0..255 already; ``"per_image"``,
+            ``"quantile"`` or ``"fixed:FULL"`` for absolute charges (any finite values), see
+            :class:`sgm_jax.data.scaling.Scaling`.
         source: name of the array in messages.
 
     Warns when more than half of the lit pixels are so faint that the paper's post-processing sets
@@ -119,14 +107,13 @@ def from_array(
     """
     if num_channels not in (1, 3):
         raise ValueError(f"num_channels is {num_channels}; images have 1 (grey) or 3 (colour)")
-    if scaling not in SCALINGS:
-        raise ValueError(f"unknown scaling {scaling!r}; choose one of {', '.join(SCALINGS)}")
+    scale = Scaling.parse(scaling)
     channels_first = _check_shape(array, num_channels=num_channels, source=source)
     height, width = array.shape[2:4] if channels_first else array.shape[1:3]
     if image_size is not None and (height, width) != (image_size, image_size):
         raise ValueError(size_message(source, height, width, image_size))
-    _check_values(array, scaling=scaling, source=source)
-    images = Images(array, source, num_channels, channels_first, scaling)
+    _check_values(array, scaling=scale, source=source)
+    images = Images(array, source, num_channels, channels_first, scale)
     _warn_if_faint(images)
     return images
 
@@ -179,12 +166,12 @@ def _check_shape(array: Any, *, num_channels: int, source: str) -> bool:
     return first
 
 
-def _check_values(array: Any, *, scaling: str, source: str) -> None:
+def _check_values(array: Any, *, scaling: Scaling, source: str) -> None:
     """Read floating-point and wide-integer arrays through once and refuse unusable values."""
     kind = array.dtype.kind
     if kind not in "biuf":
         raise ValueError(f"{source}: dtype {array.dtype} is not a real number; convert to float32")
-    if array.dtype == np.uint8 or (scaling == "per_image" and kind != "f"):
+    if array.dtype == np.uint8 or (scaling.kind != NONE and kind != "f"):
         return
     low, high, first_outside = np.inf, -np.inf, None
     rows = max(1, _CHECK_BYTES // (array.dtype.itemsize * int(np.prod(array.shape[1:]))))
@@ -196,7 +183,7 @@ def _check_values(array: Any, *, scaling: str, source: str) -> None:
         low, high = min(low, block_low), max(high, block_high)
         if first_outside is None and (low < 0 or high > 255):
             first_outside = start
-    if scaling == "none":
+    if scaling.kind == NONE:
         _check_range(array, low, high, first_outside, rows=rows, source=source)
 
 
@@ -209,8 +196,8 @@ def _check_range(array, low, high, first_outside, *, rows: int, source: str) -> 
     if first_outside is not None:
         block = np.asarray(array[first_outside : first_outside + rows])
         fix = (
-            f"outside 0..255 (all values span {low:g}..{high:g}): rescale or clip to 0..255, "
-            "or use scaling='per_image' for absolute charges"
+            f"outside 0..255 (all values span {low:g}..{high:g}): for charges in any unit give a "
+            f"scaling, {flag('per_image')}, or quantile, or fixed:FULL"
         )
         _refuse_first(block, (block < 0) | (block > 255), first_outside, source, fix)
 
@@ -232,8 +219,8 @@ def _warn_if_faint(images: Images) -> None:
     if faint > lit / 2:
         warnings.warn(
             f"{images.source}: {100 * faint / lit:.0f} % of the lit pixels are at most "
-            f"{_FAINT} of 255 (the largest is {largest:g}); if these are absolute charges use "
-            "scaling='per_image'",
+            f"{_FAINT} of 255 (the largest is {largest:g}); if these are absolute charges give a "
+            f"scaling, {flag('per_image')}",
             stacklevel=3,
         )
 

@@ -35,7 +35,8 @@ def open_images(
         path: folder of ``*.png`` files, or a .npy, .npz, .h5 or .hdf5 file.
         num_channels: 1 or 3; grey images are repeated into 3 channels.
         image_size: height and width that the images must have; None takes any.
-        scaling: ``"none"`` or ``"per_image"``, see `sgm_jax.data.images.from_array`.
+        scaling: ``"none"``, ``"per_image"``, ``"quantile"`` or ``"fixed:FULL"``, see
+            `sgm_jax.data.images.from_array`.
 
     Raises:
         FileNotFoundError: nothing at `path`.
