@@ -6,11 +6,11 @@ Modes, with one example each:
             Geant4 images and their truth, into the folders that the config trains on.
   train     python -m sgm_jax.main --config=configs/larcv_png64.py
             Train, or go on training, in --workdir (runs/<config name>).
-  sample    python -m sgm_jax.main --mode=sample --config=configs/larcv_png64.py --num_samples=1000
+  sample    python -m sgm_jax.main --mode=sample --workdir=runs/larcv_png64 --num_samples=1000
             Draw images with the newest checkpoint in --workdir; or, without data or training,
             --mode=sample --pretrained=NAME with weights of the package, or a file of them.
   likelihood
-            python -m sgm_jax.main --mode=likelihood --config=configs/larcv_png64.py
+            python -m sgm_jax.main --mode=likelihood --workdir=runs/larcv_png64
             Bits per dimension of config.eval.num_images test images with that checkpoint.
 
   convert   python -m sgm_jax.main --mode=convert --config=configs/larcv_png64.py \\
@@ -19,21 +19,28 @@ Modes, with one example each:
             The other way round: --to_torch=checkpoint_6.pth
             Averaged weights alone, for --pretrained and --init: --export=weights.npz
 
-Any field of the config can be overridden: --config.training.batch_size=64
+A --workdir that holds a run says which experiment it is; only a new one needs --config. Any field
+can be overridden: --config.training.batch_size=64
 """
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
 
 from sgm_jax.run.command import run_app, start_jax
+from sgm_jax.run.experiment import overridden, read_experiment, split_overrides
 from sgm_jax.run.log import LOGGER
 
 MODES = ("simulate", "train", "sample", "likelihood", "convert")
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
+_CONFIG = flags.DEFINE_string(
+    "config",
+    None,
+    "The experiment, a file in configs/ or the config.json of a run. Default: that of --workdir.",
+)
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where to. Default: runs/<config name>; simulate: beside the data paths."
@@ -84,15 +91,12 @@ MODES_OF = {
 }
 
 
-def _run(config: ml_collections.ConfigDict | None) -> None:
+def _run(overrides: Sequence[str]) -> None:
     _check_flags(_MODE.value)
+    config, workdir = _experiment(overrides)
     # These import JAX; --help has answered before.
     from sgm_jax.config import check, simulated_folder
 
-    if config is None:
-        start_jax()
-        _sample(None, Path(_WORKDIR.value or Path("runs") / Path(_value("pretrained")).stem))
-        return
     if _value("init"):
         config.training.initial_weights = _value("init")
     check(config)
@@ -106,8 +110,6 @@ def _run(config: ml_collections.ConfigDict | None) -> None:
         return
 
     start_jax()
-    name = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = Path(_WORKDIR.value or Path("runs") / Path(name).stem)
     if _MODE.value == "train":
         from sgm_jax.train import train
 
@@ -122,7 +124,37 @@ def _run(config: ml_collections.ConfigDict | None) -> None:
         _sample(config, workdir)
 
 
-def _sample(config: ml_collections.ConfigDict | None, workdir: Path) -> None:
+def _experiment(overrides: Sequence[str]) -> tuple[ml_collections.ConfigDict, Path]:
+    """Return the configuration that the flags mean, and the workdir.
+
+    Raises:
+        FileNotFoundError: if --config or --pretrained is no file.
+        ValueError: if no flag names one, or it has no such fields.
+    """
+    source, run, weights = _CONFIG.value, _WORKDIR.value, _value("pretrained")
+    if source is not None:
+        config, workdir = read_experiment(source), Path("runs") / Path(source).stem
+        beside = Path(source) if Path(source).is_dir() else Path(source).parent
+        if (beside / "config.json").is_file() and Path(source).suffix != ".py":
+            workdir = beside
+    elif weights is not None:
+        from sgm_jax.trained import read_weights
+
+        config, workdir = read_weights(weights).config, Path("runs") / Path(weights).stem
+    elif run is not None and _MODE.value != "simulate" and (Path(run) / "config.json").is_file():
+        from sgm_jax.trained import stored_config
+
+        config, workdir = stored_config(Path(run)), Path(run)
+    else:
+        empty = "" if run is None else f", and --workdir={run} holds no run"
+        raise ValueError(
+            f"no --config{empty}: name the experiment, such as "
+            "--config=configs/larcv_png64_cpu.py, or the --workdir of a run"
+        )
+    return overridden(config, overrides), Path(run or workdir)
+
+
+def _sample(config: ml_collections.ConfigDict, workdir: Path) -> None:
     from sgm_jax.conditions import Request
     from sgm_jax.sample import sample
 
@@ -161,12 +193,8 @@ def _check_flags(mode: str) -> None:
     """Refuse a flag that the mode does not read.
 
     Raises:
-        ValueError: with the flag, and the modes that do; or if there is no --config.
+        ValueError: with the flag, and the modes that do.
     """
-    if _CONFIG.value is None and _value("pretrained") is None:
-        raise ValueError(
-            "no --config: name the experiment, such as --config=configs/larcv_png64_cpu.py"
-        )
     if _value("pretrained") is not None:
         for name in ("checkpoint", "ema"):
             if _value(name) is not None:
@@ -181,4 +209,5 @@ def _value(name: str) -> object:
 
 
 if __name__ == "__main__":
-    run_app(lambda: _run(_CONFIG.value))
+    typed, fields = split_overrides(sys.argv)
+    run_app(lambda: _run(fields), typed)

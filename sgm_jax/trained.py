@@ -17,10 +17,11 @@ import numpy as np
 from sgm_jax import generator as contract
 from sgm_jax.config import check
 from sgm_jax.generator import Generator
+from sgm_jax.run.experiment import from_json
 from sgm_jax.run.files import read_arrays, read_object, write_arrays
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.restore import load_state, matching_config, newest_step
-from sgm_jax.run.workdir import completed, differences, flatten, read_config
+from sgm_jax.run.workdir import differences, flatten, read_config
 from sgm_jax.step import Variables, averaged_variables, check_ema_rate
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -65,7 +66,7 @@ def stored_config(run: Path) -> ml_collections.ConfigDict:
     """
     if read_config(run) is None:  # which also refuses a damaged one
         raise FileNotFoundError(f"{run} holds no training run; give the --workdir of one")
-    config = _locked(read_object(Path(run) / "config.json", fix="restore it"))
+    config = from_json(read_object(Path(run) / "config.json", fix="restore it"))
     check(config)
     return config
 
@@ -203,7 +204,7 @@ def read_weights(source: str) -> Weights:
     try:
         about = json.loads(bytes(arrays.pop(_ABOUT)))
         step = int(about["step"])
-        config = _locked(about["config"])
+        config = from_json(about["config"])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no file of weights ({error}); {_FIX}") from error
     check(config)
@@ -248,18 +249,6 @@ def _path(source: str) -> Path:
     if note.is_file() and note.read_text().split()[:1] != [_sha256(path)]:
         raise ValueError(f"{path} is damaged: its hash is not that of {note.name}; {_FIX}")
     return path
-
-
-def _locked(stored: dict[str, Any]) -> ml_collections.ConfigDict:
-    """Return a configuration that was written as JSON, with the fields that came later."""
-    return ml_collections.ConfigDict(_with_tuples(completed(stored))).lock()
-
-
-def _with_tuples(value: Any) -> Any:
-    """Return a configuration with the tuples that JSON made lists."""
-    if isinstance(value, dict):
-        return {name: _with_tuples(item) for name, item in value.items()}
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _name(place: Any) -> str:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import absl.logging
 import numpy as np
@@ -18,15 +18,20 @@ from sgm_jax.run.log import LOGGER, to_terminal
 _DISTRIBUTED = "sgm_jax.run.distributed"
 
 
-def run_app(command: Callable[[], None]) -> None:
-    """Read the flags of the command line, ``--debug`` among them, and run a command with them."""
+def run_app(command: Callable[[], None], arguments: Sequence[str] | None = None) -> None:
+    """Read the flags of the command line, ``--debug`` among them, and run a command with them.
+
+    Args:
+        command: does the work.
+        arguments: the command line, the program first; ``sys.argv`` if not given.
+    """
 
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         run_command(command, debug=flags.FLAGS.debug)
 
-    app.run(main)
+    app.run(main, argv=None if arguments is None else list(arguments))
 
 
 def run_command(command: Callable[[], None], *, debug: bool) -> None:

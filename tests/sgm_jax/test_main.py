@@ -59,3 +59,31 @@ def test_one_device_and_eight_train_and_sample_the_same(tmp_path):
         samples.append(np.load(out / "samples.npz")["raw"])
     # 0.01 of 255 grey levels: ten steps of float32 arithmetic in another order.
     np.testing.assert_allclose(samples[0], samples[1], atol=0.01)
+
+
+def test_a_workdir_alone_says_which_experiment_it_is(tmp_path):
+    write_images(tmp_path)
+    run = tmp_path / "run"
+    workdir = f"--workdir={run}"
+    ended = run_command(tiny_command(tmp_path, workdir))
+    assert ended.returncode == 0, ended.stderr
+    main = [sys.executable, "-m", "sgm_jax.main"]
+    for arguments in (
+        [workdir, "--config.training.n_iters=4"],
+        [workdir, "--mode=sample", "--num_samples=2", "--config.sampling.snr=0.2"],
+        [f"--config={run}/config.json", "--mode=convert", f"--export={tmp_path}/weights.npz"],
+    ):
+        ended = run_command([*main, *arguments])
+        assert ended.returncode == 0, ended.stderr
+    # Four steps, not three: the sample is of the run that went on.
+    recipe = json.loads((run / "samples" / "step_000004" / "recipe.json").read_text())
+    assert recipe["config"]["sampling.snr"] == 0.2
+    # Weights say it too, and take what differs.
+    weights = f"--pretrained={tmp_path}/weights.npz"
+    arguments = ["--mode=sample", weights, f"--workdir={tmp_path}/drawn", "--num_samples=2"]
+    ended = run_command([*main, *arguments, "--config.seed=7"])
+    assert ended.returncode == 0, ended.stderr
+    recipe = json.loads(
+        (tmp_path / "drawn" / "samples" / "step_000004" / "recipe.json").read_text()
+    )
+    assert recipe["seed"] == 7
