@@ -5,6 +5,7 @@ apart. Only the excess over that floor, at equal n, says something; see ``w1_cor
 """
 
 import dataclasses
+import math
 import warnings
 
 import jax
@@ -22,6 +23,7 @@ from evaluation.metrics.resampling import (
     mean_and_stderr,
     parts_stderr,
     permutation_p,
+    random_halves,
     reduced_size,
     shuffled_labels,
 )
@@ -107,42 +109,58 @@ def sliced_w1(
     """Return the mean over directions of the one-dimensional W1, with a permutation p.
 
     The images are ``[N, D]`` and ``[M, D]``; ``directions`` is a number, for which they are always
-    the same, or unit columns ``[D, K]``. Without permutations there is no p.
+    the same, or unit columns ``[D, K]``. Without permutations there is no p. The error is the
+    spread over random halves of both sets: in equal sets it is too large by a half.
     """
     real, generated = as_rows(real, generated)
     if np.ndim(directions) == 0:
         rng = np.random.default_rng(_DIRECTIONS_SEED)
         directions = rng.standard_normal((real.shape[1], int(directions)))
         directions /= np.linalg.norm(directions, axis=0)
-    real, generated = (rows.astype(np.float64) @ directions for rows in (real, generated))
-    p = None
+    n, m = len(real), len(generated)
+    # One product for each set: in one for both, rounding could tell equal images apart.
+    projected = [rows.astype(np.float64) @ directions for rows in (real, generated)]
+    order, gaps = _sorted_columns(np.concatenate(projected))
+    p, error = None, None
     if permutations:
-        labels = shuffled_labels(len(real), len(generated), permutations, seed=seed)
-        observed, *null = _under_labels(real, generated, labels)
+        labels = shuffled_labels(n, m, permutations, seed=seed)
+        observed, *null = _mean_w1_of_many(order, gaps, labels, ~labels)
         p = permutation_p(observed, np.array(null))
+    halves = random_halves(n, m, seed=seed) if stderr else []
+    if halves:
+        first, second = np.zeros((2, n + m, len(halves)), bool)
+        for column, (of_real, of_generated) in enumerate(halves):
+            first[of_real, column] = second[n + of_generated, column] = True
+        error = float(_mean_w1_of_many(order, gaps, first, second).std(ddof=1))
     return Result(
         "sliced_w1",
-        _mean_w1(real, generated),
-        parts_stderr(_mean_w1, real, generated, seed=seed) if stderr else None,
+        _mean_w1(order, gaps, np.arange(n + m) < n),
+        error,
         p=p,
-        n=min(len(real), len(generated)),
+        n=min(n, m),
         note=f"{directions.shape[1]} directions",
     )
 
 
-def _mean_w1(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the mean W1 over columns of ``[N, K]`` and ``[M, K]``."""
-    order, gaps = _sorted_columns(x, y)
-    lead = np.cumsum(_steps(np.arange(len(x) + len(y)) < len(x))[order], axis=1)[:, :-1]
-    return float((np.abs(lead) * gaps).sum() / len(gaps))
+def _mean_w1(order: np.ndarray, gaps: np.ndarray, is_first: np.ndarray) -> float:
+    """Return the mean W1 over sorted columns between the rows marked in ``[N]`` and the others."""
+    steps, unit = _steps(is_first, ~is_first)
+    lead = np.cumsum(steps[order], axis=1)[:, :-1]
+    return float((np.abs(lead) * gaps).sum() / (len(gaps) * unit))
 
 
-def _under_labels(x: np.ndarray, y: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the mean W1 over columns if the rows of ``[N + M, B]`` marked were the first: [B]."""
-    order, gaps = _sorted_columns(x, y)
-    steps = jnp.asarray(np.apply_along_axis(_steps, 0, labels), jnp.float32)
+def _mean_w1_of_many(
+    order: np.ndarray, gaps: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """Return the mean W1 over sorted columns of samples marked in two arrays ``[N, B]``: [B].
+
+    The samples of a column of marks are as large as those of any other column.
+    """
+    steps, unit = _steps(first, second)
+    steps = jnp.asarray(steps, jnp.float32)
     blocks = [slice(start, start + _COLUMNS) for start in range(0, len(order), _COLUMNS)]
-    sums = [_summed(order[block], gaps[block].astype(np.float32), steps) for block in blocks]
+    scaled = (gaps / unit).astype(np.float32)
+    sums = [_summed(order[block], scaled[block], steps) for block in blocks]
     return np.sum(np.asarray(sums, np.float64), axis=0) / len(order)
 
 
@@ -164,22 +182,22 @@ def _summed(order: jax.Array, gaps: jax.Array, steps: jax.Array) -> jax.Array:
     return total.sum(axis=0)
 
 
-def _sorted_columns(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the sorted pooled values were, ``[K, N + M]``, and the weighted gaps between."""
-    pooled = np.concatenate([x, y]).T.copy()
-    order = np.argsort(pooled, axis=1, kind="stable")
-    gaps = np.diff(np.take_along_axis(pooled, order, axis=1), axis=1)
-    return order, gaps / np.lcm(len(x), len(y))
+def _sorted_columns(pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the sorted values of ``[N, K]`` were, ``[K, N]``, and the gaps between them."""
+    columns = pooled.T.copy()
+    order = np.argsort(columns, axis=1, kind="stable")
+    return order, np.diff(np.take_along_axis(columns, order, axis=1), axis=1)
 
 
-def _steps(is_first: np.ndarray) -> np.ndarray:
-    """Return the steps of F_x - F_y at sorted values, whole numbers in units of 1 / lcm(n, m).
+def _steps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the steps of F_x - F_y at each row, whole numbers, and their unit's inverse.
 
-    Where the two agree they sum to zero, without rounding.
+    Samples are marked along the first axis. Where the two agree steps sum to zero, without
+    rounding.
     """
-    n = np.count_nonzero(is_first)
-    m = len(is_first) - n
-    return np.where(is_first, np.lcm(n, m) // n, -(np.lcm(n, m) // m))
+    n, m = (int(np.count_nonzero(marks.T.reshape(-1, len(marks))[0])) for marks in (first, second))
+    unit = math.lcm(n, m)
+    return unit // n * first.astype(np.int64) - unit // m * second.astype(np.int64), unit
 
 
 METRICS = (
@@ -195,6 +213,6 @@ METRICS = (
     Metric(
         "sliced_w1",
         on_pixels(sliced_w1, draws="image_permutations", floor_options={"stderr": False}),
-        "mean W1 of pixels along 512 fixed directions; p by permutation",
+        "mean W1 of pixels along 512 fixed directions; p by permutation, error by halves",
     ),
 )

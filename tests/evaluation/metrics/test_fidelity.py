@@ -77,3 +77,23 @@ def test_kid_of_equal_distributions_is_zero_within_its_error_and_p_uniform():
     pulls = np.array([one.value / one.stderr for one in found])
     assert abs(pulls.mean()) < 0.4 and 0.6 < pulls.std() < 1.4
     assert kstest([one.p for one in found], "uniform").pvalue > 0.01
+
+
+def test_errors_are_about_the_spread_over_new_samples():
+    rng = np.random.default_rng(6)
+    found = [fidelity.prdc(*rng.normal(size=(2, 100, 8)), seed=draw) for draw in range(60)]
+    for name, *scores in zip(fidelity.PRDC, *found, strict=True):
+        spread = np.std([one.value for one in scores], ddof=1)
+        claimed = np.sqrt(np.mean([one.stderr**2 for one in scores]))
+        assert 0.8 < claimed / spread < 1.7, name
+
+
+def test_ties_of_float_features_are_ties():
+    # A copied set: each ball holds its own image and k - 1 neighbours, the k-th is on its edge.
+    rng = np.random.default_rng(7)
+    for scale in (1.0, 1e3):
+        rows = (scale * rng.normal(size=(150, 700)) + scale).astype(np.float32)
+        copy = rows[rng.permutation(150)]
+        assert fidelity.neighbour_scores(rows, copy) == (1.0, 1.0, 1.0, 1.0)
+        collapsed = np.repeat(rows[:10], 15, axis=0)  # balls of radius zero are empty
+        assert fidelity.neighbour_scores(rows, collapsed)[1] == 0.0
