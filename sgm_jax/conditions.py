@@ -156,23 +156,19 @@ def _known(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any
     if request.mask is None:
         raise ValueError("--inpaint needs --mask: which pixels of the images are known")
     data, size = config.data, _canvas(request, config.data.image_size)["size"]
+    source = "the array mask" if isinstance(request.mask, np.ndarray) else request.mask
+    mask = read_mask(request.mask)
+    if mask.shape[1:3] != size:
+        raise ValueError(
+            f"{source} is a mask of {mask.shape[1:3]} pixels, and images of {size} are to be drawn"
+        )
+    # What is hidden by the mask is not read: it must not decide the scale of what is known.
     options = {"num_channels": data.num_channels, "image_size": None, "scaling": data.scaling}
+    options |= {"mask": mask[..., 0]}
     if isinstance(request.inpaint, np.ndarray):
         images = from_array(request.inpaint, source="the array inpaint", **options)
     else:
         images = open_images(request.inpaint, **options)
-    source = "the array mask" if isinstance(request.mask, np.ndarray) else request.mask
-    mask = read_mask(request.mask)
-    if images.shape[1:3] != size or mask.shape[1:3] != size:
-        raise ValueError(
-            f"{images.source} holds images of {images.shape[1:3]} pixels, {source} a mask "
-            f"of {mask.shape[1:3]}, and images of {size} are to be drawn: all must be equal"
-        )
-    if len(mask) not in (1, len(images)):
-        raise ValueError(
-            f"{source} holds {len(mask)} masks for {len(images)} images; give one for all, "
-            "or one for each"
-        )
     return {"known": images, "mask": mask, "repeats": _repeats(request, config.sampling.method)}
 
 

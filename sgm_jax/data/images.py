@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sgm_jax.data.masked import Masked, check_fits
 from sgm_jax.data.scaling import NONE, Scaling, flag
 
 _CHECK_BYTES = 2**26
@@ -86,6 +87,7 @@ def from_array(
     image_size: int | None,
     scaling: str = "none",
     source: str = "array",
+    mask: np.ndarray | None = None,
 ) -> Images:
     """Check `array` once, completely, and wrap it.
 
@@ -98,6 +100,7 @@ def from_array(
             ``"quantile"`` or ``"fixed:FULL"`` for absolute charges (any finite values), see
             :class:`sgm_jax.data.scaling.Scaling`.
         source: name of the array in messages.
+        mask: booleans ``[1 or N, H, W]``; where False, pixels are never looked at and read as 0.
 
     Warns when more than half of the lit pixels are so faint that the paper's post-processing sets
     them to 0: such values are legal but nearly always absolute charges or labels.
@@ -112,6 +115,9 @@ def from_array(
     height, width = array.shape[2:4] if channels_first else array.shape[1:3]
     if image_size is not None and (height, width) != (image_size, image_size):
         raise ValueError(size_message(source, height, width, image_size))
+    if mask is not None:
+        check_fits(mask, count=array.shape[0], size=(height, width), source=source)
+        array = Masked(array, mask, channels_first)
     _check_values(array, scaling=scale, source=source)
     images = Images(array, source, num_channels, channels_first, scale)
     _warn_if_faint(images)

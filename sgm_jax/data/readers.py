@@ -4,6 +4,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sgm_jax.data.arrays import read_npy, read_npz
 from sgm_jax.data.hdf5 import read_hdf5
 from sgm_jax.data.images import Images, from_array
@@ -22,6 +24,7 @@ def open_images(
     num_channels: int,
     image_size: int | None,
     scaling: str = "none",
+    mask: np.ndarray | None = None,
 ) -> Images:
     """Open a set of images for reading on demand; sets larger than the memory are fine.
 
@@ -37,6 +40,7 @@ def open_images(
         image_size: height and width that the images must have; None takes any.
         scaling: ``"none"``, ``"per_image"``, ``"quantile"`` or ``"fixed:FULL"``, see
             `sgm_jax.data.images.from_array`.
+        mask: of the pixels that are read, see there; the others may hold anything.
 
     Raises:
         FileNotFoundError: nothing at `path`.
@@ -50,6 +54,7 @@ def open_images(
         image_size=image_size,
         scaling=scaling,
         source=str(path),
+        mask=mask,
     )
 
 

@@ -53,8 +53,8 @@ def asked(folder, changes=None, **fields):
         ({"stride": 8}, "--stride says nothing without --canvas"),
         ({"target": 1.0}, "--target says nothing without --observable"),
         ({"inpaint": "test.npy"}, "--inpaint needs --mask"),
-        ({"inpaint": "test.npy", "mask": "wide.npy"}, r"test.npy .*\(16, 16\).*wide.*\(16, 32\)"),
-        ({"inpaint": "test.npy", "mask": "two.npy"}, "holds 2 masks for 3 images"),
+        ({"inpaint": "test.npy", "mask": "wide.npy"}, r"wide.npy .*\(16, 32\) .*\(16, 16\)"),
+        ({"inpaint": "test.npy", "mask": "two.npy"}, "2 masks for the 3 images of .*test.npy"),
         ({"inpaint": "test.npy", "mask": "number.npy"}, "float32 .* a mask is boolean"),
         ({"inpaint": "test.npy", "mask": "all.npy"}, "100% of the pixels are known"),
         ({"inpaint": "test.npy", "mask": "grey.png"}, "grey levels such as 100"),
@@ -64,6 +64,7 @@ def asked(folder, changes=None, **fields):
         ({"canvas": "32x20"}, "canvas of 20; make it 24"),
         ({"canvas": "32x32", "stride": 17}, "stride is 17; it must be 1 to the tile's size, 16"),
         ({"canvas": "32x32", "inpaint": "test.npy", "mask": "mask.npy"}, r"images of \(32, 32\)"),
+        ({"canvas": "16x32", "inpaint": "test.npy", "mask": "wide.npy"}, r"test.npy .*\(16, 16\)"),
         ({"observable": "mass", "target": 1.0}, "can be: total_charge"),
         ({"observable": "total_charge"}, "needs --target"),
         ({"observable": "total_charge", "target": float("nan")}, "needs --target, a finite"),
@@ -112,7 +113,7 @@ def test_arrays_say_what_files_say(images):
         (np.full((2, 16, 16), 9), np.ones((16, 16), bool), "the array mask: 100%"),
         (np.full((16, 16), 9), np.eye(16) > 0, r"the array inpaint: shape \(16, 16\)"),
         (np.full((2, 16, 16), 300.0), np.eye(16) > 0, "the array inpaint: .*outside 0..255"),
-        (np.full((2, 8, 8), 9), np.eye(16) > 0, r"the array inpaint .*\(8, 8\).*the array mask"),
+        (np.full((2, 8, 8), 9), np.eye(16) > 0, r"the array inpaint .*\(8, 8\).*\(16, 16\)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(inpaint, mask, message, tmp_path):
@@ -123,8 +124,35 @@ def test_arrays_that_do_not_fit_are_refused(inpaint, mask, message, tmp_path):
 def test_image_i_gets_the_known_pixels_of_image_i_modulo_their_number(images):
     known = asked(images, inpaint="test.npy", mask="mask.npy").given(np.array([1, 4, 5]))["known"]
     np.testing.assert_array_equal(known[0], known[1])
-    want = np.load(images / "test.npy")[2][..., None]
-    np.testing.assert_allclose(PixelScale(True).from_model(known[2]), want, atol=1e-4)
+    want = np.load(images / "test.npy")[2, :, :8, None]
+    np.testing.assert_allclose(PixelScale(True).from_model(known[2][:, :8]), want, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["none", "per_image", "quantile", "fixed:4000"])
+@pytest.mark.parametrize("hidden", [0.0, 9e9, -7.0, np.nan])
+def test_what_the_mask_hides_changes_nothing(scaling, hidden, tmp_path):
+    """Dead wires hold anything: the scale of an image is that of its known pixels."""
+    known = np.random.default_rng(0).random((2, 5)) < 0.5
+    charge = 100 * np.random.default_rng(1).random((4, 2, 5)).astype(np.float32)
+    config = tiny_config(tmp_path, **{"data.scaling": scaling, "data.image_size": 2})
+    canvas = "2x5"
+    np.save(tmp_path / "charge.npy", np.where(known, charge, hidden))
+    ours = Request(inpaint=str(tmp_path / "charge.npy"), mask=known, canvas=canvas, stride=1)
+    ours = read_conditions(ours, config)
+    theirs = Request(inpaint=charge[..., None], mask=known, canvas=canvas, stride=1)
+    theirs = read_conditions(theirs, config)
+    assert ours.recipe == theirs.recipe
+    want = np.where(known, charge, 0)
+    brightest = want.max(axis=(1, 2), keepdims=True)
+    if scaling == "per_image":
+        want = want / brightest * 255
+    elif scaling == "fixed:4000":
+        want = want / 4000 * 255
+    given = ours.given(np.arange(4))
+    jax.tree.map(np.testing.assert_array_equal, given, theirs.given(np.arange(4)))
+    if scaling != "quantile":
+        got = PixelScale.from_config(config.data).from_model(given["known"])[..., 0]
+        np.testing.assert_allclose(got, want, atol=1e-3)
 
 
 def white_noise(folder, changes=None, **fields):
