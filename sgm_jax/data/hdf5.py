@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sgm_jax.data import larcv3
 from sgm_jax.data.arrays import choose_array
 
 # A chunk is unpacked whole to read one row of it.
@@ -49,16 +50,34 @@ class Dataset:
             ) from error
 
 
-def read_hdf5(path: Path, *, member: str | None) -> Dataset:
+def read_hdf5(path: Path, *, member: str | None) -> Dataset | larcv3.Events:
     """Open one dataset of an HDF5 file for reading by rows (see `choose_array`).
+
+    Of a file that larcv3 wrote, its images (see `larcv3.choose_group`).
 
     Raises:
         ValueError: a damaged file, no clear choice of dataset, or one whose numbers are not all in
             this file.
     """
     datasets = _opened(path)
-    name = choose_array(datasets, path=path, member=member and member.strip("/"))
+    member = member and member.strip("/")
+    groups = larcv3.find_groups(datasets)
+    if groups and member not in datasets:
+        return _read_larcv3(datasets, groups, path, member)
+    name = choose_array(datasets, path=path, member=member)
     return _checked(datasets[name], path, name)
+
+
+def _read_larcv3(
+    datasets: dict[str, Any], groups: list[str], path: Path, member: str | None
+) -> larcv3.Events:
+    group, plane = larcv3.choose_group(groups, path=path, member=member)
+    source = f"{path}::{group}"
+    tables = {name: _checked(datasets[name], path, name) for name in larcv3.tables_of(group)}
+    try:
+        return larcv3.Events(tables, group, plane=plane, source=source)
+    except (TypeError, LookupError, OverflowError) as error:
+        raise ValueError(f"{source}: not the tables that larcv3 writes ({error})") from error
 
 
 def read_tables(path: Path, names: Sequence[str]) -> dict[str, Dataset]:

@@ -1,4 +1,4 @@
-"""Images in: a folder of PNG files, .npy, .npz or HDF5, checked completely at the door."""
+"""Images in: a folder of PNG files, .npy, .npz, HDF5 or ROOT, checked completely at the door."""
 
 from os import PathLike
 from pathlib import Path
@@ -10,11 +10,13 @@ from sgm_jax.data.arrays import read_npy, read_npz
 from sgm_jax.data.hdf5 import read_hdf5
 from sgm_jax.data.images import Images, from_array
 from sgm_jax.data.png import read_png_folder
+from sgm_jax.data.root import read_root
 
 _READERS = {
     ".npz": read_npz,
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,
+    ".root": read_root,
 }
 
 
@@ -32,10 +34,11 @@ def open_images(
     of the file names) are unpacked once to a temporary file in ``$TMPDIR``. Of several arrays in a
     file the one named ``images``, else ``samples``, else the only one of rank 3 or 4 is taken;
     ``FILE.npz::NAME`` and ``FILE.h5::GROUP/NAME`` choose another. Shuffled reading of a compressed
-    HDF5 file unpacks a whole chunk for each image: write it with chunks of one image.
+    HDF5 file unpacks a whole chunk for each image: write it with chunks of one image. Events of
+    larcv3 are made into images as they are read; a ROOT file is unpacked once (`read_root`).
 
     Args:
-        path: folder of ``*.png`` files, or a .npy, .npz, .h5 or .hdf5 file.
+        path: folder of ``*.png`` files, or a .npy, .npz, .h5, .hdf5 or .root file.
         num_channels: 1 or 3; grey images are repeated into 3 channels.
         image_size: height and width that the images must have; None takes any.
         scaling: ``"none"``, ``"per_image"``, ``"quantile"`` or ``"fixed:FULL"``, see
@@ -68,8 +71,8 @@ def _open_stored(path: Path, member: str | None, image_size: int | None) -> Any:
         return _READERS[suffix](path, member=member)
     if path.is_file() and suffix != ".npy":
         raise ValueError(
-            f"{path}: unknown extension {suffix!r}; give a .npy, .npz, .h5 or .hdf5 file "
-            "or a folder of .png files"
+            f"{path}: unknown extension {suffix!r}; give a .npy, .npz, .h5, .hdf5 or .root "
+            "file or a folder of .png files"
         )
     if member:
         raise ValueError(f"{path} holds one set of images; remove ::{member} from the path")

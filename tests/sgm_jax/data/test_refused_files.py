@@ -23,9 +23,9 @@ def test_an_empty_folder_points_to_the_folders_inside(tmp_path):
 
 
 def test_unknown_extensions_are_refused(tmp_path):
-    (tmp_path / "events.root").write_bytes(b"root")
-    with pytest.raises(ValueError, match=r"unknown extension '\.root'.*\.npy"):
-        read_grey(tmp_path / "events.root")
+    (tmp_path / "events.dat").write_bytes(b"charge")
+    with pytest.raises(ValueError, match=r"unknown extension '\.dat'.*\.npy"):
+        read_grey(tmp_path / "events.dat")
 
 
 def test_members_of_files_without_members_are_refused(tmp_path):
