@@ -54,7 +54,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Compare sets; ``arguments`` are those of the command line by default."""
     options = parse(arguments)
-    run_command(lambda: make_report(options), debug=options.debug)
+    run_command(lambda: make_report(options), debug=options.debug, options=vars(options))
 
 
 def make_report(options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from evaluation.figures.curves import Point, draw_curve
 from evaluation.report import read, render
+from sgm_jax.run.address import refuse_addresses
 
 _KEPT = ("value", "stderr", "floor", "p", "n", "status")
 
@@ -94,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--overwrite", action="store_true", help="write into an existing folder")
     options = parser.parse_args(arguments)
     try:
+        refuse_addresses(vars(options))
         _run(options)
     except (ValueError, OSError) as error:
         parser.exit(1, f"{error}\n")

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--nofeatures", action="store_true", help="do not write features.npy")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     options = parser.parse_args(arguments)
-    run_command(lambda: _run(options), debug=options.debug)
+    run_command(lambda: _run(options), debug=options.debug, options=vars(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -140,7 +140,7 @@ def render(content: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Make the table; ``arguments`` are those of the command line by default."""
     options = parse(arguments)
-    run_command(lambda: _run(options), debug=options.debug)
+    run_command(lambda: _run(options), debug=options.debug, options=vars(options))
 
 
 def _run(options: argparse.Namespace) -> None:

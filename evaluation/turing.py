@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     options = parser.parse_args(arguments)
-    run_command(lambda: make(options), debug=options.debug)
+    run_command(lambda: make(options), debug=options.debug, options=vars(options))
 
 
 def make(options: argparse.Namespace) -> None:

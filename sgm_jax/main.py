@@ -31,7 +31,7 @@ import ml_collections
 from absl import flags
 
 from sgm_jax.run.command import run_app, start_jax
-from sgm_jax.run.experiment import overridden, read_experiment, split_overrides
+from sgm_jax.run.experiment import find_config, overridden, read_experiment, split_overrides
 from sgm_jax.run.log import LOGGER
 
 MODES = ("simulate", "train", "sample", "likelihood", "convert")
@@ -133,6 +133,7 @@ def _experiment(overrides: Sequence[str]) -> tuple[ml_collections.ConfigDict, Pa
     """
     source, run, weights = _CONFIG.value, _WORKDIR.value, _value("pretrained")
     if source is not None:
+        source = find_config(source)
         config, workdir = read_experiment(source), Path("runs") / Path(source).stem
         beside = Path(source) if Path(source).is_dir() else Path(source).parent
         if (beside / "config.json").is_file() and Path(source).suffix != ".py":

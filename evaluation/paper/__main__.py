@@ -52,7 +52,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Make a page; ``arguments`` are those of the command line by default."""
     options = parse(arguments)
-    run_command(lambda: make_page(options), debug=options.debug)
+    run_command(lambda: make_page(options), debug=options.debug, options=vars(options))
 
 
 def make_page(options: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from evaluation.ssnet.scores import (
 from evaluation.ssnet.weights import Weights, open_weights
 from sgm_jax.data import Images, from_array
 from sgm_jax.run.files import write_json
+from sgm_jax.run.lock import open_hdf5
 from sgm_jax.run.workdir import provenance
 
 _READ_ROWS = 256
@@ -53,7 +54,7 @@ def label(images: Images, weights: Weights, out: Path, *, features: bool) -> dic
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     histograms = Histograms()
-    with h5py.File(draft / "labels.h5", "w") as tables:
+    with open_hdf5(draft / "labels.h5", "w") as tables:
         _label_blocks(images, weights, tables, draft, histograms=histograms, features=features)
         is_track = tables["is_track"][:]
         is_track_lit = tables["is_track_lit"][:]

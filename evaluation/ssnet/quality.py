@@ -12,7 +12,6 @@ import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -20,6 +19,7 @@ from matplotlib.patches import Patch
 
 from evaluation.report import render
 from sgm_jax.run.command import run_command, start_jax
+from sgm_jax.run.lock import open_hdf5
 from sgm_jax.run.log import LOGGER
 
 CLASSES = ("background", "shower", "track")
@@ -100,7 +100,7 @@ def read(images: str, labels: Path, *, split: str, count: int) -> Labelled:
 
     if not labels.is_file():
         raise FileNotFoundError(f"no label file {labels}; it is written beside simulated images")
-    with h5py.File(labels) as file:
+    with open_hdf5(labels) as file:
         if split not in file:
             raise ValueError(f"{labels} has no group {split}, only {', '.join(file)}; set --split")
         truth, event = (file[split][name] for name in ("pixel_label", "event_id"))
@@ -282,7 +282,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Measure; ``arguments`` are those of the command line by default."""
     options = parse(arguments)
-    run_command(lambda: _run(options), debug=options.debug)
+    run_command(lambda: _run(options), debug=options.debug, options=vars(options))
 
 
 def _run(options: argparse.Namespace) -> None:

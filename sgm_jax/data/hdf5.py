@@ -10,6 +10,7 @@ import numpy as np
 
 from sgm_jax.data import larcv3
 from sgm_jax.data.arrays import choose_array
+from sgm_jax.run.lock import open_hdf5
 
 # A chunk is unpacked whole to read one row of it.
 _LARGEST_CHUNK_BYTES = 2**30
@@ -94,10 +95,8 @@ def read_tables(path: Path, names: Sequence[str]) -> dict[str, Dataset]:
 
 
 def _opened(path: Path) -> dict[str, Any]:
-    import h5py
-
     with _undamaged(path):
-        return _datasets(h5py.File(path, "r"))
+        return _datasets(open_hdf5(path))
 
 
 def _checked(dataset: Any, path: Path, name: str) -> Dataset:

@@ -11,6 +11,7 @@ from sgm_jax.data.hdf5 import read_hdf5
 from sgm_jax.data.images import Images, from_array
 from sgm_jax.data.png import read_png_folder
 from sgm_jax.data.root import read_root
+from sgm_jax.run.address import refuse_address
 
 _READERS = {
     ".npz": read_npz,
@@ -49,6 +50,7 @@ def open_images(
         FileNotFoundError: nothing at `path`.
         ValueError: an unreadable file, or images that are not what was asked for.
     """
+    refuse_address(path, "the set of images")
     name, _, member = str(path).partition("::")
     stored = _open_stored(Path(name).expanduser(), member or None, image_size)
     return from_array(

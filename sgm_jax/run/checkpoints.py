@@ -19,9 +19,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from sgm_jax.run import parallel
 from sgm_jax.run.files import append_json
+from sgm_jax.run.lock import has_locks
 from sgm_jax.run.log import LOGGER
 
 Tree = Any
@@ -45,6 +47,8 @@ class Checkpoints:
         self._keep_every = keep_every
         _drop_unfinished(self.folder)
         self._manager = self._open()
+        if not has_locks(self.folder):
+            _lock_by_files()
         # A thread that writes hashes, and what it has not finished yet.
         self._hashing = ThreadPoolExecutor(1)
         self._hashes: list[Future] = []
@@ -135,6 +139,19 @@ class Checkpoints:
                 f"a checkpoint could not be written to {self.folder} ({free_mb:.0f} MB are free "
                 f"there): {reason}. Complete checkpoints: {kept}; make room and repeat the command"
             ) from error
+
+
+def _lock_by_files() -> None:
+    """Let TensorStore, which writes the arrays, hold its files by other files, not by locks.
+
+    It locks what it writes although each file has one writer. No option of Orbax reaches this. Lock
+    files that a kill leaves are in the unfinished checkpoint, which is dropped as a whole.
+    """
+    for context in (
+        tensorstore_utils._BASE_TS_CONTEXT,
+        tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT,
+    ):
+        context["file_io_locking"] = {"mode": "lockfile"}
 
 
 def steps(workdir: Path) -> list[int]:

@@ -5,12 +5,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import absl.logging
 import numpy as np
 from absl import app, flags
 
+from sgm_jax.run.address import refuse_addresses
+from sgm_jax.run.experiment import with_found_config
 from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER, to_terminal
 
@@ -29,17 +32,20 @@ def run_app(command: Callable[[], None], arguments: Sequence[str] | None = None)
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-        run_command(command, debug=flags.FLAGS.debug)
+        run_command(command, debug=flags.FLAGS.debug, options=flags.FLAGS.flag_values_dict())
 
-    app.run(main, argv=None if arguments is None else list(arguments))
+    app.run(main, argv=with_found_config(sys.argv if arguments is None else arguments))
 
 
-def run_command(command: Callable[[], None], *, debug: bool) -> None:
+def run_command(
+    command: Callable[[], None], *, debug: bool, options: Mapping[str, Any] | None = None
+) -> None:
     """Run a command; end with one line that says what is wrong, if something is.
 
     Args:
         command: does the work. It imports JAX itself, after the environment has been set here.
         debug: show where in the code an error was raised, and what XLA logs.
+        options: the settings by their flags; none may be an address such as gs://bucket.
     """
     to_terminal()
     # Tracing a network makes a million objects and no garbage; looking for it takes a second.
@@ -50,6 +56,7 @@ def run_command(command: Callable[[], None], *, debug: bool) -> None:
         absl.logging.set_verbosity(absl.logging.FATAL)
         threading.excepthook = _say_in_a_line
     try:
+        refuse_addresses(options or {})
         command()
         _finish_together()
     except KeyboardInterrupt:

@@ -9,7 +9,6 @@ is alone.
 import importlib.util
 import logging
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 
 from sgm_jax.run import parallel
+from sgm_jax.run.address import refuse_address
 from sgm_jax.run.log import LOGGER
 
 _SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
@@ -166,12 +166,7 @@ def check_shared(folder: Path) -> None:
     Raises:
         ValueError: on every process, with those that do not see the file; or for an address.
     """
-    # A Path has dropped the second slash of gs://.
-    if re.match(r"\w{2,}:/", str(folder)):
-        raise ValueError(
-            f"{folder} is an address, not a folder; mount the bucket, as gcsfuse or "
-            "launch/tpu_pod.sh --bucket do, and give the folder there"
-        )
+    refuse_address(folder, "the workdir")
     if parallel.process_count() == 1:
         return
     folder = Path(folder).absolute()

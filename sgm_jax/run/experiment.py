@@ -1,9 +1,11 @@
 """Which configuration a command line means: a file of one, and the fields that differ from it.
 
-A file is one of ``configs/``, or the ``config.json`` that a run left in its workdir.
+A file is one of ``configs/``, by its name alone where the package is installed, or the
+``config.json`` that a run left in its workdir.
 """
 
 import difflib
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
+
+from sgm_jax.run.address import refuse_address, refuse_addresses
 
 _OVERRIDE = re.compile(r"--?(no)?config\.\S+")
 
@@ -56,6 +60,7 @@ def overridden(
         raise ValueError(f"{' '.join(overrides)}: {reason}") from error
     if unread:
         raise ValueError(f"unexpected argument {unread[0]}")
+    refuse_addresses({"config": config})
     return config.lock()
 
 
@@ -80,6 +85,45 @@ def _names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
     return names
 
 
+def with_found_config(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose ``--config`` is a file, see :func:`find_config`."""
+    found = list(arguments)
+    for place, argument in enumerate(found):
+        flag, equals, value = argument.partition("=")
+        if flag in ("--config", "-config") and equals:
+            found[place] = f"{flag}={find_config(value)}"
+        elif flag in ("--config", "-config") and place + 1 < len(found):
+            found[place + 1] = find_config(found[place + 1])
+    return found
+
+
+def find_config(name: str) -> str:
+    """Return the file of a configuration that is named as in a checkout, or by its name alone.
+
+    ``configs/demo.py``, ``demo.py`` and ``demo`` mean the installed one, from any folder, unless
+    there is such a file here. What is not found comes back as it is.
+    """
+    path, colon, argument = name.partition(":")
+    path = Path(path)
+    named = str(path.parent) in (".", "configs") and path.suffix in ("", ".py")
+    if not named or path.is_file() or (path / "config.json").is_file():
+        return name
+    files = (folder / f"{path.stem}.py" for folder in _installed())
+    return next((f"{file}{colon}{argument}" for file in files if file.is_file()), name)
+
+
+def config_names() -> list[str]:
+    """Return the names of the configurations that are installed."""
+    files = [file.stem for folder in _installed() for file in folder.glob("*.py")]
+    return sorted(name for name in set(files) if not name.startswith("_"))
+
+
+def _installed() -> list[Path]:
+    """Return the folders of the package ``configs``, without importing it."""
+    spec = importlib.util.find_spec("configs")
+    return [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+
+
 def read_experiment(path: str) -> ml_collections.ConfigDict:
     """Return the configuration of a file, locked.
 
@@ -87,11 +131,16 @@ def read_experiment(path: str) -> ml_collections.ConfigDict:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no configuration.
     """
+    refuse_address(path, "--config")
+    path = find_config(path)
     file = Path(path.partition(":")[0] if not Path(path).exists() else path)
     if file.is_dir() and (file / "config.json").is_file():
         file = file / "config.json"
     if not file.is_file():
-        raise FileNotFoundError(f"no configuration {path} (working directory {Path.cwd()})")
+        raise FileNotFoundError(
+            f"no configuration {path} (working directory {Path.cwd()}); give a file, or a name of "
+            f"the package: {', '.join(config_names())}"
+        )
     if file.suffix == ".json":
         from sgm_jax.run.files import read_object
 

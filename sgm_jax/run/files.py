@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from sgm_jax.run.address import refuse_address
 from sgm_jax.run.log import LOGGER
 
 TEMPORARY = ".tmp"  # the suffix of every file that is not complete yet
@@ -60,7 +61,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         OSError: if the file cannot be written.
+        ValueError: if the path is an address.
     """
+    refuse_address(path)
     path = Path(path)
     temporary = path.with_name(path.name + TEMPORARY)
     try:

@@ -16,6 +16,7 @@ import h5py
 import ml_collections
 import numpy as np
 
+from sgm_jax.run.lock import open_hdf5
 from sgm_jax.run.parts import RECIPE, differences
 from sgm_jax.simulation.argon_data import GEANT4_VERSION, Geant4Data
 from sgm_jax.simulation.chunk import SPLITS, Chunk
@@ -82,7 +83,7 @@ def count_images(out: Path) -> tuple[dict[str, int], dict[str, int]]:
         ValueError: if its labels are damaged.
     """
     try:
-        with h5py.File(out / LABELS) as labels:
+        with open_hdf5(out / LABELS) as labels:
             events = {split: int(labels[split].attrs["events"]) for split in SPLITS}
             images = {split: len(labels[split].get("event_id", ())) for split in SPLITS}
     except (OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from sgm_jax.run.address import refuse_addresses
 from sgm_jax.simulation.validate.studies import INPUTS, MIN_EVENTS, STUDIES, validate
 
 _OUT = flags.DEFINE_string("out", "runs/physics_validation", "Folder of the report.")
@@ -29,6 +30,7 @@ def main(argv: list[str]) -> None:
     # One thread: the arrays are small, and the machine may be shared.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
+        refuse_addresses(flags.FLAGS.flag_values_dict())
         summary = validate(Path(_OUT.value), _ONLY.value, events=_EVENTS.value, seed=_SEED.value)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
