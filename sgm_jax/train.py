@@ -8,6 +8,7 @@ on the seed and the step only.
 has the methods of :class:`sgm_jax.generator.Trainable`.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from sgm_jax.generator import Generator, Purpose, Trainable, run_key
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.checkpoints import Checkpoints, steps
 from sgm_jax.run.interruption import Interrupted, Stop
-from sgm_jax.run.log import LOGGER
+from sgm_jax.run.log import LOGGER, announced
 from sgm_jax.run.progress import Progress
 from sgm_jax.step import TrainState, Variables, with_variables
 from sgm_jax.trained import Weights, read_weights
@@ -209,9 +210,11 @@ def fit(
         FloatingPointError: if a loss or a norm is not finite.
         Interrupted: after SIGTERM or SIGINT, once the state is saved.
     """
-    store = Checkpoints(run, keep_every=keep_every)
-    try:
-        with Stop() as stop:
+    # Until the first update is made, and after the last one, nothing is lost by leaving at once.
+    with Stop(alone=parallel.process_count() == 1) as stop:
+        stop.at_once = True
+        store = Checkpoints(run, keep_every=keep_every)
+        try:
             state = parallel.replicate(_first_state(trainable, seed, store, initial))
             first = int(state.step)
             if (last - first) % steps_per_call:
@@ -223,10 +226,12 @@ def fit(
             key, step = run_key(seed, Purpose.TRAINING), first
             for batch in _stacks(batches, first, last, steps_per_call):
                 began = time.perf_counter()
-                state, metrics = update(state, key, batch)
+                with _first_time(step == first, "compiling and making the first step"):
+                    state, metrics = update(state, key, batch)
+                    # Waiting for the numbers of every step names the step that went wrong.
+                    metrics = jax.device_get(metrics)
+                stop.at_once = False
                 step += steps_per_call
-                # Waiting for the numbers of every step names the step that went wrong.
-                metrics = jax.device_get(metrics)
                 progress.step(step, metrics, seconds=time.perf_counter() - began)
                 stopping = parallel.stop_requested(stop.requested, step)
                 if save_at(step) or step == last or stopping:
@@ -237,12 +242,19 @@ def fit(
                 for task in tasks or []:
                     if task.due(step) or step == last:
                         task.work(step, state.averaged)
-    finally:
-        # Whatever happens, what was saved gets written.
-        progress.close()
-        store.close()
+        finally:
+            # Whatever happens, what was saved gets written.
+            progress.close()
+            store.close()
+        if stop.requested:
+            raise Interrupted(f"stopped by {stop.name}; the state of step {step} is saved")
     LOGGER.info("trained from step %d to %d; workdir %s", first, int(state.step), run)
     return state
+
+
+def _first_time(first: bool, what: str) -> contextlib.AbstractContextManager[None]:
+    """Announce what compiles; the times after that are not worth a line."""
+    return announced(what) if first else contextlib.nullcontext()
 
 
 def _first_state(
@@ -252,7 +264,8 @@ def _first_state(
     key = run_key(seed, Purpose.INITIALISATION)
     state = store.restore_newest(jax.eval_shape(trainable.initial_state, key))
     if state is None:
-        state = jax.jit(trainable.initial_state)(key)
+        with announced("compiling and drawing the first weights"):
+            state = jax.block_until_ready(jax.jit(trainable.initial_state)(key))
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         LOGGER.info("a new network of %s parameters", f"{size:,}")
         return state if initial is None else with_variables(state, initial)
@@ -286,6 +299,7 @@ class Watch:
         self._test = test_images
         self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
+        self._evaluated = self._drawn = False
         self._drawer = None
         if config.training.snapshot_sampling:
             self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
@@ -305,17 +319,21 @@ class Watch:
         key = run_key(self._config.seed, Purpose.EVALUATION)
         losses = []
         # Whole batches on every device: the last one starts again at the first image.
-        for begin in range(0, total, batch_size):
-            index = np.arange(begin, begin + batch_size, dtype=np.int32)
-            index = index[parallel.local_rows(batch_size)]
-            image = self._scale.to_model(self._test[index % total])
-            losses.append(float(self._loss(variables, key, {"image": image, "index": index})))
+        with _first_time(not self._evaluated, f"compiling, and the loss on {total} test images"):
+            for begin in range(0, total, batch_size):
+                index = np.arange(begin, begin + batch_size, dtype=np.int32)
+                index = index[parallel.local_rows(batch_size)]
+                image = self._scale.to_model(self._test[index % total])
+                losses.append(float(self._loss(variables, key, {"image": image, "index": index})))
+        self._evaluated = True
         self._progress.write(step, {"eval_loss": float(np.mean(losses))})
 
     def draw(self, step: int, variables: Variables) -> None:
         """Write a grid of samples."""
         count = min(GRID_IMAGES, self._config.eval.batch_size)
-        images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
+        with _first_time(not self._drawn, f"compiling the sampler and drawing {count} images"):
+            images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
+        self._drawn = True
         if parallel.is_main():
             folder = self._run / "samples"
             folder.mkdir(exist_ok=True)

@@ -15,6 +15,7 @@ import ml_collections
 from launch.sweep.cases import BASE, Case, Option, folder_name
 from launch.sweep.judge import Judge, mean_of
 from sgm_jax.run.files import write_json
+from sgm_jax.run.interruption import taken_over
 from sgm_jax.run.log import LOGGER
 
 
@@ -184,7 +185,7 @@ class CpuBudget:
         while not self._done.wait(1.0):
             self._update()
             # Before the training has taken over the signal, it would end the whole command.
-            if self.spent and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            if self.spent and taken_over():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
+from sgm_jax.run import interruption
 from sgm_jax.run.address import refuse_addresses
 from sgm_jax.run.experiment import with_found_config
 from sgm_jax.run.files import cache_folder
@@ -42,6 +42,8 @@ def run_command(
 ) -> None:
     """Run a command; end with one line that says what is wrong, if something is.
 
+    A command that is stopped by SIGTERM or SIGINT says so, and ends with the exit status 143.
+
     Args:
         command: does the work. It imports JAX itself, after the environment has been set here.
         debug: show where in the code an error was raised, and what XLA logs.
@@ -55,22 +57,36 @@ def run_command(
         # Orbax logs with absl, tracebacks included, what it also raises.
         absl.logging.set_verbosity(absl.logging.FATAL)
         threading.excepthook = _say_in_a_line
+    with interruption.leaving():
+        _run(command, options or {}, debug=debug)
+
+
+def _run(command: Callable[[], None], options: Mapping[str, Any], *, debug: bool) -> None:
     try:
-        refuse_addresses(options or {})
+        refuse_addresses(options)
         command()
         _finish_together()
-    except KeyboardInterrupt:
-        LOGGER.error("interrupted; the same command continues from what is saved")
-        sys.exit(128 + signal.SIGINT)
+    except KeyboardInterrupt as stopped:
+        _leave(interruption.said(str(stopped) or "SIGINT"))
+    except interruption.Interrupted as stopped:
+        LOGGER.info("%s; the same command continues", stopped)
+        # All processes have agreed to leave; the one that writes may need longer.
+        _finish_together()
+        sys.exit(interruption.EXIT_STATUS)
     except (ValueError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
+        if interruption.asked():
+            # Such as worker processes that got the signal, too.
+            _leave(interruption.said(interruption.asked()))
         if debug:
             raise
         hint = sys.modules[_DISTRIBUTED].hint(error) if _DISTRIBUTED in sys.modules else ""
         LOGGER.error("%s%s", error, hint)
-        if hasattr(error, "exit_status"):
-            # All processes have agreed to leave; the one that writes may need longer.
-            _finish_together()
-        sys.exit(getattr(error, "exit_status", 1))
+        sys.exit(1)
+
+
+def _leave(message: str) -> None:
+    LOGGER.info("%s", message)
+    sys.exit(interruption.EXIT_STATUS)
 
 
 def start_notebook() -> None:

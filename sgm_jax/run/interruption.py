@@ -1,46 +1,149 @@
-"""Leaving in good order on SIGTERM and SIGINT."""
+"""Leaving in good order on SIGTERM and SIGINT. Does not import JAX.
 
+What is finished is on the disk at any time, so a command may leave as soon as it is asked to. Only
+a training has more to lose, the steps since its last checkpoint: :class:`Stop` lets it save them.
+"""
+
+import contextlib
+import os
 import signal
+import socket
+import threading
+from collections.abc import Iterator
 from types import FrameType
 
-from sgm_jax.run import parallel
+from sgm_jax.run.log import LOGGER
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# What a shell reports of a program ended by SIGTERM; batch systems know to start it again.
+EXIT_STATUS = 128 + signal.SIGTERM
+# Python sees a signal between two of its instructions. Compiling a network, or waiting for devices,
+# is one instruction that takes minutes; batch systems kill half a minute after they have asked.
+PATIENCE_SECONDS = 5.0
 
 
 class Interrupted(RuntimeError):
-    """The run was asked to stop, saved its state and left."""
+    """The run was asked to stop, saved its state and left; all its processes have agreed to."""
 
-    # What a shell reports of a program ended by SIGTERM; batch systems know to start it again.
-    exit_status = 128 + signal.SIGTERM
+    exit_status = EXIT_STATUS
+
+
+class _Signals:
+    """How many signals came, and to how many of them Python got round."""
+
+    arrived = 0
+    seen = 0
+    last = ""
+    stop: "Stop | None" = None  # the loop that has taken over
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """Raise KeyboardInterrupt, with the name of the signal, on SIGTERM and SIGINT in the block.
+
+    Where Python does not get round to it, the process is ended with :data:`EXIT_STATUS`.
+    """
+    _Signals.arrived, _Signals.seen, _Signals.last = 0, 0, ""
+    receive, send = socket.socketpair()
+    send.setblocking(False)
+    # The interpreter writes the number of every signal here, even while Python waits.
+    woken = signal.set_wakeup_fd(send.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(receive,), daemon=True).start()
+    before = {number: signal.signal(number, _leave) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        send.close()
+
+
+def asked() -> str:
+    """Return the name of the signal that asked this command to leave; empty if none did."""
+    return _Signals.last
+
+
+def said(name: str) -> str:
+    """Return what is logged of a command that leaves because of a signal."""
+    return f"stopped by {name}; the same command continues from what is saved"
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    del frame
+    _note(number)
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _note(number: int) -> None:
+    _Signals.seen += 1
+    _Signals.last = signal.Signals(number).name
+
+
+def _watch(receive: socket.socket) -> None:
+    """End the process if Python does not get round to a signal, and nothing would be lost."""
+    with receive:
+        while arrived := receive.recv(1):
+            if arrived[0] not in SIGNALS:
+                continue
+            _Signals.arrived += 1
+            later = threading.Timer(PATIENCE_SECONDS, _end, (arrived[0], _Signals.arrived))
+            later.daemon = True
+            later.start()
+
+
+def _end(number: int, count: int) -> None:
+    if _Signals.seen >= count or (taken_over() and count == 1):
+        return
+    LOGGER.info("%s", said(signal.Signals(number).name))
+    os._exit(EXIT_STATUS)
+
+
+def taken_over() -> bool:
+    """Tell whether a loop is running that saves its state when it is asked to stop."""
+    return _Signals.stop is not None and not _Signals.stop.at_once
 
 
 class Stop:
     """Turns SIGTERM and SIGINT into a request that the loop honours after the current step.
 
     A second signal ends the run at once; the newest checkpoint remains.
+
+    Attributes:
+        requested: the loop is to save its state and leave.
+        name: of the signal.
+        at_once: nothing would be lost, so the first signal ends the run as well.
     """
 
-    def __init__(self) -> None:
-        """Nothing was requested yet."""
-        self.requested = False
-        # Of several processes only the distributed service sees a signal, and only this one.
-        self.name = "SIGTERM" if parallel.process_count() > 1 else ""
+    def __init__(self, *, alone: bool = True) -> None:
+        """Nothing was requested yet.
+
+        Args:
+            alone: this is the only process. Several leave SIGTERM to the distributed service, and
+                agree with :func:`sgm_jax.run.parallel.stop_requested`.
+        """
+        self.requested = self.at_once = False
+        self.name = "" if alone else "SIGTERM"
+        self._alone = alone
+        self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Stop":
-        """Install the handlers; several processes leave SIGTERM to the distributed service."""
-        self._before = {}
-        if parallel.process_count() == 1:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._request)
+        """Install the handlers."""
+        if self._alone:
+            _Signals.stop = self
+            self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
         return self
 
     def __exit__(self, *args: object) -> None:
         """Put the old handlers back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        _Signals.stop = None
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.requested:
-            raise KeyboardInterrupt("a second signal: leaving without saving")
+        _note(number)
+        if self.requested or self.at_once:
+            raise KeyboardInterrupt(signal.Signals(number).name)
         self.requested = True
         self.name = signal.Signals(number).name

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +34,10 @@ def to_terminal() -> None:
 
 @contextlib.contextmanager
 def to_file(path: Path) -> Iterator[None]:
-    """Copy messages to the end of a file, and the error that ends the block, if one does."""
+    """Copy messages to the end of a file, and the error that ends the block, if one does.
+
+    To be stopped by a signal is no error.
+    """
     handler = logging.FileHandler(path)
     handler.setFormatter(_FORMAT)
     LOGGER.addHandler(handler)
@@ -40,8 +45,26 @@ def to_file(path: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         what = f"{type(error).__name__}: {error}"
-        handler.handle(logging.LogRecord(LOGGER.name, logging.ERROR, "", 0, what, None, None))
+        stopped = isinstance(error, KeyboardInterrupt) or hasattr(error, "exit_status")
+        level = logging.INFO if stopped else logging.ERROR
+        handler.handle(logging.LogRecord(LOGGER.name, level, "", 0, what, None, None))
         raise
     finally:
         LOGGER.removeHandler(handler)
         handler.close()
+
+
+@contextlib.contextmanager
+def announced(what: str, *, after_seconds: float = 4.0) -> Iterator[None]:
+    """Say what is being done if the block takes longer than that, and then how long it took."""
+    began = time.monotonic()
+    saying = threading.Timer(after_seconds, LOGGER.info, (f"{what} ...",))
+    saying.daemon = True
+    saying.start()
+    try:
+        yield
+    finally:
+        saying.cancel()
+    took = time.monotonic() - began
+    if took > after_seconds:
+        LOGGER.info("%s took %.0f s", what, took)
