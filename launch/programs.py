@@ -79,7 +79,7 @@ def sampler_steps(config: ml_collections.ConfigDict) -> int:
     drawing = generator.drawing(Conditions(generator.image_shape[:2]))
     if drawing.nfe is None:
         raise ValueError(
-            f"config.sampling.method {config.sampling.method!r} chooses its steps for each image; "
+            f"--config.sampling.method={config.sampling.method} chooses its steps for each image; "
             "plan with a fixed number of steps, as in --config.sampling.method=pc"
         )
     return drawing.num_steps

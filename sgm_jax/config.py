@@ -51,7 +51,7 @@ class Rules:
         for name, choices in self.choices.items():
             if fields[name] not in choices:
                 known = ", ".join(map(repr, choices))
-                raise ValueError(f"config.{name} is {fields[name]!r}; it can be: {known}")
+                raise ValueError(f"--config.{name} is {fields[name]!r}; it can be: {known}")
         for name in self.at_least_one:
             _require(fields[name] >= 1, name, fields, "must be at least 1")
         for name in self.positive:
@@ -61,7 +61,7 @@ class Rules:
         for name in self.shares:
             _require(0 <= fields[name] <= 1, name, fields, "must lie in [0, 1]")
         for low, high in self.ascending:
-            above = f"must be below config.{high}, {fields[high]}"
+            above = f"must be below --config.{high}, {fields[high]}"
             _require(fields[low] < fields[high], low, fields, above)
 
 
@@ -114,29 +114,29 @@ def require_fields(fields: dict[str, Any], names: tuple[str, ...]) -> None:
     missing = [name for name in names if name not in fields]
     if missing:
         raise ValueError(
-            f"the configuration has no config.{', config.'.join(missing)}; start from "
+            f"the configuration has no --config.{', --config.'.join(missing)}; start from "
             "configs/larcv_png64.py, which has every field"
         )
 
 
 def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:
     if not holds:
-        raise ValueError(f"config.{name} is {fields[name]!r}; it {what}")
+        raise ValueError(f"--config.{name} is {fields[name]!r}; it {what}")
 
 
 def _check_scaling(fields: dict[str, Any]) -> None:
     try:
         Scaling.parse(fields["data.scaling"])
     except ValueError as error:
-        raise ValueError(f"config.data.scaling: {error}") from error
+        raise ValueError(f"--config.data.scaling: {error}") from error
 
 
 def _check_averages(fields: dict[str, Any]) -> None:
     main, others = fields["model.ema_rate"], fields["model.ema_rates"]
     if len({main, *others}) <= len(others) or not all(0 <= rate < 1 for rate in others):
         raise ValueError(
-            f"config.model.ema_rates is {tuple(others)}; these averages are kept beside that of "
-            f"config.model.ema_rate {main}: they must lie in [0, 1), and all be different"
+            f"--config.model.ema_rates is {tuple(others)}; these averages are kept beside that of "
+            f"--config.model.ema_rate {main}: they must lie in [0, 1), and all be different"
         )
 
 
@@ -147,8 +147,8 @@ def _check_steps(fields: dict[str, Any]) -> None:
         value = fields[name]
         if value % steps:
             raise ValueError(
-                f"config.{name} {value} is not a multiple of "
-                f"config.training.n_jitted_steps {steps}; try {max(value // steps, 1) * steps}"
+                f"--config.{name} {value} is not a multiple of "
+                f"--config.training.n_jitted_steps {steps}; try {max(value // steps, 1) * steps}"
             )
 
 
@@ -162,7 +162,7 @@ def simulated_folder(config: ml_collections.ConfigDict) -> Path:
     folder = train.parent.parent
     if (train.parent.name, test.parent.name) != ("train", "test") or folder != test.parent.parent:
         raise ValueError(
-            f"config.data.train_path {train} and test_path {test} are not parts of one simulated "
+            f"--config.data.train_path {train} and test_path {test} are not parts of one simulated "
             "set; say where to with --workdir"
         )
     return folder

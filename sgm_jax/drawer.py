@@ -72,7 +72,7 @@ class Drawer:
         Raises:
             ValueError: if the devices cannot share the batch.
         """
-        parallel.check_divisible(batch_size, "config.eval.batch_size")
+        parallel.check_divisible(batch_size, "--config.eval.batch_size")
         height, width, channels = generator.image_shape
         conditions = conditions or Conditions((height, width))
         self.batch_size = batch_size

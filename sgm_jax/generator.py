@@ -1,10 +1,11 @@
 """The contract between the commands and the families of generators.
 
 Training, sampling and likelihoods know what is written here and nothing else of a generator. A
-family is a module of :mod:`sgm_jax.generators` with three functions: ``check(config)`` refuses a
-configuration that cannot work, ``free_fields(config)`` names the fields that may change between two
-starts of a run, and ``build(config)`` returns a :class:`Generator`. Its name in :data:`GENERATORS`
-is what ``config.generator`` says.
+family is a module of :mod:`sgm_jax.generators` with four functions: ``check(config)`` refuses a
+configuration that cannot work, ``check_new(config)`` what a run should not begin with,
+``free_fields(config)`` names the fields that may change between two starts of a run, and
+``build(config)`` returns a :class:`Generator`. Its name in :data:`GENERATORS` is what
+``config.generator`` says.
 
 Keys are those of images: noise is drawn per example, from the step's key and the example's number,
 so that it depends neither on the batch size nor on the devices. Images are those of network space,
@@ -143,6 +144,15 @@ def check(config: ml_collections.ConfigDict) -> None:
     _family(config).check(config)
 
 
+def check_new(config: ml_collections.ConfigDict) -> None:
+    """Refuse a checked configuration for a run that begins, though older runs may go on with it.
+
+    Raises:
+        ValueError: with the field, its value and the fix.
+    """
+    _family(config).check_new(config)
+
+
 def build(config: ml_collections.ConfigDict) -> Generator:
     """Return the generator of a checked configuration, whose ``data.std`` is known."""
     return _family(config).build(config)
@@ -156,6 +166,6 @@ def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 def _family(config: ml_collections.ConfigDict) -> Any:
     if config.generator not in GENERATORS:
         known = ", ".join(map(repr, GENERATORS))
-        raise ValueError(f"config.generator is {config.generator!r}; it can be: {known}")
+        raise ValueError(f"--config.generator is {config.generator!r}; it can be: {known}")
     family = GENERATORS[config.generator]
     return importlib.import_module(family) if isinstance(family, str) else family

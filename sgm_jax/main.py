@@ -47,13 +47,13 @@ _WORKDIR = flags.DEFINE_string(
 )
 flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 flags.DEFINE_integer(
-    "num_samples", None, "sample: how many. Default: config.eval.num_samples.", lower_bound=1
+    "num_samples", None, "sample: how many. Default: --config.eval.num_samples.", lower_bound=1
 )
 flags.DEFINE_integer(
     "checkpoint", None, "sample, likelihood, --to_torch: its step. Default: newest.", lower_bound=0
 )
 flags.DEFINE_float(
-    "ema", None, "sample, likelihood: average of which rate. Default: config.model.ema_rate."
+    "ema", None, "sample, likelihood: average of which rate. Default: --config.model.ema_rate."
 )
 flags.DEFINE_string(
     "samples_dir", None, "sample: where to. Default: <workdir>/samples/step_<step>."
@@ -104,7 +104,9 @@ def _run(overrides: Sequence[str]) -> None:
         from sgm_jax.run.distributed import refuse_several
         from sgm_jax.simulation.generate import simulate
 
-        refuse_several("--mode=simulate", "start it once; simulation.num_workers are its own")
+        refuse_several(
+            "--mode=simulate", "start it once; --config.simulation.num_workers are its own"
+        )
         out = Path(_WORKDIR.value) if _WORKDIR.value else simulated_folder(config)
         LOGGER.info("%s", simulate(config.simulation, out, seed=config.seed))
         return

@@ -266,7 +266,7 @@ def check_ema_rate(config: ml_collections.ConfigDict, ema_rate: float | None) ->
     if ema_rate is not None and ema_rate not in kept:
         raise ValueError(
             f"--ema is {ema_rate}; this run keeps the averages: {', '.join(map(str, kept))} "
-            "(config.model.ema_rate and ema_rates)"
+            "(--config.model.ema_rate and ema_rates)"
         )
     return config.model.ema_rate if ema_rate is None else ema_rate
 

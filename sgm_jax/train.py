@@ -20,8 +20,11 @@ import ml_collections
 import numpy as np
 
 from sgm_jax import generator as contract
+from sgm_jax.cost import warn_if_long
 from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch, to_uint8
 from sgm_jax.data.grid import save_grid
+from sgm_jax.data.images import evenly_spaced
+from sgm_jax.data.overlap import shared
 from sgm_jax.drawer import Drawer
 from sgm_jax.generator import Generator, Purpose, Trainable, run_key
 from sgm_jax.run import distributed, parallel, workdir
@@ -50,14 +53,17 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     """
     # 1. Everything that can be refused is refused before anything is written.
     training = config.training
-    parallel.check_divisible(training.batch_size, "config.training.batch_size")
-    parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
+    parallel.check_divisible(training.batch_size, "--config.training.batch_size")
+    parallel.check_divisible(config.eval.batch_size, "--config.eval.batch_size")
     distributed.check_shared(run)
     workdir.check_workdir(run, config, free=contract.free_fields(config))
+    if not steps(run):
+        contract.check_new(config)
     weights = read_weights(training.initial_weights) if training.initial_weights else None
     if weights:
         weights.check_begins(config)
     images, test_images = open_sets(config)
+    check_pair(config, images, test_images, begins=not steps(run))
     config = with_measured_std(config, run, images, weights)
     workdir.check_data(run, images.fingerprint)
 
@@ -77,8 +83,8 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         )
         watch = Watch(config, generator, run, test_images, progress)
 
-        # 4. The loop.
-        return fit(
+        # 4. The loop, and what it has come to.
+        state = fit(
             generator,
             batches,
             run,
@@ -90,7 +96,10 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             steps_per_call=training.n_jitted_steps,
             tasks=watch.tasks(),
             initial=initial,
+            begins=lambda state, left: warn_if_long(config, generator, state.averaged, left),
         )
+        watch.look_back(int(state.step), state.averaged)
+        return state
 
 
 # ---------------------------------------------------------------------------- what goes in
@@ -114,9 +123,38 @@ def open_sets(config: ml_collections.ConfigDict) -> tuple[Images, Images]:
         raise FileNotFoundError(
             f"{error}\nTwo ways to get images: simulate them, 'python -m sgm_jax.main "
             "--mode=simulate --config=...' with this config; or take the paper's, Zenodo record "
-            "8300355, unpacked to the same folders. Your own: set config.data.train_path and "
-            "config.data.test_path."
+            "8300355, unpacked to the same folders. Your own: set --config.data.train_path and "
+            "--config.data.test_path."
         ) from error
+
+
+def check_pair(
+    config: ml_collections.ConfigDict, images: Images, test_images: Images, *, begins: bool
+) -> None:
+    """Refuse a batch larger than the training set, and warn of test images from it.
+
+    Raises:
+        ValueError: with a batch that fits; only for a run that begins.
+    """
+    batch, count, devices = config.training.batch_size, len(images), parallel.device_count()
+    if begins and batch > count:
+        fits = count // devices * devices
+        fix = f"set --config.training.batch_size={fits} or less" if fits else "add images"
+        raise ValueError(
+            f"--config.training.batch_size={batch} is larger than the training set, {count} images "
+            f"in --config.data.train_path={config.data.train_path}; {fix}"
+        )
+    same, looked_at = shared(images, test_images)
+    if same:
+        LOGGER.warning(
+            "%d of %d test images are also training images (--config.data.train_path=%s, "
+            "--config.data.test_path=%s): the test loss will not show when the network learns "
+            "images by heart; keep some images apart for the test",
+            same,
+            looked_at,
+            config.data.train_path,
+            config.data.test_path,
+        )
 
 
 def with_measured_std(
@@ -189,6 +227,7 @@ def fit(
     steps_per_call: int = 1,
     tasks: list[Task] | None = None,
     initial: Variables | None = None,
+    begins: Callable[[TrainState, int], None] | None = None,
 ) -> TrainState:
     """Make updates until there are ``last`` of them; return the final state.
 
@@ -204,6 +243,7 @@ def fit(
         steps_per_call: updates in one dispatch.
         tasks: what else is to be done.
         initial: what to begin with in place of random weights, where there is no checkpoint.
+        begins: told the first state and how many updates are left, before anything is compiled.
 
     Raises:
         ValueError: if the steps that are left cannot be made in such dispatches.
@@ -219,9 +259,11 @@ def fit(
             first = int(state.step)
             if (last - first) % steps_per_call:
                 raise ValueError(
-                    f"from step {first} to {last} config.training.n_jitted_steps {steps_per_call} "
-                    "does not fit; set it to 1"
+                    f"--config.training.n_jitted_steps={steps_per_call} does not fit from step "
+                    f"{first} to {last}; set it to 1"
                 )
+            if begins is not None and first < last:
+                begins(state, last - first)
             update = parallel.train_function(trainable.train_step, steps_per_call=steps_per_call)
             key, step = run_key(seed, Purpose.TRAINING), first
             for batch in _stacks(batches, first, last, steps_per_call):
@@ -299,7 +341,8 @@ class Watch:
         self._test = test_images
         self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
-        self._evaluated = self._drawn = False
+        self._evaluated = False
+        self._drawn: tuple[int, np.ndarray] | None = None  # the newest samples, and their step
         self._drawer = None
         if config.training.snapshot_sampling:
             self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
@@ -331,12 +374,37 @@ class Watch:
     def draw(self, step: int, variables: Variables) -> None:
         """Write a grid of samples."""
         count = min(GRID_IMAGES, self._config.eval.batch_size)
-        with _first_time(not self._drawn, f"compiling the sampler and drawing {count} images"):
+        with _first_time(self._drawn is None, f"compiling the sampler and drawing {count} images"):
             images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
-        self._drawn = True
+        self._drawn = step, to_uint8(self._scale.from_model(images))
         if parallel.is_main():
             folder = self._run / "samples"
             folder.mkdir(exist_ok=True)
             path = folder / f"step_{step:06d}.png"
-            save_grid(path, to_uint8(self._scale.from_model(images)))
+            save_grid(path, self._drawn[1])
             LOGGER.info("samples of step %d: %s", step, path)
+
+    def look_back(self, step: int, variables: Variables) -> None:
+        """Write the losses of a finished training, and real images beside samples of its last step.
+
+        Without config.training.snapshot_sampling there are no samples. What an earlier start has
+        written already is kept.
+        """
+        # It imports Matplotlib, which takes half a second.
+        from sgm_jax import pictures
+
+        losses, sets = self._run / "loss.png", self._run / "real_and_drawn.png"
+        if parallel.is_main() and not pictures.shows(losses, step):
+            pictures.loss_plot(losses, self._run / "metrics.jsonl", step=step)
+        LOGGER.info("the losses of the run: %s", losses)
+        if self._drawer is None:
+            LOGGER.info("to see images: --mode=sample --workdir=%s --num_samples=36", self._run)
+            return
+        if not distributed.decided(lambda: pictures.shows(sets, step)):
+            if self._drawn is None or self._drawn[0] != step:
+                self.draw(step, variables)
+            if parallel.is_main():
+                drawn = self._drawn[1]
+                real = to_uint8(self._test[evenly_spaced(len(self._test), len(drawn))])
+                pictures.side_by_side(sets, real, drawn, step=step)
+        LOGGER.info("real images beside drawn ones: %s", sets)

@@ -230,7 +230,7 @@ def _exported(config: ml_collections.ConfigDict, like: Variables) -> Variables:
     ours, theirs = (jax.tree.map(jnp.shape, tree) for tree in (variables, dict(like)))
     if ours != theirs:
         raise ValueError(
-            f"{path} is of another network than config.model "
+            f"{path} is of another network than --config.model "
             f"(filters {config.model.filters}, num_strides {config.model.num_strides})"
         )
     return variables
@@ -252,12 +252,12 @@ def check(config: ml_collections.ConfigDict) -> None:
         ("model", "filters"),
     ):
         if config[section][name] < 1:
-            raise ValueError(f"config.{section}.{name} is {config[section][name]}; at least 1")
+            raise ValueError(f"--config.{section}.{name} is {config[section][name]}; at least 1")
     if config.model.num_strides < 3:
-        raise ValueError(f"config.model.num_strides is {config.model.num_strides}; at least 3")
+        raise ValueError(f"--config.model.num_strides is {config.model.num_strides}; at least 3")
     multiple, side = 2**config.model.num_strides, config.data.image_size
     if side < multiple or side % multiple:
-        raise ValueError(f"config.data.image_size is {side}; it must be a multiple of {multiple}")
+        raise ValueError(f"--config.data.image_size is {side}; it must be a multiple of {multiple}")
     for section, name in (
         ("data", "brightness"),
         ("optim", "warmup_fraction"),
@@ -265,10 +265,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     ):
         if not 0 <= config[section][name] < 1:
             raise ValueError(
-                f"config.{section}.{name} is {config[section][name]}; it lies in [0, 1)"
+                f"--config.{section}.{name} is {config[section][name]}; it lies in [0, 1)"
             )
     for section in ("training", "eval"):
-        parallel.check_divisible(config[section].batch_size, f"config.{section}.batch_size")
+        parallel.check_divisible(config[section].batch_size, f"--config.{section}.batch_size")
 
 
 def train(config: ml_collections.ConfigDict, folder: Path) -> TrainState:

@@ -43,7 +43,7 @@ def define_flags() -> None:
         "steps", [], "Steps of a run, or of an image's sampling. Default: the config's."
     )
     flags.DEFINE_integer(
-        "num_samples", None, "sample: images of a run. Default: config.eval.num_samples."
+        "num_samples", None, "sample: images of a run. Default: --config.eval.num_samples."
     )
     flags.DEFINE_string(
         "compiled_for", None, "Compile for this slice only, and derive the cost on the others."
@@ -157,7 +157,7 @@ class Plan:
         batch = self.config[section].batch_size
         if batch % topology.count:
             raise ValueError(
-                f"config.{section}.batch_size {batch} is not divisible by the {topology.count} "
+                f"--config.{section}.batch_size {batch} is not divisible by the {topology.count} "
                 f"chips of {topology.name}; give --images_per_chip, or another batch size"
             )
         return batch // topology.count

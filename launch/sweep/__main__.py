@@ -31,7 +31,7 @@ _SAMPLER = flags.DEFINE_multi_string(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "A finished run of --config, used for base.")
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "Updates of each training. Default: config.training.n_iters.", lower_bound=1
+    "steps", None, "Updates of each training. Default: --config.training.n_iters.", lower_bound=1
 )
 _CPU_SECONDS = flags.DEFINE_float(
     "cpu_seconds",
@@ -41,7 +41,7 @@ _CPU_SECONDS = flags.DEFINE_float(
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Each variant is trained and drawn once for each.")
 _NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", None, "Images of a set. Default: config.eval.num_samples.", lower_bound=2
+    "num_samples", None, "Images of a set. Default: --config.eval.num_samples.", lower_bound=2
 )
 flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
 flags.mark_flags_as_required(["config", "out"])

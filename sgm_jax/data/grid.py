@@ -26,17 +26,28 @@ def grid(images: np.ndarray, *, columns: int | None = None, zoom: int = ZOOM) ->
         columns: images in a row.
         zoom: pixels of the picture along a side of a pixel.
     """
-    grey = np.asarray(images, np.float32)
-    grey = np.clip(grey if grey.ndim == 3 else grey.mean(axis=-1), 0, 255)
+    grey = grey_of(images)
     grey = grey / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
-    count, height, width = grey.shape
-    columns = columns or math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    sheet = np.full((rows * (height + GAP_PX) + GAP_PX, columns * (width + GAP_PX) + GAP_PX), 0.4)
-    for i, image in enumerate(grey):
-        row, column = divmod(i, columns)
-        y, x = GAP_PX + row * (height + GAP_PX), GAP_PX + column * (width + GAP_PX)
-        sheet[y : y + height, x : x + width] = np.sqrt(image)
+    sheet = sheet_of(np.sqrt(grey), columns=columns, gap=0.4)
     picture = Image.fromarray(np.uint8(255 * (1 - sheet)))
     size = (picture.width * zoom, picture.height * zoom)
     return picture.resize(size, Image.Resampling.NEAREST)
+
+
+def grey_of(images: np.ndarray) -> np.ndarray:
+    """Return images ``[N, H, W]`` or ``[N, H, W, C]`` as float32 ``[N, H, W]``, cut to 0..255."""
+    grey = np.asarray(images, np.float32)
+    return np.clip(grey if grey.ndim == 3 else grey.mean(axis=-1), 0, 255)
+
+
+def sheet_of(images: np.ndarray, *, columns: int | None, gap: float) -> np.ndarray:
+    """Lay images ``[N, H, W]`` out row by row, nearly square, with gaps of some value."""
+    count, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + GAP_PX) + GAP_PX, columns * (width + GAP_PX) + GAP_PX), gap)
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        y, x = GAP_PX + row * (height + GAP_PX), GAP_PX + column * (width + GAP_PX)
+        sheet[y : y + height, x : x + width] = image
+    return sheet

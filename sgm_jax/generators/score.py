@@ -19,6 +19,7 @@ from sgm_jax.data import PixelScale
 from sgm_jax.generator import Batch, Given, LogProb
 from sgm_jax.generators.score_config import (
     check,
+    check_new,
     free_fields,
     ncsnpp_from_config,
     sampler_from_config,
@@ -47,7 +48,7 @@ from sgm_jax.step import (
     optimizer_from_config,
 )
 
-__all__ = ["ScoreDrawing", "ScoreGenerator", "build", "check", "free_fields"]
+__all__ = ["ScoreDrawing", "ScoreGenerator", "build", "check", "check_new", "free_fields"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 Field names are those of the original.
 """
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import ml_collections
 
 from sgm_jax.config import Rules, flatten
 from sgm_jax.losses import TIMES, WEIGHTS
-from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp
+from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp, resolutions
 from sgm_jax.samplers.base import Sampler
 from sgm_jax.samplers.correctors import CORRECTORS
 from sgm_jax.samplers.grids import GRIDS
@@ -82,6 +83,30 @@ def check(config: ml_collections.ConfigDict) -> None:
     ncsnpp_from_config(config)
 
 
+def check_new(config: ml_collections.ConfigDict) -> None:
+    """Refuse attention on levels that the network does not have, where a run begins.
+
+    Runs that began before this was asked go on as they are.
+
+    Raises:
+        ValueError: with the levels that there are, and the fix.
+    """
+    net = ncsnpp_from_config(config)
+    levels = resolutions(net)
+    idle = [side for side in net.attn_resolutions if side not in levels]
+    if not idle:
+        return
+    near = {min(levels, key=lambda level: abs(math.log(level / max(side, 1)))) for side in idle}
+    fit = sorted({*near, *net.attn_resolutions} - set(idle), reverse=True)
+    folded = f" and model.space_to_depth={net.space_to_depth}" if net.space_to_depth > 1 else ""
+    raise ValueError(
+        f"--config.model.attn_resolutions={tuple(net.attn_resolutions)}: no level of the network "
+        f"is {' or '.join(map(str, idle))} pixels wide. With --config.data.image_size="
+        f"{net.image_size}{folded} its levels are {', '.join(map(str, levels))} wide; "
+        f'set --config.model.attn_resolutions="{tuple(fit)}", or "()" for none but the middle\'s'
+    )
+
+
 def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """Return the fields that may change between two starts of a run, beside the general ones.
 
@@ -99,13 +124,13 @@ def _check_objective(fields: dict[str, Any]) -> None:
         return
     if fields["data.centered"]:
         raise ValueError(
-            "config.training.objective 'edm' needs a background of exactly 0, which "
-            "config.data.centered=True puts at -1; set config.data.centered=False"
+            "--config.training.objective 'edm' needs a background of exactly 0, which "
+            "--config.data.centered=True puts at -1; set --config.data.centered=False"
         )
     if fields["model.scale_by_sigma"]:
         raise ValueError(
-            "config.training.objective 'edm' scales the network's output itself; "
-            "set config.model.scale_by_sigma=False"
+            "--config.training.objective 'edm' scales the network's output itself; "
+            "set --config.model.scale_by_sigma=False"
         )
 
 
@@ -114,14 +139,14 @@ def _check_weighting(fields: dict[str, Any]) -> None:
     if weighting == "balanced":
         if not edm:
             raise ValueError(
-                "config.training.weighting 'balanced' is for config.training.objective='edm'; "
+                "--config.training.weighting 'balanced' is for --config.training.objective='edm'; "
                 "set it to 'noise'"
             )
         return
     weightable = fields["training.continuous"] and not edm
     if weighting != "noise" and (not weightable or fields["training.likelihood_weighting"]):
         raise ValueError(
-            f"config.training.weighting {weighting!r} is for the continuous objectives 'noise' and "
+            f"--config.training.weighting={weighting} is for the continuous objectives 'noise' and "
             "'velocity' without likelihood_weighting; set it to 'noise'"
         )
 
@@ -138,7 +163,7 @@ def _check_chain(fields: dict[str, Any]) -> None:
     ):
         if fields[name] == bad:
             raise ValueError(
-                f"config.training.continuous=False does not go with config.{name}={bad!r}; "
+                f"--config.training.continuous=False does not go with --config.{name}={bad!r}; "
                 f"set that to {fix}"
             )
 
@@ -146,8 +171,8 @@ def _check_chain(fields: dict[str, Any]) -> None:
 def _check_times(fields: dict[str, Any]) -> None:
     if fields["training.objective"] == "edm" and fields["training.time_sampling"] != "uniform":
         raise ValueError(
-            f"config.training.time_sampling {fields['training.time_sampling']!r} does not go with "
-            "the objective 'edm', whose noise levels config.training.p_mean and p_std set; set it "
+            f"--config.training.time_sampling {fields['training.time_sampling']!r} does not go "
+            "with --config.training.objective=edm, whose noise levels p_mean and p_std set; set it "
             "to 'uniform'"
         )
 
@@ -162,8 +187,8 @@ def _check_grid(fields: dict[str, Any]) -> None:
     steps, beta_max = fields["model.num_scales"], fields["model.beta_max"]
     if stepwise and fields["training.sde"] != "vesde" and steps <= beta_max:
         raise ValueError(
-            f"config.model.num_scales {steps} makes steps of beta {beta_max / steps:.3g}, which "
-            f"must be below 1; take more than config.model.beta_max, {beta_max}"
+            f"--config.model.num_scales {steps} makes steps of beta {beta_max / steps:.3g}, which "
+            f"must be below 1; take more than --config.model.beta_max, {beta_max}"
         )
 
 
@@ -223,7 +248,9 @@ def ncsnpp_from_config(config: ml_collections.ConfigDict) -> NCSNpp:
     model, data = config.model, config.data
     dtype = config.get("training", {}).get("dtype", "float32")
     if dtype not in DTYPES:
-        raise ValueError(f"training.dtype={dtype!r} is unknown; known: {', '.join(DTYPES)}")
+        raise ValueError(
+            f"--config.training.dtype={dtype!r} is unknown; known: {', '.join(DTYPES)}"
+        )
     return NCSNpp(
         image_size=data.image_size,
         num_channels=data.num_channels,

@@ -100,7 +100,8 @@ def group_count(channels: int) -> int:
     if groups == 0 or channels % groups:
         raise ValueError(
             f"GroupNorm: {channels} channels do not divide into {groups} groups;"
-            " take nf as a multiple of 4, and of 32 where a level has 128 channels or more"
+            " take --config.model.nf as a multiple of 4, and of 32 where a level has 128 channels"
+            " or more"
         )
     return groups
 

@@ -121,7 +121,8 @@ class NCSNpp(nn.Module):
         if x.ndim != 4 or x.shape[1:] != (size, size, channels):
             raise ValueError(
                 f"NCSNpp: the images are {x.shape}, and the network was built for"
-                f" (batch, {size}, {size}, {channels}); see data.image_size, data.num_channels"
+                f" (batch, {size}, {size}, {channels}); see --config.data.image_size and"
+                " --config.data.num_channels"
             )
         example = jnp.arange(x.shape[0]) if example is None else example
         place = itertools.count()
@@ -310,33 +311,66 @@ def check_fields(net: NCSNpp) -> None:
     for field, known in OPTIONS.items():
         if getattr(net, field) not in known:
             raise ValueError(
-                f"model.{field}={getattr(net, field)!r} is unknown; known: {', '.join(known)}"
+                f"--config.model.{field}={getattr(net, field)!r} is unknown;"
+                f" known: {', '.join(known)}"
             )
     if net.nf < 8 or net.nf % 4:
-        raise ValueError(f"model.nf={net.nf} must be a multiple of 4, at least 8 (GroupNorm)")
+        raise ValueError(
+            f"--config.model.nf={net.nf} must be a multiple of 4, at least 8 (GroupNorm)"
+        )
     if not net.ch_mult or min(net.ch_mult) < 1 or net.num_res_blocks < 1:
         raise ValueError(
-            f"model.ch_mult={tuple(net.ch_mult)}, model.num_res_blocks={net.num_res_blocks}:"
+            f"--config.model.ch_mult={tuple(net.ch_mult)},"
+            f" --config.model.num_res_blocks={net.num_res_blocks}:"
             " a network needs levels with at least one block and nf channels each"
         )
     if not 0.0 <= net.dropout < 1.0:
-        raise ValueError(f"model.dropout={net.dropout} must lie in [0, 1)")
+        raise ValueError(f"--config.model.dropout={net.dropout} must lie in [0, 1)")
     if net.fir and len(net.fir_kernel) < 2:
-        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} needs two taps or more")
-    if net.fir and not sum(net.fir_kernel):
-        raise ValueError(f"model.fir_kernel={tuple(net.fir_kernel)} sums to 0; no filter does")
-    if net.space_to_depth < 1:
-        raise ValueError(f"model.space_to_depth={net.space_to_depth} must be 1 (off) or more")
-    halvings = len(net.ch_mult) - 1
-    divisor = net.space_to_depth * 2**halvings
-    if net.image_size < divisor or net.image_size % divisor:
         raise ValueError(
-            f"data.image_size={net.image_size} must be a multiple of {divisor}"
-            f" (space_to_depth {net.space_to_depth}, halved {halvings} times by"
-            f" {len(net.ch_mult)} levels); crop or pad the images, or take fewer levels"
+            f"--config.model.fir_kernel={tuple(net.fir_kernel)} needs two taps or more"
         )
+    if net.fir and not sum(net.fir_kernel):
+        raise ValueError(
+            f"--config.model.fir_kernel={tuple(net.fir_kernel)} sums to 0; no filter does"
+        )
+    if net.space_to_depth < 1:
+        raise ValueError(
+            f"--config.model.space_to_depth={net.space_to_depth} must be 1 (off) or more"
+        )
+    check_size(net)
     for channels in normalised_widths(net):
         group_count(channels)
+
+
+def check_size(net: NCSNpp) -> None:
+    """Refuse an image size that the levels of an ``NCSNpp`` do not divide.
+
+    Raises:
+        ValueError: with the sizes that they do, and how many levels this one allows.
+    """
+    size, halvings = net.image_size, len(net.ch_mult) - 1
+    divisor = net.space_to_depth * 2**halvings
+    if size >= divisor and size % divisor == 0:
+        return
+    below = size // divisor * divisor
+    fits = " or ".join(f"--config.data.image_size={n}" for n in (below, below + divisor) if n)
+    possible = [n for n in range(halvings) if size % (net.space_to_depth * 2**n) == 0]
+    fewer = ""
+    if possible:
+        levels = tuple(net.ch_mult)[: possible[-1] + 1]
+        fewer = f', or take fewer levels, --config.model.ch_mult="{levels}"'
+    raise ValueError(
+        f"--config.data.image_size={size} must be a multiple of {divisor}"
+        f" (--config.model.space_to_depth={net.space_to_depth}, halved {halvings} times by"
+        f" {len(net.ch_mult)} levels): crop or pad the images to {fits}{fewer}"
+    )
+
+
+def resolutions(net: NCSNpp) -> list[int]:
+    """Return how many pixels wide the features of each level are, finest first."""
+    side = net.image_size // net.space_to_depth
+    return [side // 2**level for level in range(len(net.ch_mult))]
 
 
 def normalised_widths(net: NCSNpp) -> Iterator[int]:

@@ -65,7 +65,7 @@ class Progress:
                 where = step - len(values) + 1 + int(bad[0])
                 raise FloatingPointError(
                     f"{name} is {values[bad[0]]} at step {where}; the newest checkpoint is from "
-                    "before it. Lower config.optim.lr, or look at the images of that batch"
+                    "before it. Lower --config.optim.lr, or look at the images of that batch"
                 )
         if self._bar is None:
             # The first dispatch compiles: the bar and the rate start after it.
@@ -113,6 +113,6 @@ def _summary_writer(run: Path):
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            "config.training.tensorboard needs an extra: pip install 'sgm_jax[tensorboard]'"
+            "--config.training.tensorboard needs an extra: pip install 'sgm_jax[tensorboard]'"
         ) from error
     return SummaryWriter(str(Path(run) / "tensorboard"))

@@ -88,21 +88,26 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     if config.num_workers < 1 and config.num_workers != -1:
         raise ValueError(
-            f"simulation.num_workers = {config.num_workers} must be >= 1, or -1 for one a core"
+            f"--config.simulation.num_workers = {config.num_workers} must be >= 1, or -1 for one "
+            "a core"
         )
     for name in _POSITIVE:
         if not config[name] > 0:
-            raise ValueError(f"simulation.{name} = {config[name]} must be > 0")
+            raise ValueError(f"--config.simulation.{name} = {config[name]} must be > 0")
     for name in _NOT_NEGATIVE:
         if not config[name] >= 0:
-            raise ValueError(f"simulation.{name} = {config[name]} must be >= 0")
+            raise ValueError(f"--config.simulation.{name} = {config[name]} must be >= 0")
     if config.num_train + config.num_test == 0:
-        raise ValueError("simulation.num_train = num_test = 0: ask for at least one image")
+        raise ValueError("--config.simulation.num_train = num_test = 0: ask for at least one image")
     for name, choices in _CHOICES.items():
         if config[name] not in choices:
-            raise ValueError(f"simulation.{name} = {config[name]!r} must be one of {choices}")
+            raise ValueError(
+                f"--config.simulation.{name} = {config[name]!r} must be one of {choices}"
+            )
     if not 0.0 < config.min_lit_fraction <= 1.0:
-        raise ValueError(f"simulation.min_lit_fraction = {config.min_lit_fraction} not in (0, 1]")
+        raise ValueError(
+            f"--config.simulation.min_lit_fraction = {config.min_lit_fraction} not in (0, 1]"
+        )
     _check_sizes(config)
     _check_particles(config)
 
@@ -112,13 +117,15 @@ def _check_particles(config: ml_collections.ConfigDict) -> None:
     number = config.particles_per_event
     if len(number) != 2 or any(n != int(n) for n in number) or not 1 <= number[0] <= number[1]:
         raise ValueError(
-            f"simulation.particles_per_event = {number}: give two rising whole numbers >= 1"
+            f"--config.simulation.particles_per_event = {number}: give two rising whole numbers "
+            ">= 1"
         )
     for name in KIND_NAMES:
         bounds = config.momentum_mev[name]
         if len(bounds) != 2 or not 0.0 < bounds[0] <= bounds[1]:
             raise ValueError(
-                f"simulation.momentum_mev.{name} = {bounds} MeV/c: give two rising numbers > 0"
+                f"--config.simulation.momentum_mev.{name} = {bounds} MeV/c: give two rising "
+                "numbers > 0"
             )
 
 
@@ -127,12 +134,13 @@ def _check_sizes(config: ml_collections.ConfigDict) -> None:
     image, view, volume = config.image_size, config.view_size, config.volume_pixels
     if image % 2 or view % 2:
         raise ValueError(
-            f"simulation.image_size = {image}, view_size = {view}: both must be even, "
+            f"--config.simulation.image_size = {image}, view_size = {view}: both must be even, "
             "for the crop reaches half its size to either side of the charge centre"
         )
     if not image < view <= volume:
         raise ValueError(
-            f"simulation.image_size = {image} < view_size = {view} <= volume_pixels = {volume} "
-            "does not hold; enlarge the right-hand ones: a view of four times the crop leaves most "
-            "charge centres room for it, and momenta or volume_pixels may have to grow along"
+            f"--config.simulation.image_size = {image} < view_size = {view} <= volume_pixels = "
+            f"{volume} does not hold; enlarge the right-hand ones: a view of four times the crop "
+            "leaves most charge centres room for it, and momenta or volume_pixels may have to grow "
+            "along"
         )

@@ -149,7 +149,7 @@ def _make(
         raise RuntimeError(
             "a simulation process died (killed, or out of memory?). The finished chunks are kept "
             f"in {parts.folder}, and the same command goes on from there; use a smaller "
-            "simulation.num_workers if memory is short"
+            "--config.simulation.num_workers if memory is short"
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -252,6 +252,6 @@ def _fill(writer: SplitWriter, chunks: Iterator[Chunk], bar: tqdm, file: LabelFi
         if barren == _BARREN_CHUNKS:
             raise NoImagesError(
                 f"no image in {barren} chunks of events passed the selection; "
-                "lower simulation.threshold_mev or min_lit_fraction, or raise the momenta"
+                "lower --config.simulation.threshold_mev or min_lit_fraction, or raise the momenta"
             )
         bar.update(added)

@@ -9,10 +9,12 @@ from sgm_jax.config import check, flatten, simulated_folder
 from sgm_jax.generators.score import build
 from sgm_jax.generators.score_config import (
     PROBES,
+    check_new,
     free_fields,
     sampler_from_config,
     sde_from_config,
 )
+from sgm_jax.run.experiment import overridden
 from sgm_jax.run.workdir import differences
 from sgm_jax.samplers import density
 from sgm_jax.samplers.predictors import euler_maruyama
@@ -85,11 +87,11 @@ def test_the_sampler_of_the_configuration_goes_with_every_sde(sde):
         ("training.sde", "ddpm", "vpsde"),
         ("sampling.snr", 0.0, "above 0"),
         ("sampling.n_steps_each", 0, "at least 1"),
-        ("sampling.sigma_min", 100.0, "below config.sampling.sigma_max, 50.0"),
+        ("sampling.sigma_min", 100.0, "below --config.sampling.sigma_max, 50.0"),
         ("data.num_channels", 2, "1, 3"),
         ("data.scaling", "log", "config.data.scaling: .*per_image, quantile, fixed:FULL"),
         ("data.scaling", "fixed:0", "above 0"),
-        ("model.beta_min", 20.0, "below config.model.beta_max, 20.0"),
+        ("model.beta_min", 20.0, "below --config.model.beta_max, 20.0"),
         ("model.ema_rate", 1.0, r"\[0, 1\)"),
         ("model.ema_rates", (0.5, 0.5), "all be different"),
         ("model.ema_rates", (0.9999,), "all be different"),
@@ -117,7 +119,7 @@ def test_a_bad_value_is_refused_with_its_field_and_what_it_can_be(field, value, 
 
 
 def test_edm_wants_a_background_of_zero(tmp_path):
-    with pytest.raises(ValueError, match=r"set config\.data\.centered=False"):
+    with pytest.raises(ValueError, match=r"set --config\.data\.centered=False"):
         check(tiny_config(tmp_path, **EDM | {"data.centered": True}))
 
 
@@ -126,11 +128,49 @@ def test_edm_has_noise_levels_of_its_own(tmp_path):
         check(tiny_config(tmp_path, **EDM, **{"training.time_sampling": "importance"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "fix"),
+    [
+        # The levels of 128 pixels, folded once, are 64, 32 and 16 wide.
+        ("larcv_png64_cpu", {"data.image_size": 128}, 'attn_resolutions="(16,)"'),
+        ("larcv_png64", {"data.image_size": 256}, 'attn_resolutions="(32,)"'),
+        ("larcv_png64", {"model.attn_resolutions": (32, 12)}, 'attn_resolutions="(32, 16)"'),
+    ],
+)
+def test_attention_that_no_level_has_is_refused_with_a_fix_that_works(name, fields, fix):
+    config = _load(name)
+    check_new(config)
+    config.update_from_flattened_dict(fields)
+    check(config)
+    with pytest.raises(ValueError, match="no level of the network") as refusal:
+        check_new(config)
+    assert f"--config.model.{fix}" in str(refusal.value)
+    check_new(overridden(config, [f"--config.model.{fix.replace(chr(34), '')}"]))
+
+
+@pytest.mark.parametrize(
+    ("size", "fixes"),
+    [
+        (100, ("data.image_size=96", "data.image_size=104", 'model.ch_mult="(1, 1)"')),
+        (63, ("data.image_size=56", "data.image_size=64")),
+        (4, ("data.image_size=8", 'model.ch_mult="(1, 1)"')),
+    ],
+)
+def test_a_size_that_the_levels_do_not_divide_is_refused_with_fixes_that_work(size, fixes):
+    config = _load("larcv_png64_cpu")
+    config.data.image_size = size
+    with pytest.raises(ValueError, match=f"--config.data.image_size={size} must be a mult") as said:
+        check(config)
+    for fix in fixes:
+        assert f"--config.{fix}" in str(said.value)
+        check(overridden(config, [f"--config.{fix.replace(chr(34), '')}"]))
+
+
 def test_a_configuration_without_a_field_is_refused_with_its_name(tmp_path):
     config = tiny_config(tmp_path)
     with config.unlocked():
         del config.model.ema_rates
-    with pytest.raises(ValueError, match="no config.model.ema_rates; start from"):
+    with pytest.raises(ValueError, match="no --config.model.ema_rates; start from"):
         check(config)
 
 
@@ -233,14 +273,14 @@ def test_a_chain_is_refused_with_what_it_does_not_know(changes, tmp_path):
     [EDM, {"training.continuous": False}, {"training.likelihood_weighting": True}],
 )
 def test_a_weighting_is_refused_where_it_has_no_meaning(changes, tmp_path):
-    with pytest.raises(ValueError, match="weighting 'min_snr' is for the continuous"):
+    with pytest.raises(ValueError, match="weighting=min_snr is for the continuous"):
         check(tiny_config(tmp_path, **{"training.weighting": "min_snr"} | changes))
 
 
 def test_balancing_is_for_edm_only(tmp_path):
     balanced = {"training.weighting": "balanced"}
     check(tiny_config(tmp_path, **EDM | balanced))
-    with pytest.raises(ValueError, match="'balanced' is for config.training.objective='edm'"):
+    with pytest.raises(ValueError, match="'balanced' is for --config.training.objective='edm'"):
         check(tiny_config(tmp_path, **balanced))
 
 

@@ -15,7 +15,8 @@ from sgm_jax.config import check
 from sgm_jax.generators import score
 from sgm_jax.run import checkpoints
 from sgm_jax.run.interruption import Interrupted
-from sgm_jax.train import train
+from sgm_jax.run.log import LOGGER
+from sgm_jax.train import check_pair, open_sets, train
 from tests.tiny_run import EDM, tiny_config, write_images
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -132,6 +133,12 @@ def test_the_workdir_tells_what_ran(folder, tmp_path):
     made = json.loads((run / "provenance.jsonl").read_text())
     assert made["versions"]["jax"] == jax.__version__ and "8 x" in made["devices"]
     assert Image.open(run / "samples/step_000004.png").width > 2 * 16
+    shown = run / "real_and_drawn.png", run / "loss.png"
+    made = [path.stat().st_mtime_ns for path in shown]
+    # Once more changes nothing, and a picture that was lost comes back.
+    shown[0].unlink()
+    train(tiny_config(folder, **EDM, **{"training.snapshot_sampling": True}), run)
+    assert shown[0].is_file() and shown[1].stat().st_mtime_ns == made[1]
     # The newest two for a restart, and every second step for good.
     assert checkpoints.steps(run) == [2, 3, 4]
 
@@ -175,6 +182,33 @@ def test_bad_images_are_refused_and_nothing_is_touched(case, message, tmp_path):
     path = tmp_path / _broken_set(case, tmp_path)
     config = tiny_config(tmp_path, **{"data.train_path": str(path)})
     with pytest.raises((ValueError, FileNotFoundError), match=f"(?s){message}"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_set_is_refused_where_a_run_begins(folder, tmp_path):
+    config = tiny_config(folder, **{"training.batch_size": 24})
+    with pytest.raises(ValueError, match=r"24 is larger .* 20 images .*batch_size=16 or less"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_test_images_from_the_training_set_are_named(folder, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *values: said.append(text % values))
+    config = tiny_config(folder)
+    images, _ = open_sets(config)
+    check_pair(config, images, images, begins=True)
+    assert "20 of 20 test images" in said[0] and "--config.data.test_path=" in said[0]
+    np.save(tmp_path / "test.npy", np.load(folder / "test.npy") // 2)
+    config.data.test_path = str(tmp_path / "test.npy")
+    check_pair(config, *open_sets(config), begins=True)
+    assert len(said) == 1
+
+
+def test_attention_that_no_level_has_is_refused_where_a_run_begins(folder, tmp_path):
+    config = tiny_config(folder, **{"model.attn_resolutions": (4,)})
+    with pytest.raises(ValueError, match=r'attn_resolutions="\(16,\)"'):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

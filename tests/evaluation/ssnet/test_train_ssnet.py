@@ -127,7 +127,7 @@ def test_weights_of_another_network_are_refused_before_training(finished, tmp_pa
     wider = tiny_config(folder)
     wider.model.filters = 4
     wider.training.initial_weights = str(tmp_path / "first.npz")
-    with pytest.raises(ValueError, match="another network than config.model"):
+    with pytest.raises(ValueError, match="another network than --config.model"):
         training.train(wider, tmp_path / "run")
 
 
