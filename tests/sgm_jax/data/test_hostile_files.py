@@ -6,6 +6,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+import uproot
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -13,6 +14,7 @@ from PIL import Image
 from sgm_jax.data import open_images
 from tests.hostile import bounded, edited, edits, harmless, read_or_refused
 from tests.hostile_files import GREY, HDF5, NPY, NPZ, PNG, made, npy, npz, png, png_chunk
+from tests.larcv3_files import write_larcv3
 
 # Of the same search, more where there is time.
 EXAMPLES = [60, pytest.param(500, marks=pytest.mark.slow)]
@@ -86,6 +88,10 @@ def sound_files(folder):
     for name, options in (("set.h5", {"compression": "gzip", "shuffle": True}), ("plain.h5", {})):
         with h5py.File(folder / name, "w") as file:
             file.create_dataset("train/images", data=GREY, **options)
+    with uproot.recreate(folder / "set.root") as file:
+        file.mktree("events", {"adc": np.dtype((GREY.dtype, GREY.shape[1:]))})
+        file["events"].extend({"adc": GREY})
+    write_larcv3(folder / "larcv3.h5", "sparse2d", GREY[:, None])
     (folder / "png").mkdir()
     Image.fromarray(GREY[0]).save(folder / "png/image_0.png")
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -94,7 +100,17 @@ def sound_files(folder):
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize(
-    "name", ["set.npy", "plain.npz", "set.npz", "set.h5", "plain.h5", "image_0.png"]
+    "name",
+    [
+        "set.npy",
+        "plain.npz",
+        "set.npz",
+        "set.h5",
+        "plain.h5",
+        "larcv3.h5",
+        "set.root",
+        "image_0.png",
+    ],
 )
 def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, name, examples):
     path, opened = sound_files(tmp_path)[name]
