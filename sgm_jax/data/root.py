@@ -99,7 +99,7 @@ class _Branch:
         return images[:, 0] if len(planes) == 1 else images
 
     def _column(self, name: str, start: int, stop: int) -> Any:
-        return self.tree[name].array(entry_start=start, entry_stop=stop, library="ak")
+        return self.tree[name].array(entry_start=start, entry_stop=stop)
 
 
 def read_root(path: Path, *, member: str | None) -> np.ndarray:
