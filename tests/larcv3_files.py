@@ -1,12 +1,12 @@
-"""Files laid out as larcv3 lays them out (``src/larcv/core/dataformat``), written with h5py."""
+"""Files laid out as larcv 3.5.1 lays them out, written with h5py."""
 
 import h5py
 import numpy as np
 
-EXTENTS = [("first", "<u4"), ("N", "<u4")]
-ID_EXTENTS = [("first", "<u4"), ("ID", "<u4"), ("N", "<u4")]
+EXTENTS = [("first", "<u8"), ("N", "<u4")]
+ID_EXTENTS = [("first", "<u8"), ("N", "<u4"), ("ID", "<u4")]
 META = [
-    ("valid", "?"),
+    ("valid", "u1"),
     ("projection_id", "<u8"),
     ("image_sizes", "<f8", (2,)),
     ("number_of_voxels", "<u8", (2,)),
@@ -30,11 +30,11 @@ def write_larcv3(path, product, events, *, producer="wire", mode="a", change=Non
             begin = len(clusters) if product == "cluster2d" else length
             for cluster, part in enumerate(parts):
                 stored = _stored(product, np.asarray(part))
-                clusters.append((length, cluster, len(stored)))
+                clusters.append((length, len(stored), cluster))
                 values.append(stored)
                 length += len(stored)
             count = len(parts) if product == "cluster2d" else length - begin
-            projections.append((begin, number, count))
+            projections.append((begin, count, number))
             size = np.shape(parts[0])
             metas.append((all(size), number, size, size, (0, 0)))
     inner = {"sparse2d": "voxel", "cluster2d": "projection"}.get(product, "image")

@@ -1,5 +1,7 @@
 """Events of larcv3 files: tables of hit pixels that become images."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from tests.larcv3_files import write_larcv3
 
 RNG = np.random.default_rng(5)
 SPARSE = np.where(RNG.random((6, 3, 5, 7)) < 0.2, RNG.random((6, 3, 5, 7)), 0).astype(np.float32)
+WRITTEN = Path(__file__).parents[2] / "fixtures/larcv/larcv3.h5"
 PRODUCTS = ("sparse2d", "image2d", "tensor2d", "cluster2d")
 
 
@@ -23,6 +26,17 @@ def events(product, images):
 
 def read(path, member=None):
     return read_hdf5(path, member=member)
+
+
+@pytest.mark.parametrize("name", ["image2d_dense", "sparse2d_wire", "cluster2d_truth"])
+def test_what_larcv3_itself_wrote_has_axes_and_pixels_as_it_wrote_them(name):
+    event, plane, row, column = np.ogrid[:4, :3, :5, :7]
+    pixels = 1000 * event + 100 * plane + 10 * row + column
+    if name != "image2d_dense":
+        pixels = pixels * ((9 * row + column + event + plane) % 5 == 0)
+    np.testing.assert_array_equal(read(WRITTEN, name)[:], pixels)
+    for k in range(3):
+        np.testing.assert_array_equal(read(WRITTEN, f"{name}/{k}")[:], pixels[:, k])
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

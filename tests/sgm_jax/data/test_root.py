@@ -12,7 +12,7 @@ from sgm_jax.data import open_images
 from sgm_jax.data.root import read_root
 from tests.image_files import COLOUR, GREY, everything, read_grey
 
-LARCV2 = Path(__file__).parents[2] / "fixtures/root/larcv2_image2d.root"
+LARCV2 = Path(__file__).parents[2] / "fixtures/larcv/larcv2_image2d.root"
 EVENT, PLANE, ROW, COLUMN = np.ogrid[:4, :3, :5, :7]
 PIXELS = 1000 * EVENT + 100 * PLANE + 10 * ROW + COLUMN
 JAGGED = awkward.from_regular(awkward.Array(GREY.reshape(12, 64).astype(np.float32)))
