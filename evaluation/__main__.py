@@ -3,10 +3,11 @@
   python -m evaluation --real=test/ --generated=samples.npz --train=train/ --out=report/
 
 A set of images is anything that sgm_jax.data reads: a folder of PNG files, .npy, .npz or HDF5, on
-the scale 0..255. OUT gets report.json, report.md, report.html (one file with the figures inside),
-figures/ with the numbers behind each figure, and the measurements of every image. SSNet labels
-every image once; give the labels of evaluation.label (with features.npy beside them) to skip this.
-If the command is stopped, the same command continues with what is missing.
+the scale 0..255, or charges of any unit with --scaling. OUT gets report.json, report.md,
+report.html (one file with the figures inside), figures/ with the numbers behind each figure, and
+the measurements of every image. SSNet labels every image once; give the labels of evaluation.label
+(with features.npy beside them) to skip this. If the command is stopped, the same command continues
+with what is missing.
 """
 
 import argparse
@@ -40,8 +41,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
     parser.add_argument("--metrics", help="only these, like physics,looking (default: all)")
     parser.add_argument("--budget", choices=BUDGETS, default="small", help="numbers of images")
-    help_text = "pixels at most this become 0 in all sets (the paper: 4, in generated images)"
-    parser.add_argument("--threshold", type=int, default=0, help=help_text)
+    help_text = "pixels at most this become 0 in all sets; auto: 4 if generated images were cut "
+    help_text += "there, as --mode=sample does, and the real ones were not (default: %(default)s)"
+    parser.add_argument("--threshold", default="auto", help=help_text)
+    help_text = "of --real and --train to 0..255, as config.data.scaling in training: none, "
+    help_text += "per_image, quantile or fixed:FULL (default: %(default)s)"
+    parser.add_argument("--scaling", default="none", help=help_text)
+    help_text = "the same of generated images (default: %(default)s)"
+    parser.add_argument(
+        "--generated_scaling", "--generated-scaling", default="none", help=help_text
+    )
     help_text = "add a deliberately bad set, training images with 0.9 of their charge"
     parser.add_argument("--ceiling", action="store_true", help=help_text)
     parser.add_argument("--seed", type=int, default=0)
@@ -66,7 +75,9 @@ def make_report(options: argparse.Namespace) -> None:
     """
     # Imported here because it imports JAX, which reads the environment that run sets.
     from evaluation import evaluate
+    from evaluation.images.alike import parse_threshold
 
+    threshold = parse_threshold(options.threshold)
     _check_free(options.out, options.overwrite)
     start_jax(alone="python -m evaluation")
     generated = {options.name: options.generated}
@@ -86,7 +97,9 @@ def make_report(options: argparse.Namespace) -> None:
         ssnet=False if options.nossnet else options.ssnet or True,
         metrics=options.metrics,
         budget=options.budget,
-        threshold=options.threshold,
+        threshold=threshold,
+        scaling=options.scaling,
+        generated_scaling=options.generated_scaling,
         ceiling=options.ceiling,
         seed=options.seed,
         work=work,

@@ -5,16 +5,18 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from evaluation.figures.figure import Comparison
 from evaluation.figures.table import figures
 from evaluation.images import distort
+from evaluation.images.alike import AUTO, common_threshold
 from evaluation.images.segments import Table, segmenter
-from evaluation.images.sets import ImageSet, Source, check_alike, load, pair
+from evaluation.images.sets import ImageSet, Opened, Source, check_alike, load, open_set, pair
 from evaluation.metrics.budget import BUDGETS, Budget
 from evaluation.metrics.compute import compute
 from evaluation.metrics.metric import Metric
@@ -37,7 +39,9 @@ def evaluate(
     ssnet: str | Path | bool = True,
     metrics: str | Iterable[str | Metric] | None = None,
     budget: str | Budget = "small",
-    threshold: int = 0,
+    threshold: int | Literal["auto"] = AUTO,
+    scaling: str = "none",
+    generated_scaling: str = "none",
     ceiling: bool = False,
     seed: int = 0,
     work: str | Path | None = None,
@@ -60,7 +64,12 @@ def evaluate(
         metrics: which ones, by name or first part: ``"physics,looking"`` or a list, which may hold
             a `Metric` of your own. All by default.
         budget: numbers of images and re-drawings: ``"small"``, ``"paper"``, ``"full"`` or your own.
-        threshold: pixels at most this become 0 in all sets.
+        threshold: pixels at most this become 0 in all sets. With ``"auto"`` it is 4 if generated
+            or training images were cut there, as ``--mode=sample`` does, and the real ones were
+            not, else 0; the report says so. Sets that are loaded already are left as they are.
+        scaling: of the real and the training images to 0..255, as ``config.data.scaling`` in
+            training: ``"none"``, ``"per_image"``, ``"quantile"`` or ``"fixed:FULL"``.
+        generated_scaling: the same of the generated images.
         ceiling: add a deliberately bad set, training images with 0.9 of their charge.
         seed: of everything random.
         work: folder that keeps what is done, so that the same call goes on after it was stopped.
@@ -84,17 +93,12 @@ def evaluate(
         roles["generated" if place == 1 else f"generated_{place}"] = name
     _check_names([*sources, *generated], labels or {})
     weights = _open_weights(ssnet, chosen, unlabelled=set(roles.values()) - set(labels or {}))
-    images = {
-        role: load(
-            (sources | generated)[name],
-            name,
-            limit={"real": sizes.real, "train": sizes.train}.get(role, sizes.generated),
-            seed=seed,
-            threshold=threshold,
-            labels=(labels or {}).get(name),
-        )
-        for role, name in roles.items()
-    }
+    opened = {}
+    for role, name in roles.items():
+        limit = {"real": sizes.real, "train": sizes.train}.get(role, sizes.generated)
+        given = scaling if role in ("real", "train") else generated_scaling
+        opened[role] = _opened((sources | generated)[name], name, limit, seed, given)
+    images, note = _cut_alike(opened, threshold, labels or {})
     if ceiling:
         images["ceiling"] = _ceiling(images.get("train"))
     check_alike(list(images.values()))
@@ -104,7 +108,8 @@ def evaluate(
         if overwrite and is_claimed(folder) and differences(recipe, folder / RECIPE, fix=_FIX):
             shutil.rmtree(folder)
         parts = stack.enter_context(open_parts(folder, recipe, fix=_FIX))
-        return _report(images, chosen, weights, parts, budget=budget, sizes=sizes, seed=seed)
+        report = _report(images, chosen, weights, parts, budget=budget, sizes=sizes, seed=seed)
+    return replace(report, warnings=[*note, *report.warnings])
 
 
 def _report(
@@ -144,11 +149,42 @@ def _report(
         sizes=sizes,
         seed=seed,
         floor=f"{pairs[0].floor_from} ({counts} images)",
-        warnings=warnings_of(facts),
+        warnings=warnings_of(facts, real.name),
         provenance=origin,
         figures=figures(Comparison(pairs, results, sizes, seed)),
         tables=_tables(sets.values()),
     )
+
+
+def _opened(
+    source: Source, name: str, limit: int | None, seed: int, scaling: str
+) -> Opened | ImageSet:
+    """Read a set; one that is loaded already is checked and cut to size."""
+    read = load if isinstance(source, ImageSet) else open_set
+    return read(source, name, limit=limit, seed=seed, scaling=scaling)
+
+
+def _cut_alike(
+    opened: dict[str, Opened | ImageSet],
+    threshold: int | str,
+    labels: Mapping[str, str | Path | np.ndarray],
+) -> tuple[dict[str, ImageSet], list[str]]:
+    """Return the sets with their labels, cut at one threshold, and what is to be said of it."""
+    loaded = [one.name for one in opened.values() if isinstance(one, ImageSet)]
+    labelled = [name for name in loaded if name in labels]
+    if labelled or (loaded and threshold not in (0, AUTO)):
+        raise ValueError(
+            f"{', '.join(labelled or loaded)}: apply threshold and labels when you load an ImageSet"
+        )
+    text = ""
+    if threshold == AUTO:
+        real, *others = opened.values()
+        threshold, text = (0, "") if loaded else common_threshold(real, others)
+    sets = {
+        role: one if isinstance(one, ImageSet) else one.cut(threshold, labels.get(one.name))
+        for role, one in opened.items()
+    }
+    return sets, [text] if text else []
 
 
 def _check_names(names: list[str], labels: Mapping[str, object]) -> None:

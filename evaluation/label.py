@@ -31,12 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--images", required=True, help="PNG folder, .npy, .npz or HDF5 file")
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
     parser.add_argument("--ssnet", type=Path, help="weights (default: the package's)")
-    parser.add_argument(
-        "--scaling",
-        choices=("none", "per_image"),
-        default="none",
-        help="none: pixels are on 0..255; per_image: stretch each image to that, for charges",
-    )
+    help_text = "of charges to 0..255, as config.data.scaling in training: none, per_image, "
+    help_text += "quantile or fixed:FULL (default: %(default)s)"
+    parser.add_argument("--scaling", default="none", help=help_text)
     parser.add_argument("--nofeatures", action="store_true", help="do not write features.npy")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     options = parser.parse_args(arguments)

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from evaluation.images import distort
+from evaluation.metrics.verdict import excess, stands_out
 from evaluation.report import render as render_template
 from sgm_jax.run.command import run_command, start_jax
 from sgm_jax.run.log import LOGGER
 
-SIGNIFICANT = 0.001
 # The flaws that are given to training images, by the set name in the rows.
 CASES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "same": lambda images, seed: images,
@@ -43,6 +42,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=2000, help="images of every set")
     parser.add_argument("--metrics", help="only these, like physics,looking (default: all)")
     parser.add_argument("--ssnet", type=Path, help="weights of SSNet (default: the package's)")
+    help_text = "to 0..255: none, per_image, quantile or fixed:FULL (default: %(default)s)"
+    parser.add_argument("--scaling", default="none", help=help_text)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     return parser.parse_args(arguments)
@@ -86,8 +87,9 @@ def load_cases(options: argparse.Namespace) -> dict[str, Any]:
     """Return by role: real images, training images for the floor, and one set for each flaw."""
     from evaluation.images.sets import ImageSet, check_alike, load
 
-    real = load(options.real, "real", limit=options.n, seed=options.seed)
-    both = load(options.train, "train", limit=2 * options.n, seed=options.seed)
+    given = {"seed": options.seed, "scaling": options.scaling}
+    real = load(options.real, "real", limit=options.n, **given)
+    both = load(options.train, "train", limit=2 * options.n, **given)
     if len(real) < options.n or len(both) < 2 * options.n:
         raise ValueError(
             f"--n={options.n} needs {options.n} real and {2 * options.n} training images; "
@@ -113,11 +115,9 @@ def verdict(row: Row) -> tuple[str, bool | None]:
     if row["status"] != "ok":
         return row["status"], None
     if row["p"] is not None:
-        return f"p {row['p']:.3g}", row["p"] < SIGNIFICANT
-    if not row["stderr"] or row["floor"] is None:
-        return "no error", None
-    z = (row["value"] - row["floor"]) / (np.sqrt(2) * row["stderr"])
-    return f"z {z:.1f}", bool(abs(z) > norm.isf(SIGNIFICANT / 2))
+        return f"p {row['p']:.3g}", stands_out(row["p"], None)
+    z = excess(row["value"], row["floor"], row["stderr"])
+    return ("no error", None) if z is None else (f"z {z:.1f}", stands_out(None, z))
 
 
 def render(content: dict[str, Any]) -> str:

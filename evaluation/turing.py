@@ -40,8 +40,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="HTML file to make")
     parser.add_argument("--count", type=int, default=50, help="images of each kind")
     parser.add_argument("--name", default="Real or generated?", help="title of the page")
-    help_text = "pixels at most this become 0 in both sets (the paper: 4, in generated images)"
-    parser.add_argument("--threshold", type=int, default=0, help=help_text)
+    help_text = "pixels at most this become 0 in both sets; auto: 4 if the generated images were "
+    help_text += (
+        "cut there, as --mode=sample does, and the real ones were not (default: %(default)s)"
+    )
+    parser.add_argument("--threshold", default="auto", help=help_text)
+    for flag, what in (("--scaling", "--real"), ("--generated_scaling", "--generated")):
+        help_text = f"of {what} to 0..255: none, per_image, quantile or fixed:FULL (default: none)"
+        parser.add_argument(flag, default="none", help=help_text)
     for which in ("real", "generated"):
         text = f"labels.h5 of evaluation.label for --{which}"
         parser.add_argument(f"--labels_{which}", type=Path, help=text)
@@ -59,8 +65,10 @@ def make(options: argparse.Namespace) -> None:
         FileNotFoundError: a set or the folder of ``out`` is not there.
         ValueError: sets that do not fit, too few images, or ``out`` already exists.
     """
-    from evaluation.images.sets import check_alike, load
+    from evaluation.images.alike import AUTO, common_threshold, parse_threshold
+    from evaluation.images.sets import check_alike, open_set
 
+    threshold = parse_threshold(options.threshold)
     if not 1 <= options.count <= MOST:
         raise ValueError(f"--count={options.count} must be from 1 to {MOST}, of each kind")
     if options.out.exists() and not options.overwrite:
@@ -71,12 +79,22 @@ def make(options: argparse.Namespace) -> None:
     by_class = None not in labels
     if not by_class and labels != (None, None):
         raise ValueError("labels of one set only: give both --labels_real and --labels_generated")
-    sets = []
-    for place, (role, file) in enumerate(zip(("real", "generated"), labels, strict=True)):
-        settings = {"threshold": options.threshold, "labels": file}
-        limit = None if by_class else options.count  # of classes enough must be found first
-        image_set = load(getattr(options, role), role, limit=limit, seed=options.seed, **settings)
-        sets.append(choose(image_set, options.count, by_class=by_class, seed=options.seed + place))
+    limit = None if by_class else options.count  # of classes enough must be found first
+    scalings = {"real": options.scaling, "generated": options.generated_scaling}
+    opened = [
+        open_set(getattr(options, role), role, limit=limit, seed=options.seed, scaling=scaling)
+        for role, scaling in scalings.items()
+    ]
+    if threshold == AUTO:
+        threshold, said = common_threshold(opened[0], opened[1:])
+        if said:
+            LOGGER.info("%s", said)
+    sets = [
+        choose(
+            one.cut(threshold, file), options.count, by_class=by_class, seed=options.seed + place
+        )
+        for place, (one, file) in enumerate(zip(opened, labels, strict=True))
+    ]
     check_alike(sets)
     options.out.write_text(page(*sets, title=options.name, seed=options.seed))
     LOGGER.info("open %s in a browser: %d + %d images", options.out, options.count, options.count)

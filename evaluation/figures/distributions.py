@@ -15,8 +15,8 @@ from evaluation.metrics.physics import paper_histogram
 from evaluation.metrics.ssnet import COUNTS, SCORE_EDGES
 from evaluation.ssnet.network import CLASSES
 
-_COLOURS = ("#1f6fb4", "#d9602b", "#2a9d6f", "#8a5bb5")  # of the generated sets, in order
-_REAL = "#9aa3ad"
+COLOURS = ("#1f6fb4", "#d9602b", "#2a9d6f", "#8a5bb5")  # of the generated sets, in order
+REAL = "#9aa3ad"
 _RATIOS = (0.4, 1.6)  # shown
 
 Shares = dict[str, tuple[np.ndarray, np.ndarray]]  # shares and errors of each set; real ones first
@@ -122,10 +122,10 @@ def ratio_figure(edges: np.ndarray, shares: Shares, label: str, *, unit: str) ->
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.3])
     (real_name, (real, real_error)), *others = shares.items()
-    above.stairs(real, edges, fill=True, color=_REAL, alpha=0.55, label=real_name)
+    above.stairs(real, edges, fill=True, color=REAL, alpha=0.55, label=real_name)
     below.axhline(1.0, color="black", linewidth=0.8)
     for place, (name, (share, error)) in enumerate(others):
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         # Side by side, so that equal sets do not hide each other.
         x = edges[:-1] + np.diff(edges) * (place + 1) / (len(others) + 1)
         above.errorbar(x, share, error, fmt="o", ms=2.5, lw=1, color=colour, label=name)

@@ -1,6 +1,7 @@
 """The sets of images that are compared: read, checked and cut to size."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from sgm_jax.data import Images, from_array, open_images
 from sgm_jax.run.files import read_object
 
 FAINT = 4  # arXiv:2307.13687 sets generated pixels up to this to zero
+_BRIGHT = 0.99  # of the lit pixels are not brighter than the one that stands for the bright ones
+_SATURATED = 254.5  # rounded, this is 255
 PIXEL_SCALE = "0..255"
 
 
@@ -122,6 +125,75 @@ class Pair:
 Source = ImageSet | np.ndarray | str | Path  # a set: of images, or where to read them
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Images that were chosen and read, as they are stored but for their scale."""
+
+    name: str
+    images: np.ndarray  # [n, H, W]
+    rows: np.ndarray  # [n] of the source
+    source: Images
+    warnings: tuple[str, ...]  # of reading
+
+    def cut(self, threshold: int = 0, labels: str | Path | np.ndarray | None = None) -> "ImageSet":
+        """Return the set with pixels up to ``threshold`` at zero, and with its labels.
+
+        Raises:
+            FileNotFoundError: nothing at ``labels``.
+            ValueError: labels of another set.
+        """
+        images = self.images.copy()
+        images[images <= threshold] = 0
+        facts = _facts(self.source, images, threshold) | {"warnings": list(self.warnings)}
+        image_set = ImageSet(self.name, images, facts=facts | {"track_images": None, "ssnet": None})
+        if labels is None:
+            return image_set
+        if isinstance(labels, np.ndarray):
+            return image_set.labelled(given_labels(labels, self.rows, len(self.source)))
+        segments = read_labels(Path(labels), image_set.images, self.rows, len(self.source))
+        return image_set.labelled(segments)
+
+
+def open_set(
+    source: np.ndarray | str | Path,
+    name: str,
+    *,
+    limit: int | None,
+    seed: int,
+    scaling: str = "none",
+) -> Opened:
+    """Read a set of grey images, at most ``limit`` of them, chosen by ``seed``.
+
+    Args:
+        source: path of anything that `sgm_jax.data.open_images` reads, or images ``[N, H, W]`` or
+            ``[N, H, W, 1]``.
+        name: what it is called in the report.
+        limit: images to keep; None keeps all.
+        seed: chooses them.
+        scaling: from the stored values to 0..255, as in training; see `sgm_jax.data.scaling`.
+
+    Raises:
+        FileNotFoundError: nothing at ``source``.
+        ValueError: unreadable, another scale than 0..255, NaN, not grey.
+    """
+    options = {"num_channels": 1, "image_size": None, "scaling": scaling}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        if isinstance(source, np.ndarray):
+            opened = from_array(source, source=f"array {name}", **options)
+        else:
+            opened = open_images(str(source), **options)
+    rows = random_rows(len(opened), limit, seed)
+    images = opened[rows][..., 0]
+    if 0 < images.max() <= 1:  # floating-point images were checked on reading
+        raise ValueError(
+            f"{opened.source}: the largest pixel is {images.max()}, images must be on the scale "
+            f"{PIXEL_SCALE}; if these are on 0..1 multiply by 255"
+        )
+    said = tuple(str(one.message) for one in caught if issubclass(one.category, UserWarning))
+    return Opened(name, images, rows, opened, said)
+
+
 def load(
     source: Source,
     name: str,
@@ -129,19 +201,20 @@ def load(
     limit: int | None,
     seed: int,
     threshold: int = 0,
+    scaling: str = "none",
     labels: str | Path | np.ndarray | None = None,
 ) -> ImageSet:
-    """Read a set of grey images, at most ``limit`` of them, chosen by ``seed``.
+    """Read a set of grey images, see `open_set`, and cut it; or take a set that is loaded already.
 
     Empty and constant images are kept; ``facts`` says how many there are.
 
     Args:
-        source: path of anything that `sgm_jax.data.open_images` reads, images ``[N, H, W]`` or
-            ``[N, H, W, 1]`` on the scale 0..255, or a set that is loaded already.
+        source: what `open_set` reads, or a set that is loaded already.
         name: what it is called in the report.
         limit: images to keep; None keeps all.
         seed: chooses them.
         threshold: pixels at most this become zero.
+        scaling: from the stored values to 0..255, as in training.
         labels: for the whole set, a ``labels.h5`` of ``evaluation.label``, or bool ``[N]``, which
             images are tracks.
 
@@ -149,29 +222,14 @@ def load(
         FileNotFoundError: nothing at ``source`` or ``labels``.
         ValueError: unreadable, another scale than 0..255, NaN, not grey; labels of another set.
     """
-    if isinstance(source, ImageSet):
-        if threshold or labels is not None:
-            raise ValueError(f"{name} is an ImageSet: apply threshold and labels when you load it")
-        return replace(source.take(random_rows(len(source), limit, seed)), name=name)
-    if isinstance(source, np.ndarray):
-        opened = from_array(source, num_channels=1, image_size=None, source=f"array {name}")
-    else:
-        opened = open_images(str(source), num_channels=1, image_size=None)
-    rows = random_rows(len(opened), limit, seed)
-    images = opened[rows][..., 0]
-    if images.max() <= 1:  # floating-point images were checked on reading
+    if not isinstance(source, ImageSet):
+        opened = open_set(source, name, limit=limit, seed=seed, scaling=scaling)
+        return opened.cut(threshold, labels)
+    if threshold or labels is not None or scaling != "none":
         raise ValueError(
-            f"{opened.source}: the largest pixel is {images.max()}, images must be on the scale "
-            f"{PIXEL_SCALE}; if these are on 0..1 multiply by 255"
+            f"{name} is an ImageSet: apply threshold, scaling and labels when you load it"
         )
-    images[images <= threshold] = 0
-    unlabelled = {"track_images": None, "ssnet": None}
-    images = ImageSet(name, images, facts=_facts(opened, images, threshold) | unlabelled)
-    if labels is None:
-        return images
-    if isinstance(labels, np.ndarray):
-        return images.labelled(given_labels(labels, rows, len(opened)))
-    return images.labelled(read_labels(Path(labels), images.images, rows, len(opened)))
+    return replace(source.take(random_rows(len(source), limit, seed)), name=name)
 
 
 def random_rows(total: int, limit: int | None, seed: int) -> np.ndarray:
@@ -219,7 +277,6 @@ def pair(real: ImageSet, generated: ImageSet, train: ImageSet | None, *, seed: i
 
 def _facts(opened: Images, images: np.ndarray, threshold: int) -> dict[str, Any]:
     low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))
-    lit = images[images > 0]
     digest = hashlib.blake2b(repr(images.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(images, "<f4"))
     return {
@@ -227,16 +284,43 @@ def _facts(opened: Images, images: np.ndarray, threshold: int) -> dict[str, Any]
         "images_in_source": len(opened),
         "images_used": len(images),
         "size": list(images.shape[1:]),
-        "pixel_scale": PIXEL_SCALE,
+        "pixel_scale": pixel_scale(str(opened.scaling)),
         "threshold": threshold,
         "empty_images": int((high == 0).sum()),
         "constant_images": int(((high == low) & (high > 0)).sum()),
-        "lit_pixels_up_to_4": float((lit <= FAINT).mean()) if lit.size else 0.0,
+        **brightness(images),
         "largest_pixel": float(high.max()),
         "fingerprint": opened.fingerprint,
         "hash_of_used": digest.hexdigest(),
         "checkpoint_step": _checkpoint_step(opened.source),
     }
+
+
+def brightness(images: np.ndarray) -> dict[str, Any]:
+    """Return what tells the scale of ``[N, H, W]`` images and a cut of faint pixels.
+
+    Shares are of the pixels above zero, `lit_pixels`; numbers are None if there are none.
+    """
+    peaks = images.max(axis=(1, 2))
+    lit = images[images > 0]
+    count = max(lit.size, 1)
+    shares = {
+        "lit_pixels_up_to_4": (lit <= FAINT).sum() / count,
+        "lit_pixels_5_to_8": ((lit > FAINT) & (lit <= 2 * FAINT)).sum() / count,
+        "lit_pixels_up_to_half": (lit <= 0.5).sum() / count,
+        "saturated_lit_pixels": (lit >= _SATURATED).sum() / count,
+    }
+    facts: dict[str, Any] = {name: float(share) for name, share in shares.items()}
+    return facts | {
+        "lit_pixels": int(lit.size),
+        "bright_lit_pixel": float(np.quantile(lit, _BRIGHT)) if lit.size else None,
+        "median_peak": float(np.median(peaks[peaks > 0])) if lit.size else None,
+    }
+
+
+def pixel_scale(scaling: str) -> str:
+    """Return how a set came to 0..255; numbers of different ways cannot be compared."""
+    return PIXEL_SCALE if scaling == "none" else f"{PIXEL_SCALE} by {scaling}"
 
 
 def _checkpoint_step(source: str) -> int | None:

@@ -42,8 +42,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     help_text = "images to draw from each checkpoint, if not as many as the budget says"
     parser.add_argument("--num_samples", "--num-samples", type=int, help=help_text)
     parser.add_argument("--ssnet", type=Path, help="weights of SSNet (default: the package's)")
-    help_text = "pixels at most this become 0 in all sets (the paper: 4, in generated images)"
-    parser.add_argument("--threshold", type=int, default=0, help=help_text)
+    help_text = (
+        "pixels at most this become 0 in all sets (default: %(default)s, as in what is drawn)"
+    )
+    parser.add_argument("--threshold", type=int, default=4, help=help_text)
     parser.add_argument("--seed", type=int, default=0, help="of the metrics and the figures")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     return parser.parse_args(arguments)
@@ -104,11 +106,14 @@ def _turing(options: argparse.Namespace, material: "Material") -> str:
     from evaluation.images.sets import FAINT, load
     from evaluation.turing import page
 
-    sources = {"real": options.real, "generated": material.reported.facts["source"]}
+    sources = {
+        "real": (options.real, material.config.data.scaling),
+        "generated": (material.reported.facts["source"], "none"),
+    }
     count = min(_TURING_IMAGES, len(material.real), len(material.reported))
+    given = {"limit": count, "seed": options.seed, "threshold": FAINT}
     sets = (
-        load(source, role, limit=count, seed=options.seed, threshold=FAINT)
-        for role, source in sources.items()
+        load(source, role, scaling=scaling, **given) for role, (source, scaling) in sources.items()
     )
     return page(*sets, title="Real or generated?", seed=options.seed)
 

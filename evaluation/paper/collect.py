@@ -112,6 +112,7 @@ def open_sets(
         ValueError: if they are no images, or not of the size that the run draws.
     """
     budget, options = BUDGETS[plan.budget], {"seed": plan.seed, "threshold": plan.threshold}
+    options["scaling"] = config.data.scaling  # as the run was trained
     sets = (
         load(real, "real", limit=budget.real, **options),
         load(train, "train", limit=budget.train, **options),

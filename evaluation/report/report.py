@@ -13,15 +13,18 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from evaluation.figures.figure import Figures, save
+from evaluation.figures.summary import NAMES as SUMMARY_FIGURES
+from evaluation.images.alike import differences
 from evaluation.images.segments import Table
 from evaluation.metrics.budget import Budget
 from evaluation.metrics.compute import FAILURES
 from evaluation.metrics.metric import Result
+from evaluation.metrics.verdict import SIGNIFICANT, excess
 from evaluation.report import SCHEMA_VERSION, render
+from evaluation.report.summary import Summary, summarise
 from sgm_jax.run.files import write_arrays, write_json
 from sgm_jax.run.log import LOGGER
 
-SIGNIFICANT = 0.001
 PACKAGES = ("scikit-learn", "scipy", "ott-jax", "POT", "matplotlib")
 _COLUMNS = ("metric", "set", "value", "stderr", "floor", "p", "n", "seconds", "status")
 _NUMBERS = ("value", "stderr", "floor", "p", "n", "seconds")
@@ -32,6 +35,8 @@ _SET_COLUMNS = (
     "empty_images",
     "constant_images",
     "track_images",
+    "pixel_scale",
+    "threshold",
     "lit_pixels_up_to_4",
     "largest_pixel",
     "checkpoint_step",
@@ -125,6 +130,10 @@ class Report:
             lines.append(line + (f"; {failed} metrics failed." if failed else "."))
         return lines
 
+    def summary(self) -> Summary:
+        """Return the verdicts on each generated set, and what is farthest above the floor."""
+        return summarise(self.results, self.sets, self.tables, real=self.roles.get("real", "real"))
+
     def origin(self) -> str:
         """Say how the report was made."""
         made = self.provenance
@@ -141,6 +150,7 @@ class Report:
             "sizes": asdict(self.sizes),
             "seed": self.seed,
             "roles": self.roles,
+            "summary": self.summary().to_dict(),
             "sets": self.sets,
             "warnings": self.warnings,
             "definitions": self.definitions,
@@ -185,6 +195,8 @@ class Report:
         """Return a page, with the PNG files (base64) by the names of their figures."""
         values = {
             "report": self,
+            "summary": self.summary(),
+            "summary_figures": SUMMARY_FIGURES,
             "columns": _COLUMNS,
             "numbers": _NUMBERS,
             "set_columns": _SET_COLUMNS,
@@ -192,16 +204,20 @@ class Report:
             "families": _families(self.results),
             "pictures": pictures,
         }
-        return render(template, values, cell=cell, differs=differs)
+        filters = {"cell": cell, "differs": differs, "amount": amount, "above": _above}
+        return render(template, values, **filters)
 
 
-def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
-    """Return what in the sets may cause differences that are not the generator's fault."""
-    texts = []
+def warnings_of(sets: dict[str, dict[str, Any]], real: str = "real") -> list[str]:
+    """Return what in the sets may cause differences that are not the generator's fault.
+
+    The ``sets`` are the facts of each one by its name; they are compared with the ``real`` one.
+    """
+    texts = [f"{name}: {text}" for name, facts in sets.items() for text in facts["warnings"]]
     for name, facts in sets.items():
         for kind in ("empty", "constant"):
-            if facts[f"{kind}_images"]:
-                count, of = facts[f"{kind}_images"], facts["images_used"]
+            count, of = facts[f"{kind}_images"], facts["images_used"]
+            if 0 < count < of or (kind == "constant" and count):
                 texts.append(f"{name}: {count} of {of} images are {kind}; they are kept.")
     origins = {facts["ssnet"] for facts in sets.values() if facts["ssnet"]}
     if len(origins) > 1:
@@ -209,16 +225,7 @@ def warnings_of(sets: dict[str, dict[str, Any]]) -> list[str]:
             f"SSNet's labels come from different weights ({', '.join(sorted(origins))}): these may "
             "cause differences by class."
         )
-    faint = {name: facts["lit_pixels_up_to_4"] for name, facts in sets.items()}
-    bare = [name for name, share in faint.items() if share == 0]
-    if bare and len(bare) < len(faint):
-        lit = ", ".join(f"{name} {100 * share:.1f} %" for name, share in faint.items() if share)
-        texts.append(
-            f"Some lit pixels are at most 4 of 255 ({lit}), but none in {', '.join(bare)}: such "
-            "pixels were cut off there, as the paper does with generated images. "
-            "Use --threshold 4 to treat all sets alike."
-        )
-    return texts
+    return texts + differences(sets, real)
 
 
 def versions() -> dict[str, str]:
@@ -229,6 +236,24 @@ def versions() -> dict[str, str]:
 def differs(result: Result) -> bool:
     """Return whether the p of a result is so small that the sets differ."""
     return result.p is not None and result.p < SIGNIFICANT
+
+
+def amount(value: float | None, stderr: float | None) -> str:
+    """Return a number and its error, to two digits of the error, as short text."""
+    if value is None:
+        return ""
+    if not stderr:
+        return f"{value:,.4g}"
+    digits = 1 - math.floor(math.log10(stderr))
+    if digits <= 0:
+        value, stderr = round(value, digits), round(stderr, digits)
+    return f"{value:,.{max(digits, 0)}f} ± {stderr:,.{max(digits, 0)}f}"
+
+
+def _above(result: Result) -> str:
+    """Return how many errors a result lies from its floor, as short text."""
+    above = excess(result.value, result.floor, result.stderr)
+    return "" if above is None else f"{above:+.1f}"
 
 
 def cell(value: Any) -> str:

@@ -30,7 +30,7 @@ def test_the_command_makes_a_report_in_a_process_of_its_own(files, tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "looking (generated)" in ended.stderr and "report.html" in ended.stdout
-    assert len(list((tmp_path / "out/figures").glob("*.png"))) == 14
+    assert len(list((tmp_path / "out/figures").glob("*.png"))) == 17
     assert (tmp_path / "out/report.json").is_file()
     assert not (tmp_path / "out/partial").exists()
 
@@ -50,6 +50,8 @@ def test_commands_do_not_import_jax_before_they_set_its_environment(module):
         ({"metrics": "chi3"}, "unknown metrics .*chi3.*choose from physics/"),
         ({"name": "a/b"}, "must consist of letters"),
         ({"name": "real"}, "one name"),
+        ({"threshold": "4.5"}, "write auto or a whole number from 0 to 254"),
+        ({"scaling": "minmax"}, "unknown scaling 'minmax'; it can be: none, per_image"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_leaves_nothing(files, tmp_path, changes, message, caplog):

@@ -79,10 +79,80 @@ def test_given_labels_split_the_images_and_ssnet_is_not_opened(images, tmp_path)
         ({"budget": "large"}, "'large' is unknown; choose from small, paper, full"),
         ({"metrics": ["chi3"]}, "unknown metrics"),
         ({"generated": {"real": "x"}}, "one name"),
-        ({"generated": np.zeros((5, 16, 16))}, "multiply by 255"),
+        ({"generated": np.full((5, 16, 16), 0.5)}, "multiply by 255"),
     ],
 )
 def test_bad_arguments_are_refused_with_the_fix(images, changes, message):
     given = {"real": images["real"], "generated": images["a"]} | changes
     with pytest.raises(ValueError, match=message):
         evaluate(**given)
+
+
+def test_empty_images_are_a_bad_generator_not_an_error(images):
+    report = evaluate(images["real"], np.zeros((60, 16, 16), np.uint8), ssnet=False)
+    assert any("generated: all 60 images are empty" in text for text in report.warnings)
+    assert {row.status for row in report.results} <= {
+        "ok",
+        "skipped",
+        "undefined",
+        "too few images",
+    }
+    assert report["looking/mean_image"].value == pytest.approx(1.0)
+    assert report.summary().kinds["charge"]["generated"].verdict == "differs"
+
+
+def test_charges_are_compared_on_the_scale_of_training(images, tmp_path):
+    counts = images["real"] * np.arange(1, 61)[:, None, None]  # each image of another full scale
+    np.save(tmp_path / "adc.npy", counts.astype(np.int32))
+    given = {"ssnet": False, "metrics": "looking", "threshold": 0}
+    with pytest.raises(ValueError, match="--scaling=per_image"):
+        evaluate(tmp_path / "adc.npy", images["a"], **given)
+    scaled = evaluate(tmp_path / "adc.npy", images["a"], scaling="per_image", **given)
+    full = images["real"].max(axis=(1, 2), keepdims=True)
+    same = evaluate(np.float32(images["real"] / full * 255), images["a"], **given)
+    assert scaled["looking/mean_image"].value == pytest.approx(
+        same["looking/mean_image"].value, rel=1e-6
+    )
+    assert scaled.sets["real"]["pixel_scale"] == "0..255 by per_image"
+    other = evaluate(images["a"], tmp_path / "adc.npy", generated_scaling="fixed:15300", **given)
+    assert other.sets["generated"]["largest_pixel"] == 255.0
+    assert other.sets["real"]["pixel_scale"] == "0..255"
+
+
+def test_sets_on_two_scales_are_warned_of(images):
+    given = {"ssnet": False, "metrics": "looking"}
+    in_mev = np.float32(images["a"] / 20)
+    (text,) = [t for t in evaluate(images["real"], in_mev, **given).warnings if "one scale" in t]
+    assert "--generated_scaling=per_image" in text
+    assert evaluate(images["real"], images["a"], **given).warnings == []
+    texts = evaluate(images["real"], images["a"], train=in_mev, **given).warnings
+    assert any("give --scaling=per_image" in text for text in texts)
+
+
+def _with_faint(images):
+    """Give an eighth of the pixels beside the charge a value of 1 to 8."""
+    rng = np.random.default_rng(0)
+    faint = rng.integers(1, 9, images.shape) * (rng.random(images.shape) < 0.125)
+    return np.where(images > 0, images, faint).astype(np.uint8)
+
+
+def test_sets_cut_differently_are_cut_alike_and_the_report_says_so(images):
+    faint = {name: _with_faint(of) for name, of in images.items()}
+    cut = np.where(faint["a"] > 4, faint["a"], 0).astype(np.uint8)
+    given = {"train": faint["b"], "ssnet": False, "metrics": "physics/hit_multiplicity"}
+    # The same images but for the cut: the numbers of lit pixels must be the same.
+    report = evaluate(faint["a"], cut, **given)
+    assert report["physics/all/hit_multiplicity/w1"].value == 0.0
+    assert {facts["threshold"] for facts in report.sets.values()} == {4}
+    assert [text for text in report.warnings if "--threshold=0 compares" in text]
+    as_they_are = evaluate(faint["a"], cut, threshold=0, **given)
+    assert as_they_are["physics/all/hit_multiplicity/w1"].value > 5
+    assert [text for text in as_they_are.warnings if "--threshold=4 treats" in text]
+    # A few faint pixels that are left do not hide a cut: grey values of three channels.
+    cut[:, 0, 0] = 2
+    assert evaluate(faint["a"], cut, **given).sets["real"]["threshold"] == 4
+    # Faint pixels of the generator alone may be its flaw.
+    clean = np.where(faint["a"] > 4, faint["a"], 0).astype(np.uint8)
+    flawed = evaluate(clean, faint["a"], **given | {"train": clean})
+    assert flawed.sets["real"]["threshold"] == 0
+    assert [text for text in flawed.warnings if "--threshold=4 treats" in text]

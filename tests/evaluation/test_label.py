@@ -5,11 +5,12 @@ import h5py
 import numpy as np
 import pytest
 
+from evaluation.label import main
 from evaluation.ssnet import scores as ssnet_scores
 from evaluation.ssnet.labels import label, pixel_labels
 from evaluation.ssnet.network import SSNet
 from evaluation.ssnet.scores import count_votes, lit, score_function
-from evaluation.ssnet.weights import Weights
+from evaluation.ssnet.weights import Weights, save
 from sgm_jax.data import from_array, open_images
 from tests.evaluation.small_ssnet import sparse_images, trained_variables
 
@@ -117,3 +118,20 @@ def test_unusable_images_are_refused_with_one_clear_error(tmp_path, array, messa
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(ValueError, match=re.escape(message)):
         open_images(tmp_path / "x.npy", num_channels=1, image_size=None)
+
+
+def test_the_command_brings_counts_to_the_scale(tmp_path):
+    net = SSNet("running_statistics", **SMALL)
+    save(tmp_path / "ssnet.npz", net, trained_variables(net), dtype="float32")
+    images = sparse_images(4, 16)[..., 0]
+    np.save(tmp_path / "adc.npy", (images * 16).astype(np.int32))
+    given = [f"--images={tmp_path / 'adc.npy'}", f"--ssnet={tmp_path / 'ssnet.npz'}"]
+    main([*given, f"--out={tmp_path / 'out'}", "--scaling=fixed:4080", "--nofeatures"])
+    parts = [np.load(tmp_path / f"out/adc_{name}.npy") for name in ("tracks", "showers")]
+    found = np.concatenate(parts)
+    order = [sum((image == other).all() for image in images) for other in found]
+    assert len(found) == 4 and order == [1] * 4
+    for bad in ("--scaling=none", "--scaling=minmax"):
+        with pytest.raises(SystemExit):
+            main([*given, f"--out={tmp_path / 'bad'}", bad])
+    assert not (tmp_path / "bad").exists()

@@ -245,3 +245,20 @@ def contrast(text, ground):
         linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
         luminances.append(linear @ [0.2126, 0.7152, 0.0722])
     return (max(luminances) + 0.05) / (min(luminances) + 0.05)
+
+
+def test_a_cut_of_one_set_gives_nothing_away(files, tmp_path):
+    images = drawn_images(30, seed=9, size=16)
+    rng = np.random.default_rng(0)
+    faint = np.where(images > 0, images, rng.integers(0, 9, images.shape)).astype(np.uint8)
+    np.save(tmp_path / "faint.npy", faint)
+    np.save(tmp_path / "cut.npy", np.where(faint > 4, faint, 0))
+    sets = {"real": tmp_path / "faint.npy", "generated": tmp_path / "cut.npy"}
+    turing.main(line(files, tmp_path / "a.html", **sets))
+    assert all(
+        facts["threshold"] == 4 for facts in content(tmp_path / "a.html")["facts"]["sets"].values()
+    )
+    lit = [np.asarray(picture) for picture in pictures(tmp_path / "a.html")]
+    assert all(((image == 0) | (image > 4)).all() for image in lit)
+    turing.main(line(files, tmp_path / "b.html", "--threshold=0", **sets))
+    assert any((np.asarray(picture) == 1).any() for picture in pictures(tmp_path / "b.html"))
