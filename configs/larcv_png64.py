@@ -107,6 +107,8 @@ def get_config() -> ml_collections.ConfigDict:
     data.image_size = 64
     # One grey channel, three times, as the authors' loader made it.
     data.num_channels = 3
+    # The three channels are planes of the detector that differ, and stay apart in what is drawn.
+    data.planes = False
     data.random_flip = True
     data.centered = True
     # How the network sees charge: "linear" (the paper), "sqrt", "log" or "asinh". The last three

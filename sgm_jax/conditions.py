@@ -163,8 +163,8 @@ def _known(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any
             f"{source} is a mask of {mask.shape[1:3]} pixels, and images of {size} are to be drawn"
         )
     # What is hidden by the mask is not read: it must not decide the scale of what is known.
-    options = {"num_channels": data.num_channels, "image_size": None, "scaling": data.scaling}
-    options |= {"mask": mask[..., 0]}
+    options = {"num_channels": data.num_channels, "planes": data.planes, "image_size": None}
+    options |= {"scaling": data.scaling, "mask": mask[..., 0]}
     if isinstance(request.inpaint, np.ndarray):
         images = from_array(request.inpaint, source="the array inpaint", **options)
     else:

@@ -70,6 +70,7 @@ RULES = Rules(
         "optim.schedule": ("constant", "cosine", "linear", "inverse_sqrt"),
         "optim.optimizer": ("Adam", "Muon"),
         "data.num_channels": (1, 3),
+        "data.planes": (False, True),
         "data.transform": tuple(TRANSFORMS),
     },
     at_least_one=(
@@ -99,7 +100,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     require_fields(fields, ("generator", "seed", "model.ema_rates", "data.scaling"))
     RULES.check(fields)
     _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
-    _check_scaling(fields)
+    _check_images(fields)
     _check_averages(fields)
     _check_steps(fields)
     generator.check(config)
@@ -124,11 +125,15 @@ def _require(holds: bool, name: str, fields: dict[str, Any], what: str) -> None:
         raise ValueError(f"--config.{name} is {fields[name]!r}; it {what}")
 
 
-def _check_scaling(fields: dict[str, Any]) -> None:
+def _check_images(fields: dict[str, Any]) -> None:
     try:
         Scaling.parse(fields["data.scaling"])
     except ValueError as error:
         raise ValueError(f"--config.data.scaling: {error}") from error
+    if fields["data.planes"] and fields["data.num_channels"] != 3:
+        raise ValueError(
+            "--config.data.planes=True needs three channels; give --config.data.num_channels=3"
+        )
 
 
 def _check_averages(fields: dict[str, Any]) -> None:

@@ -55,9 +55,9 @@ def sample(
         pretrained: a name or file of weights, see :func:`sgm_jax.trained.from_weights`.
 
     Returns:
-        The folder with ``samples.npz`` (``samples``: uint8 ``[N, H, W, 1]`` after the paper's
-        post-processing; ``raw``: float32 ``[N, H, W, C]`` on the scale 0..255), ``grid.png`` and
-        ``recipe.json``.
+        The folder with ``samples.npz`` (``samples``: uint8 ``[N, H, W, 1]``, or ``[N, H, W, 3]``
+        with ``config.data.planes``, after the paper's post-processing; ``raw``: float32
+        ``[N, H, W, C]`` on the scale 0..255), ``grid.png`` and ``recipe.json``.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint, or no such weights.
@@ -87,7 +87,7 @@ def sample(
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
         seconds = _draw_missing(drawer, variables, parts, count)
         if parallel.is_main():
-            _assemble(folder, parts, drawer, count, PixelScale.from_config(config.data))
+            _assemble(folder, parts, drawer, count, config.data)
             timing = {"seconds_per_image": seconds, **workdir.provenance()}
             write_json(folder / "recipe.json", recipe | timing)
         parts.remove()
@@ -113,7 +113,8 @@ def draw(
         **sampling: fields of ``config.sampling`` that are to differ, such as ``method="ddim"``.
 
     Returns:
-        Grey images, uint8 ``[N, H, W]`` after the paper's post-processing.
+        Grey images, uint8 ``[N, H, W]`` after the paper's post-processing; ``[N, H, W, 3]`` with
+        ``config.data.planes``.
 
     Raises:
         FileNotFoundError: if files of the request are not there.
@@ -138,8 +139,9 @@ def draw(
         for first in range(0, num_samples, batch_size):
             count = min(batch_size, num_samples - first)
             batch = drawer.draw(variables, first, count, progress=bar.update)
-            images.append(to_uint8(scale.from_model(batch)))
-    return np.concatenate(images)[..., 0]
+            images.append(to_uint8(scale.from_model(batch), planes=config.data.planes))
+    drawn = np.concatenate(images)
+    return drawn if config.data.planes else drawn[..., 0]
 
 
 def _redrawn(
@@ -209,14 +211,14 @@ def _draw_missing(drawer: Drawer, variables: Variables, parts: Parts, count: int
     return (time.perf_counter() - begin) / to_draw
 
 
-def _assemble(folder: Path, parts: Parts, drawer: Drawer, count: int, scale: PixelScale) -> None:
+def _assemble(folder: Path, parts: Parts, drawer: Drawer, count: int, data: Any) -> None:
     """Join the batches, one at a time, into ``samples.npz`` and a grid."""
     names = [_part(first) for first in range(0, count, drawer.batch_size)]
-    shape = drawer.image_shape
-    grey = (to_uint8(scale.from_model(parts.load(name))) for name in names)
+    shape, scale = drawer.image_shape, PixelScale.from_config(data)
+    counts = (to_uint8(scale.from_model(parts.load(name)), planes=data.planes) for name in names)
     raw = (scale.from_model(parts.load(name)) for name in names)
     arrays = {
-        "samples": ((count, *shape[:2], 1), np.uint8, grey),
+        "samples": ((count, *shape[:2], shape[2] if data.planes else 1), np.uint8, counts),
         "raw": ((count, *shape), np.float32, raw),
     }
     write_blocks(folder / "samples.npz", arrays)

@@ -25,6 +25,7 @@ from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, pre
 from sgm_jax.data.grid import save_grid
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.data.overlap import shared
+from sgm_jax.data.survey import survey
 from sgm_jax.drawer import Drawer
 from sgm_jax.generator import Generator, Purpose, Trainable, run_key
 from sgm_jax.run import distributed, parallel, workdir
@@ -69,6 +70,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
     with workdir.claimed(run, config, images.fingerprint):
+        report_doubts(images, test_images)
         # 3. What is trained, on what, and what is watched.
         generator = contract.build(config)
         initial = weights.variables(generator) if weights else None
@@ -116,6 +118,7 @@ def open_sets(config: ml_collections.ConfigDict) -> tuple[Images, Images]:
         "num_channels": data.num_channels,
         "image_size": data.image_size,
         "scaling": data.scaling,
+        "planes": data.planes,
     }
     try:
         return open_images(data.train_path, **options), open_images(data.test_path, **options)
@@ -155,6 +158,17 @@ def check_pair(
             config.data.train_path,
             config.data.test_path,
         )
+
+
+def report_doubts(*sets: Images) -> None:
+    """Log what the sets hold, and what may be wrong with them."""
+    if not parallel.is_main():
+        return
+    for images in sets:
+        found = survey(images)
+        LOGGER.info("%s", found)
+        for doubt in found.warnings:
+            LOGGER.warning("%s", doubt)
 
 
 def with_measured_std(
@@ -376,7 +390,8 @@ class Watch:
         count = min(GRID_IMAGES, self._config.eval.batch_size)
         with _first_time(self._drawn is None, f"compiling the sampler and drawing {count} images"):
             images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
-        self._drawn = step, to_uint8(self._scale.from_model(images))
+        planes = self._config.data.planes
+        self._drawn = step, to_uint8(self._scale.from_model(images), planes=planes)
         if parallel.is_main():
             folder = self._run / "samples"
             folder.mkdir(exist_ok=True)
@@ -405,6 +420,7 @@ class Watch:
                 self.draw(step, variables)
             if parallel.is_main():
                 drawn = self._drawn[1]
-                real = to_uint8(self._test[evenly_spaced(len(self._test), len(drawn))])
+                real = self._test[evenly_spaced(len(self._test), len(drawn))]
+                real = to_uint8(real, planes=self._config.data.planes)
                 pictures.side_by_side(sets, real, drawn, step=step)
         LOGGER.info("real images beside drawn ones: %s", sets)

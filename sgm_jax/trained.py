@@ -31,6 +31,7 @@ MEANING = (
     "data.transform",
     "data.centered",
     "data.num_channels",
+    "data.planes",
     "training.objective",
     "training.sde",
     "training.continuous",

@@ -19,7 +19,8 @@ def grid(images: np.ndarray, *, columns: int | None = None, zoom: int = ZOOM) ->
     """Return a picture of images on the scale 0..255, row by row, nearly square.
 
     Grey stands for charge, white for none, and each image is stretched to its own maximum, as in
-    the paper's figures: the smallest deposits show.
+    the paper's figures: the smallest deposits show. Channels that differ are planes, and stand side
+    by side.
 
     Args:
         images: ``[N, H, W]`` or ``[N, H, W, C]``.
@@ -35,9 +36,17 @@ def grid(images: np.ndarray, *, columns: int | None = None, zoom: int = ZOOM) ->
 
 
 def grey_of(images: np.ndarray) -> np.ndarray:
-    """Return images ``[N, H, W]`` or ``[N, H, W, C]`` as float32 ``[N, H, W]``, cut to 0..255."""
-    grey = np.asarray(images, np.float32)
-    return np.clip(grey if grey.ndim == 3 else grey.mean(axis=-1), 0, 255)
+    """Return images ``[N, H, W]`` or ``[N, H, W, C]`` as float32 ``[N, H, W]``, cut to 0..255.
+
+    Channels that differ are planes, and stand side by side: ``[N, H, C W]``.
+    """
+    grey = np.clip(np.asarray(images, np.float32), 0, 255)
+    if grey.ndim == 3:
+        return grey
+    if (grey == grey[..., :1]).all():
+        return grey[..., 0]
+    count, height, width, channels = grey.shape
+    return np.moveaxis(grey, -1, 2).reshape(count, height, channels * width)
 
 
 def sheet_of(images: np.ndarray, *, columns: int | None, gap: float) -> np.ndarray:

@@ -2,20 +2,18 @@
 
 import hashlib
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from sgm_jax.data.checks import check_channels, check_equal_channels, check_shape, check_values
 from sgm_jax.data.masked import Masked, check_fits
-from sgm_jax.data.scaling import NONE, Scaling, flag
+from sgm_jax.data.scaling import NONE, Scaling
 
-_CHECK_BYTES = 2**26
 _SAMPLE_IMAGES = 256
 _SAMPLE_BYTES = 2**24
-_FAINT = 4
 
 
 def evenly_spaced(total: int, count: int) -> np.ndarray:
@@ -38,6 +36,8 @@ class Images:
     num_channels: int
     channels_first: bool
     scaling: Scaling
+    channel: int | None = None
+    """Which of several stored channels is delivered; None delivers all."""
     fingerprint: str = field(init=False)
     """Hash of the shape and of up to 256 evenly spaced images as they are delivered.
 
@@ -62,22 +62,33 @@ class Images:
         return len(self), height, width, self.num_channels
 
     @property
+    def stored_channels(self) -> int:
+        """Channels of what is stored, 1 or 3."""
+        return (
+            1 if len(self.stored.shape) == 3 else self.stored.shape[1 if self.channels_first else 3]
+        )
+
+    @property
     def dtype(self) -> np.dtype:
         """Type of the delivered images, uint8 or float32."""
         whole_numbers = self.stored.dtype.kind in "biu" and self.scaling.kind == NONE
         return np.dtype(np.uint8 if whole_numbers else np.float32)
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        block = self.scaling.apply(self.charge(rows))
+        if self.channel is not None:
+            block = block[..., self.channel, None]
+        shape = (len(block), *self.shape[1:])
+        return np.array(np.broadcast_to(block, shape), dtype=self.dtype, order="C")
+
+    def charge(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Return the stored values of some images, ``[n, H, W, c]`` with all stored channels."""
         if not isinstance(rows, slice):
             rows = _checked_rows(rows, len(self))
         block = np.asarray(self.stored[rows])
         if block.ndim == 3:
-            block = block[..., None]
-        elif self.channels_first:
-            block = np.moveaxis(block, 1, -1)
-        shape = (len(block), *self.shape[1:])
-        block = self.scaling.apply(block)
-        return np.array(np.broadcast_to(block, shape), dtype=self.dtype, order="C")
+            return block[..., None]
+        return np.moveaxis(block, 1, -1) if self.channels_first else block
 
 
 def from_array(
@@ -86,50 +97,49 @@ def from_array(
     num_channels: int,
     image_size: int | None,
     scaling: str = "none",
+    planes: bool = False,
+    plane: int | None = None,
     source: str = "array",
     mask: np.ndarray | None = None,
 ) -> Images:
     """Check `array` once, completely, and wrap it.
 
+    Three equal channels are one grey channel. Three that differ are planes of a detector, such as
+    three directions of wires; they are taken only on request, and never mixed.
+
     Args:
         array: ``[N, H, W]``, ``[N, H, W, 1 or 3]`` or ``[N, 1 or 3, H, W]``; anything with `shape`,
             `dtype` and reading by rows.
-        num_channels: 1 or 3; grey images are repeated into 3 channels, colour is never made grey.
+        num_channels: 1 or 3; grey images are repeated into 3 channels.
         image_size: height and width that the images must have; None takes any.
         scaling: ``"none"`` for values that are on the scale 0..255 already; ``"per_image"``,
             ``"quantile"`` or ``"fixed:FULL"`` for absolute charges (any finite values), see
             :class:`sgm_jax.data.scaling.Scaling`.
+        planes: keep three different channels; needs `num_channels` 3.
+        plane: take one of three channels, 0 to 2, as grey. Scales of an image are still those of
+            all three.
         source: name of the array in messages.
         mask: booleans ``[1 or N, H, W]``; where False, pixels are never looked at and read as 0.
 
-    Warns when more than half of the lit pixels are so faint that the paper's post-processing sets
-    them to 0: such values are legal but nearly always absolute charges or labels.
+    What is legal but doubtful is for :func:`sgm_jax.data.survey.survey`.
 
     Raises:
         ValueError: wrong rank, size or channels, or values that are not finite or not in 0..255.
     """
-    if num_channels not in (1, 3):
-        raise ValueError(f"num_channels is {num_channels}; images have 1 (grey) or 3 (colour)")
     scale = Scaling.parse(scaling)
-    channels_first = _check_shape(array, num_channels=num_channels, source=source)
-    height, width = array.shape[2:4] if channels_first else array.shape[1:3]
-    if image_size is not None and (height, width) != (image_size, image_size):
-        raise ValueError(size_message(source, height, width, image_size))
+    channels_first = check_shape(array, image_size=image_size, source=source)
+    stored_channels = 1 if len(array.shape) == 3 else array.shape[1 if channels_first else 3]
+    check_channels(stored_channels, num_channels, planes=planes, plane=plane, source=source)
     if mask is not None:
-        check_fits(mask, count=array.shape[0], size=(height, width), source=source)
+        size = array.shape[2:4] if channels_first else array.shape[1:3]
+        check_fits(mask, count=array.shape[0], size=size, source=source)
         array = Masked(array, mask, channels_first)
-    _check_values(array, scaling=scale, source=source)
-    images = Images(array, source, num_channels, channels_first, scale)
-    _warn_if_faint(images)
-    return images
-
-
-def size_message(source: str, height: int, width: int, image_size: int) -> str:
-    """Say that images have another size than the configured one."""
-    return (
-        f"{source}: images are {height}x{width} (height x width) but image_size is {image_size}; "
-        f"crop the images to {image_size}x{image_size} or change image_size"
-    )
+    check_values(array, scaling=scale, source=source)
+    channel = plane
+    if stored_channels == 3 and not planes and plane is None:
+        check_equal_channels(array, 1 if channels_first else 3, source=source)
+        channel = 0
+    return Images(array, source, num_channels, channels_first, scale, channel)
 
 
 def _checked_rows(rows: np.ndarray, total: int) -> np.ndarray:
@@ -141,98 +151,9 @@ def _checked_rows(rows: np.ndarray, total: int) -> np.ndarray:
     return rows
 
 
-def _check_shape(array: Any, *, num_channels: int, source: str) -> bool:
-    """Return whether the channel axis of `array` comes before height and width."""
-    shape = tuple(array.shape)
-    if len(shape) not in (3, 4):
-        hint = "; for a single image add a leading axis" if len(shape) == 2 else ""
-        raise ValueError(f"{source}: shape {shape} is not [N, H, W] or [N, H, W, C]{hint}")
-    if 0 in shape:
-        raise ValueError(f"{source}: shape {shape} holds no images; was it written completely?")
-    if len(shape) == 3:
-        # 1 or 3 columns are no image: this is nearly always a single [H, W, C] picture.
-        if shape[-1] in (1, 3):
-            raise ValueError(
-                f"{source}: shape {shape} may be one image [H, W, C] or {shape[0]} images "
-                f"{shape[1]}x{shape[2]}; write it as [N, H, W, C]"
-            )
-        return False
-    last, first = shape[3] in (1, 3), shape[1] in (1, 3)
-    if last == first:
-        problem = "either axis 1 or axis 3 may be" if last else "neither axis 1 nor axis 3 is"
-        raise ValueError(
-            f"{source}: shape {shape} has no clear channel axis, {problem} 1 or 3 channels; "
-            "write the images as [N, H, W] or [N, H, W, C]"
-        )
-    if num_channels == 1 and shape[1 if first else 3] == 3:
-        raise ValueError(
-            f"{source}: images have 3 channels but num_channels is 1; set num_channels to 3 or "
-            "store one grey channel (array[..., 0] if the three are equal)"
-        )
-    return first
-
-
-def _check_values(array: Any, *, scaling: Scaling, source: str) -> None:
-    """Read floating-point and wide-integer arrays through once and refuse unusable values."""
-    kind = array.dtype.kind
-    if kind not in "biuf":
-        raise ValueError(f"{source}: dtype {array.dtype} is not a real number; convert to float32")
-    if array.dtype == np.uint8 or (scaling.kind != NONE and kind != "f"):
-        return
-    low, high, first_outside = np.inf, -np.inf, None
-    rows = max(1, _CHECK_BYTES // (array.dtype.itemsize * int(np.prod(array.shape[1:]))))
-    for start in range(0, array.shape[0], rows):
-        block = np.asarray(array[start : start + rows]).reshape(-1, *array.shape[1:])
-        block_low, block_high = float(block.min()), float(block.max())
-        if not np.isfinite([block_low, block_high]).all():
-            _refuse_first(block, ~np.isfinite(block), start, source, "remove or repair the image")
-        low, high = min(low, block_low), max(high, block_high)
-        if first_outside is None and (low < 0 or high > 255):
-            first_outside = start
-    if scaling.kind == NONE:
-        _check_range(array, low, high, first_outside, rows=rows, source=source)
-
-
-def _check_range(array, low, high, first_outside, *, rows: int, source: str) -> None:
-    span = f"{source}: values span {low:g}..{high:g}, images must be on the scale 0..255"
-    if low >= 0 and high <= 1:
-        raise ValueError(f"{span}; this looks like 0..1: multiply by 255")
-    if -1.5 <= low < 0 and high <= 1.5:
-        raise ValueError(f"{span}; this looks like -1..1: store clip((x + 1) * 127.5, 0, 255)")
-    if first_outside is not None:
-        block = np.asarray(array[first_outside : first_outside + rows])
-        fix = (
-            f"outside 0..255 (all values span {low:g}..{high:g}): for charges in any unit give a "
-            f"scaling, {flag('per_image')}, or quantile, or fixed:FULL"
-        )
-        _refuse_first(block, (block < 0) | (block > 255), first_outside, source, fix)
-
-
 def _sample_blocks(images: Images) -> Iterator[np.ndarray]:
     """Yield up to 256 evenly spaced images, a few at a time: 256 large ones may fill the memory."""
     rows = evenly_spaced(len(images), _SAMPLE_IMAGES)
     count = max(1, _SAMPLE_BYTES // (4 * math.prod(images.shape[1:])))
     for start in range(0, len(rows), count):
         yield images[rows[start : start + count]]
-
-
-def _warn_if_faint(images: Images) -> None:
-    lit, faint, largest = 0, 0, 0
-    for block in _sample_blocks(images):
-        lit += np.count_nonzero(block > 0)
-        faint += np.count_nonzero((block > 0) & (block <= _FAINT))
-        largest = max(largest, block.max())
-    if faint > lit / 2:
-        warnings.warn(
-            f"{images.source}: {100 * faint / lit:.0f} % of the lit pixels are at most "
-            f"{_FAINT} of 255 (the largest is {largest:g}); if these are absolute charges give a "
-            f"scaling, {flag('per_image')}",
-            stacklevel=3,
-        )
-
-
-def _refuse_first(block, bad, start: int, source: str, fix: str) -> None:
-    position = tuple(int(k) for k in np.argwhere(bad)[0])
-    raise ValueError(
-        f"{source}: image {start + position[0]} holds {block[position]:g} at {position[1:]}; {fix}"
-    )

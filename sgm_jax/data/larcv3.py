@@ -76,9 +76,7 @@ class Events:
         ValueError: damaged tables, or events that are no images of one size.
     """
 
-    def __init__(
-        self, tables: Mapping[str, Any], group: str, *, plane: int | None, source: str
-    ):
+    def __init__(self, tables: Mapping[str, Any], group: str, *, plane: int | None, source: str):
         self._source = source
         self._name = group.rpartition("/")[2].removesuffix(_SUFFIX)
         *inner, values = (tables[f"{group}/{name}"] for name in _PRODUCTS[_product(group)])

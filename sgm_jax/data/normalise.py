@@ -114,12 +114,13 @@ class PixelScale:
         return slope + math.log((2 if self.centered else 1) / 255)
 
 
-def to_uint8(images: Any, threshold: int = 4) -> np.ndarray:
-    """Turn generated images into grey 8-bit images as the paper does.
+def to_uint8(images: Any, threshold: int = 4, *, planes: bool = False) -> np.ndarray:
+    """Turn generated images into 8-bit images as the paper does, grey ones or planes.
 
-    Clip to 0..255, truncate, set every channel value up to `threshold` to 0, then convert colour
-    to grey with the integer weights of ITU-R 601. The threshold comes before the conversion, so
-    grey values up to `threshold` survive where only some of the channels passed.
+    Clip to 0..255, truncate, set every channel value up to `threshold` to 0, then convert three
+    channels, which grey images were repeated into, to grey with the integer weights of ITU-R 601.
+    The threshold comes before the conversion, so grey values up to `threshold` survive where only
+    some of the channels passed.
 
     The original truncates; here a value within 2.4e-4 below an integer counts as that integer, so
     that every integer above the threshold comes back from network space, whatever the transform.
@@ -127,9 +128,10 @@ def to_uint8(images: Any, threshold: int = 4) -> np.ndarray:
     Args:
         images: ``[N, H, W, 1 or 3]`` on the scale 0..255, not clipped; numpy or JAX.
         threshold: largest value that becomes 0; 0 keeps everything.
+        planes: the three channels are planes of a detector, and stay what they are.
 
     Returns:
-        uint8 ``[N, H, W, 1]``.
+        uint8 ``[N, H, W, 1]``, or ``[N, H, W, 3]`` with `planes`.
 
     Raises:
         ValueError: other channels, or values that are not finite.
@@ -146,7 +148,7 @@ def to_uint8(images: Any, threshold: int = 4) -> np.ndarray:
     # The slack is added in float32: 255 + slack still truncates to 255.
     counts = (np.clip(images.astype(np.float32), 0, 255) + _TRUNCATION_SLACK).astype(np.uint8)
     counts[counts <= threshold] = 0
-    if counts.shape[-1] == 1:
+    if planes or counts.shape[-1] == 1:
         return counts
     grey = (counts.astype(np.uint32) @ _GREY_WEIGHTS + _GREY_HALF) >> np.uint32(16)
     return grey.astype(np.uint8)[..., None]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sgm_jax.data.arrays import spool
-from sgm_jax.data.images import size_message
+from sgm_jax.data.checks import size_message
 
 _BLOCK_FILES = 4096
 _TASK_FILES = 64  # for one thread at a time: handing over a file takes longer than decoding it

@@ -27,6 +27,8 @@ def open_images(
     num_channels: int,
     image_size: int | None,
     scaling: str = "none",
+    planes: bool = False,
+    plane: int | None = None,
     mask: np.ndarray | None = None,
 ) -> Images:
     """Open a set of images for reading on demand; sets larger than the memory are fine.
@@ -43,7 +45,9 @@ def open_images(
         num_channels: 1 or 3; grey images are repeated into 3 channels.
         image_size: height and width that the images must have; None takes any.
         scaling: ``"none"``, ``"per_image"``, ``"quantile"`` or ``"fixed:FULL"``, see
-            `sgm_jax.data.images.from_array`.
+            `sgm_jax.data.scaling.Scaling`.
+        planes: keep three channels that differ, see `sgm_jax.data.images.from_array`.
+        plane: take one of three channels, 0 to 2, as grey.
         mask: of the pixels that are read, see there; the others may hold anything.
 
     Raises:
@@ -58,6 +62,8 @@ def open_images(
         num_channels=num_channels,
         image_size=image_size,
         scaling=scaling,
+        planes=planes,
+        plane=plane,
         source=str(path),
         mask=mask,
     )

@@ -69,10 +69,11 @@ class Scaling:
         """Return images ``[N, ...]`` of finite numbers on 0..255: as they are, or float32."""
         if self.kind == NONE:
             return images
-        charge = np.maximum(images.astype(np.float64), 0)
+        charge = np.maximum(images.astype(np.result_type(images.dtype, np.float32)), 0)
         top = self.tops(charge)
-        # Divided first: the largest float64 times 255 would be infinite.
-        return (np.minimum(charge / np.where(top > 0, top, 1), 1) * 255).astype(np.float32)
+        # Divided first: the largest number times 255 would be infinite.
+        share = charge / np.where(top > 0, top, 1).astype(charge.dtype)
+        return (np.minimum(share, 1) * 255).astype(np.float32)
 
     def tops(self, charge: np.ndarray) -> np.ndarray:
         """Return the value that becomes 255 in each image of `charge`, ``[N, 1, ...]``.
@@ -101,9 +102,12 @@ def quantile_top(charge: np.ndarray) -> np.ndarray:
     of the values, and the largest only where there is no other; 0 where there is none at all.
     """
     flat = charge.reshape(len(charge), -1)
-    lit = np.count_nonzero(flat > 0, axis=1)
-    # Rising order puts the positive values last.
-    place = flat.shape[1] - lit + np.floor(SHARE * np.maximum(lit - 1, 0)).astype(np.int64)
-    ordered = np.sort(flat, axis=1)
-    top = ordered[np.arange(len(flat)), np.minimum(place, flat.shape[1] - 1)]
-    return np.where(lit > 0, top, 0).reshape(-1, *[1] * (charge.ndim - 1))
+    rank = quantile_rank(np.count_nonzero(flat > 0, axis=1))
+    top = np.sort(flat, axis=1)[np.arange(len(flat)), -rank]
+    return np.maximum(top, 0).reshape(-1, *[1] * (charge.ndim - 1))
+
+
+def quantile_rank(lit: np.ndarray) -> np.ndarray:
+    """Return the place of the 99 % quantile of `lit` positive values, 1 for the largest."""
+    lit = np.maximum(lit, 1)
+    return lit - np.floor(SHARE * (lit - 1)).astype(np.int64)

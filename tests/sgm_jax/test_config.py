@@ -91,6 +91,7 @@ def test_the_sampler_of_the_configuration_goes_with_every_sde(sde):
         ("data.num_channels", 2, "1, 3"),
         ("data.scaling", "log", "config.data.scaling: .*per_image, quantile, fixed:FULL"),
         ("data.scaling", "fixed:0", "above 0"),
+        ("data.planes", True, "num_channels=3"),
         ("model.beta_min", 20.0, "below --config.model.beta_max, 20.0"),
         ("model.ema_rate", 1.0, r"\[0, 1\)"),
         ("model.ema_rates", (0.5, 0.5), "all be different"),

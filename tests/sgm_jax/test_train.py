@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from sgm_jax.config import check
+from sgm_jax.data import to_uint8
 from sgm_jax.generators import score
 from sgm_jax.run import checkpoints
 from sgm_jax.run.interruption import Interrupted
 from sgm_jax.run.log import LOGGER
+from sgm_jax.sample import sample
 from sgm_jax.train import check_pair, open_sets, train
 from tests.tiny_run import EDM, tiny_config, write_images
 
@@ -157,7 +159,7 @@ def _broken_set(case, folder):
         return "png"
     wrong = {
         "nan": images + np.float32(np.nan),
-        "colour": np.stack([images] * 3, axis=-1),
+        "colour": np.stack([images, images, images // 2], axis=-1),
         "size": images[:, :8],
         "range": images - 1.5,
     }[case]
@@ -236,3 +238,32 @@ def test_a_workdir_under_a_file_is_refused(folder, tmp_path):
 
 def test_the_tiny_configuration_is_valid(folder):
     check(tiny_config(folder))
+
+
+def test_planes_are_trained_on_and_drawn_as_planes(tmp_path):
+    rng = np.random.default_rng(0)
+    planes = np.where(rng.random((20, 16, 16, 3)) < 0.1, 200, 0).astype(np.uint8)
+    for name in ("train", "test"):
+        np.save(tmp_path / f"{name}.npy", planes)
+    options = {"data.num_channels": 3, "data.planes": True, "training.snapshot_sampling": True}
+    config = tiny_config(tmp_path, **options, **{"training.n_iters": 2})
+    train(config, tmp_path / "run")
+    # Beside the step's grid of 3x3 images stand three planes of each.
+    with Image.open(tmp_path / "run" / "samples" / "step_000002.png") as grid:
+        assert grid.width > 2.5 * grid.height
+    out = sample(config, tmp_path / "run", num_samples=3)
+    with np.load(out / "samples.npz") as drawn:
+        samples, raw = drawn["samples"], drawn["raw"]
+    assert samples.shape == raw.shape == (3, 16, 16, 3)
+    np.testing.assert_array_equal(samples, to_uint8(raw, planes=True))
+    assert (samples != samples[..., :1]).any()
+
+
+def test_what_is_doubtful_in_the_images_is_in_the_log_before_the_first_step(tmp_path, monkeypatch):
+    write_images(tmp_path)
+    images = np.load(tmp_path / "train.npy")
+    images[2:] = 0
+    np.save(tmp_path / "train.npy", images)
+    monkeypatch.setattr("sgm_jax.train.fit", lambda *arguments, **options: None)
+    train(tiny_config(tmp_path), tmp_path / "run")
+    assert "18 of 20 images" in (tmp_path / "run" / "log.txt").read_text()

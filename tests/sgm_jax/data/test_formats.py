@@ -29,7 +29,9 @@ def folder(path, images, suffix):
 
 def hdf5(path, images):
     with h5py.File(path, "w") as file:
-        file.create_dataset("images", data=images, compression="gzip", chunks=(1, *images.shape[1:]))
+        file.create_dataset(
+            "images", data=images, compression="gzip", chunks=(1, *images.shape[1:])
+        )
     return path
 
 

@@ -26,3 +26,11 @@ def test_grey_images_need_no_channel():
     ours, theirs = grid(images, columns=3, zoom=1), grid(images[..., None], columns=3, zoom=1)
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     assert ours.size == (3 * (8 + GAP_PX) + GAP_PX, 8 + 2 * GAP_PX)
+
+
+def test_planes_stand_side_by_side_and_equal_channels_once():
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3))
+    beside = np.concatenate([images[..., 0], images[..., 1], images[..., 2]], axis=2)
+    np.testing.assert_array_equal(np.asarray(grid(images)), np.asarray(grid(beside)))
+    equal = np.repeat(images[..., :1], 3, axis=-1)
+    np.testing.assert_array_equal(np.asarray(grid(equal)), np.asarray(grid(images[..., 0])))

@@ -61,7 +61,9 @@ def test_one_plane_can_be_named(tmp_path, product, plane, name):
 
 
 def test_clusters_that_share_a_pixel_add_their_charges(tmp_path):
-    path = write_larcv3(tmp_path / "set.h5", "cluster2d", [[[a, 2 * a, 0 * a]] for a in SPARSE[:, 0]])
+    path = write_larcv3(
+        tmp_path / "set.h5", "cluster2d", [[[a, 2 * a, 0 * a]] for a in SPARSE[:, 0]]
+    )
     np.testing.assert_allclose(read(path)[:], 3 * SPARSE[:, 0], rtol=1e-6)
 
 

@@ -102,6 +102,11 @@ def test_colour_becomes_grey_as_pillow_does_after_the_threshold(threshold):
     np.testing.assert_array_equal(grey, expected[..., None])
 
 
+def test_planes_stay_apart_after_the_threshold():
+    colour = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    np.testing.assert_array_equal(to_uint8(colour, planes=True), np.where(colour > 4, colour, 0))
+
+
 def test_the_threshold_is_applied_before_the_conversion_to_grey():
     assert to_uint8(np.array([5, 4, 4], np.uint8).reshape(1, 1, 1, 3)).item() == 1
 

@@ -23,8 +23,8 @@ def test_all_formats_give_identical_images_and_fingerprint(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_colour_is_kept(tmp_path, kind):
-    images = read_grey(write(tmp_path, kind, COLOUR), num_channels=3)
+def test_planes_are_kept(tmp_path, kind):
+    images = read_grey(write(tmp_path, kind, COLOUR), num_channels=3, planes=True)
     np.testing.assert_array_equal(everything(images), COLOUR)
 
 

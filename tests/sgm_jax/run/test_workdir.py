@@ -98,3 +98,7 @@ def test_a_workdir_is_held_from_its_first_file_to_its_last(tmp_path):
 )
 def test_runs_of_generators_get_the_fields_that_came_later(stored, completed):
     assert workdir.completed(stored)["optim"] == completed
+
+
+def test_runs_from_before_planes_have_none():
+    assert workdir.completed({"generator": "score", "data": {}})["data"] == {"planes": False}
