@@ -69,25 +69,24 @@ class Scaling:
         """Return images ``[N, ...]`` of finite numbers on 0..255: as they are, or float32."""
         if self.kind == NONE:
             return images
-        charge = np.maximum(images.astype(np.result_type(images.dtype, np.float32)), 0)
-        top = self.tops(charge)
-        # Divided first: the largest number times 255 would be infinite.
-        share = charge / np.where(top > 0, top, 1).astype(charge.dtype)
-        return (np.minimum(share, 1) * 255).astype(np.float32)
+        top = self._tops(images)
+        # In float64, so that images do not depend on the type in which they are stored; and divided
+        # first, because the largest number times 255 would be infinite.
+        with np.errstate(over="ignore"):
+            share = images / np.where(top > 0, top, 1).astype(np.float64)
+        return (np.clip(share, 0, 1) * 255).astype(np.float32)
 
-    def tops(self, charge: np.ndarray) -> np.ndarray:
+    def _tops(self, charge: np.ndarray) -> np.ndarray:
         """Return the value that becomes 255 in each image of `charge`, ``[N, 1, ...]``.
 
-        It is 0 where an image holds nothing positive.
+        It is not above 0 where an image holds nothing positive.
         """
         axes = tuple(range(1, charge.ndim))
         if self.kind == FIXED:
             return np.full((len(charge), *[1] * len(axes)), self.full)
         if self.kind == QUANTILE:
             return quantile_top(charge)
-        if self.kind == PER_IMAGE:
-            return np.maximum(charge.max(axis=axes, keepdims=True), 0)
-        return np.full((len(charge), *[1] * len(axes)), 255.0)
+        return charge.max(axis=axes, keepdims=True)
 
 
 def flag(scaling: str) -> str:
