@@ -1,5 +1,6 @@
-"""Images in: a folder of PNG files, .npy, .npz, HDF5 or ROOT, checked completely at the door."""
+"""Images in: a folder of pictures, .npy, .npz, HDF5 or ROOT, checked completely at the door."""
 
+import logging
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -7,17 +8,23 @@ from typing import Any
 import numpy as np
 
 from sgm_jax.data.arrays import read_npy, read_npz
+from sgm_jax.data.folder import KINDS, SAMPLES, picture_files
 from sgm_jax.data.hdf5 import read_hdf5
 from sgm_jax.data.images import Images, from_array
-from sgm_jax.data.png import read_png_folder
+from sgm_jax.data.pictures import read_pictures, read_tiff
 from sgm_jax.data.root import read_root
 from sgm_jax.run.address import refuse_address
 
+_LOGGER = logging.getLogger(__name__)
+# At the end of a path: the folders in it, too.
+_INNER = "/**"
 _READERS = {
     ".npz": read_npz,
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,
     ".root": read_root,
+    ".tif": read_tiff,
+    ".tiff": read_tiff,
 }
 
 
@@ -33,15 +40,17 @@ def open_images(
 ) -> Images:
     """Open a set of images for reading on demand; sets larger than the memory are fine.
 
-    A .npy file is mapped and HDF5 is read by rows; a .npz file and a PNG folder (in natural order
-    of the file names) are unpacked once to a temporary file in ``$TMPDIR``. Of several arrays in a
-    file the one named ``images``, else ``samples``, else the only one of rank 3 or 4 is taken;
-    ``FILE.npz::NAME`` and ``FILE.h5::GROUP/NAME`` choose another. Shuffled reading of a compressed
-    HDF5 file unpacks a whole chunk for each image: write it with chunks of one image. Events of
-    larcv3 are made into images as they are read; a ROOT file is unpacked once (`read_root`).
+    A .npy file is mapped and HDF5 is read by rows; a .npz file and a folder of PNG, TIFF or JPEG
+    files (in natural order of their names) are unpacked once to a temporary file in ``$TMPDIR``. Of
+    several arrays in a file the one named ``images``, else ``samples``, else the only one of rank 3
+    or 4 is taken; ``FILE.npz::NAME`` and ``FILE.h5::GROUP/NAME`` choose another. Shuffled reading
+    of a compressed HDF5 file unpacks a whole chunk for each image: write it with chunks of one
+    image. Events of larcv3 are made into images as they are read; a ROOT file is unpacked once
+    (`read_root`).
 
     Args:
-        path: folder of ``*.png`` files, or a .npy, .npz, .h5, .hdf5 or .root file.
+        path: folder of PNG, TIFF or JPEG files, ``FOLDER/**`` for those of all folders in it, a
+            folder that sampling wrote, or a .npy, .npz, .h5, .hdf5, .root or .tif file.
         num_channels: 1 or 3; grey images are repeated into 3 channels.
         image_size: height and width that the images must have; None takes any.
         scaling: ``"none"``, ``"per_image"``, ``"quantile"`` or ``"fixed:FULL"``, see
@@ -56,7 +65,9 @@ def open_images(
     """
     refuse_address(path, "the set of images")
     name, _, member = str(path).partition("::")
-    stored = _open_stored(Path(name).expanduser(), member or None, image_size)
+    inner = name.endswith(_INNER)
+    place = Path(name.removesuffix(_INNER) if inner else name).expanduser()
+    stored = _open_stored(place, member or None, image_size, inner=inner)
     return from_array(
         stored,
         num_channels=num_channels,
@@ -69,21 +80,39 @@ def open_images(
     )
 
 
-def _open_stored(path: Path, member: str | None, image_size: int | None) -> Any:
+def _open_stored(path: Path, member: str | None, image_size: int | None, *, inner: bool) -> Any:
     if not path.exists():
-        raise FileNotFoundError(f"no file or folder {path} (working directory {Path.cwd()})")
-    if not path.is_dir() and not path.is_file():
+        hint = f"; of patterns, only FOLDER{_INNER} is known" if "*" in str(path) else ""
+        raise FileNotFoundError(f"no file or folder {path} (working directory {Path.cwd()}){hint}")
+    if path.is_dir():
+        return _open_folder(path, member, image_size, inner=inner)
+    if not path.is_file():
         raise ValueError(f"{path} is neither a file nor a folder; give one of the two")
+    if inner:
+        raise ValueError(f"{path} is a file; remove {_INNER} from the path")
     suffix = path.suffix.lower()
-    if path.is_file() and suffix in _READERS:
+    if suffix in _READERS:
         return _READERS[suffix](path, member=member)
-    if path.is_file() and suffix != ".npy":
+    if suffix in KINDS:
+        raise ValueError(f"{path} is one image; give the folder that holds the images")
+    if suffix != ".npy":
         raise ValueError(
-            f"{path}: unknown extension {suffix!r}; give a .npy, .npz, .h5, .hdf5 or .root "
-            "file or a folder of .png files"
+            f"{path}: unknown extension {suffix!r}; give a .npy, .npz, .h5, .hdf5, .root or .tif "
+            "file or a folder of .png, .tif or .jpg files"
         )
+    _refuse_member(path, member)
+    return read_npy(path)
+
+
+def _open_folder(path: Path, member: str | None, image_size: int | None, *, inner: bool) -> Any:
+    if (path / SAMPLES).is_file() and not inner:
+        _LOGGER.info("%s: reading %s", path, SAMPLES)
+        return read_npz(path / SAMPLES, member=member)
+    _refuse_member(path, member)
+    files = picture_files(path, inner=inner)
+    return read_pictures(files, image_size=image_size, source=str(path))
+
+
+def _refuse_member(path: Path, member: str | None) -> None:
     if member:
         raise ValueError(f"{path} holds one set of images; remove ::{member} from the path")
-    if path.is_dir():
-        return read_png_folder(path, image_size=image_size)
-    return read_npy(path)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sgm_jax.data import open_images
-from sgm_jax.data.png import png_files
 from tests.image_files import COLOUR, FORMATS, GREY, everything, read_grey, write, write_pngs
 
 
@@ -51,20 +50,6 @@ def test_returned_images_are_copies(tmp_path, kind):
     images = read_grey(write(tmp_path, kind, GREY))
     images[0:2][...] = 0
     np.testing.assert_array_equal(images[0:2], GREY[0:2, ..., None])
-
-
-def test_pngs_come_in_natural_order_without_hidden_files(tmp_path):
-    for name in (
-        "larcv_64_10.png",
-        "larcv_64_2.PNG",
-        "b.png",
-        "larcv_64_1.png",
-        "._a.png",
-        "x.txt",
-    ):
-        (tmp_path / name).touch()
-    names = [path.name for path in png_files(tmp_path)]
-    assert names == ["b.png", "larcv_64_1.png", "larcv_64_2.PNG", "larcv_64_10.png"]
 
 
 def test_black_and_white_pngs_become_0_and_255(tmp_path):
