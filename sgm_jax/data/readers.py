@@ -10,8 +10,8 @@ import numpy as np
 from sgm_jax.data.arrays import read_npy, read_npz
 from sgm_jax.data.folder import KINDS, SAMPLES, picture_files
 from sgm_jax.data.hdf5 import read_hdf5
+from sgm_jax.data.image_files import read_pictures, read_tiff
 from sgm_jax.data.images import Images, from_array
-from sgm_jax.data.pictures import read_pictures, read_tiff
 from sgm_jax.data.root import read_root
 from sgm_jax.run.address import refuse_address
 

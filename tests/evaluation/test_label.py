@@ -108,7 +108,7 @@ def test_nothing_is_overwritten_and_features_may_be_left_out(weights, tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((2, 16, 16, 3), np.uint8), "3 channels but num_channels is 1"),
+        (np.arange(1536).reshape(2, 16, 16, 3) % 200, "3 channels differ"),
         (np.full((2, 16, 16), 300.0), "values span 300..300"),
         (np.full((2, 16, 16), np.nan), "holds nan"),
         (np.zeros((0, 16, 16), np.uint8), "holds no images"),

@@ -264,6 +264,11 @@ def test_what_is_doubtful_in_the_images_is_in_the_log_before_the_first_step(tmp_
     images = np.load(tmp_path / "train.npy")
     images[2:] = 0
     np.save(tmp_path / "train.npy", images)
-    monkeypatch.setattr("sgm_jax.train.fit", lambda *arguments, **options: None)
-    train(tiny_config(tmp_path), tmp_path / "run")
+
+    def begin(*arguments, **options):
+        raise Interrupted("before the first step")
+
+    monkeypatch.setattr("sgm_jax.train.fit", begin)
+    with pytest.raises(Interrupted):
+        train(tiny_config(tmp_path), tmp_path / "run")
     assert "18 of 20 images" in (tmp_path / "run" / "log.txt").read_text()

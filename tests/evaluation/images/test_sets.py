@@ -29,7 +29,7 @@ def plain_set(count, name="a", size=16):
         (lambda x: x / np.float32(127.5) - 1, r"looks like -1\.\.1: store clip"),
         (lambda x: (x > 0).astype(np.uint8), r"largest pixel is 1.*multiply by 255"),
         (lambda x: np.where(x > 250, np.nan, x.astype(np.float32)), "holds nan"),
-        (lambda x: np.repeat(x[..., None], 3, axis=-1), "3 channels"),
+        (lambda x: np.stack([x, x, x // 2], axis=-1), "3 channels"),
         (lambda x: x.astype(np.float32) * 2, r"outside 0\.\.255"),
     ],
 )
