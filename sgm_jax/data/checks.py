@@ -94,7 +94,7 @@ def _channels_first(array: Any, source: str) -> bool:
     last, first = shape[3] in (1, 3), shape[1] in (1, 3)
     if last == first:
         problem = "either axis 1 or axis 3 may be" if last else "neither axis 1 nor axis 3 is"
-        opacity = "; drop an opacity with array[..., :-1]" if shape[3] in (2, 4) else ""
+        opacity = "; an opacity is dropped by array[..., :-1]" if shape[3] in (2, 4) else ""
         raise ValueError(
             f"{source}: shape {shape} has no clear channel axis, {problem} 1 or 3 channels; "
             f"write the images as [N, H, W] or [N, H, W, C]{opacity}"

@@ -240,7 +240,7 @@ def _warnings(found: Survey, images: Images) -> Iterator[str]:
         )
     if found.excess > SATURATED:
         fix = {
-            NONE: f"store the charge without the cut, and {_give(QUANTILE, images)} or fixed:FULL",
+            NONE: f"store the charge before it is cut, and {_give(QUANTILE, images)}",
             FIXED: _give(f"fixed:{found.largest:.6g}", images),
         }
         yield (

@@ -94,10 +94,15 @@ def sound_files(folder):
     write_larcv3(folder / "larcv3.h5", "sparse2d", GREY[:, None])
     (folder / "png").mkdir()
     Image.fromarray(GREY[0]).save(folder / "png/image_0.png")
+    Image.fromarray(GREY[0]).save(folder / "plain.tif")
+    Image.fromarray(GREY[0]).save(folder / "set.tif", compression="tiff_lzw")
+    (folder / "jpg").mkdir()
+    Image.fromarray(GREY[0]).save(folder / "jpg/image_0.jpg")
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.name: (path, path.parent if path.suffix == ".png" else path) for path in files}
+    return {path.name: (path, path.parent if path.parent != folder else path) for path in files}
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged tags
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize(
     "name",
@@ -110,6 +115,9 @@ def sound_files(folder):
         "larcv3.h5",
         "set.root",
         "image_0.png",
+        "image_0.jpg",
+        "plain.tif",
+        "set.tif",
     ],
 )
 def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, name, examples):
