@@ -45,10 +45,12 @@ def _run(options: argparse.Namespace) -> None:
     from evaluation.ssnet.labels import label
     from evaluation.ssnet.weights import open_weights
     from sgm_jax.data import open_images
+    from sgm_jax.data.survey import log_doubts
 
     start_jax(alone="python -m evaluation.label")
     weights = open_weights(options.ssnet)
     images = open_images(options.images, num_channels=1, image_size=None, scaling=options.scaling)
+    log_doubts(images)
     summary = label(images, weights, options.out, features=not options.nofeatures)
     LOGGER.info("%s", json.dumps({k: v for k, v in summary.items() if k != "provenance"}))
 

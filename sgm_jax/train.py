@@ -25,7 +25,7 @@ from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, pre
 from sgm_jax.data.grid import save_grid
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.data.overlap import shared
-from sgm_jax.data.survey import survey
+from sgm_jax.data.survey import log_doubts
 from sgm_jax.drawer import Drawer
 from sgm_jax.generator import Generator, Purpose, Trainable, run_key
 from sgm_jax.run import distributed, parallel, workdir
@@ -70,7 +70,9 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
     with workdir.claimed(run, config, images.fingerprint):
-        report_doubts(images, test_images)
+        if parallel.is_main():
+            log_doubts(images)
+            log_doubts(test_images)
         # 3. What is trained, on what, and what is watched.
         generator = contract.build(config)
         initial = weights.variables(generator) if weights else None
@@ -158,17 +160,6 @@ def check_pair(
             config.data.train_path,
             config.data.test_path,
         )
-
-
-def report_doubts(*sets: Images) -> None:
-    """Log what the sets hold, and what may be wrong with them."""
-    if not parallel.is_main():
-        return
-    for images in sets:
-        found = survey(images)
-        LOGGER.info("%s", found)
-        for doubt in found.warnings:
-            LOGGER.warning("%s", doubt)
 
 
 def with_measured_std(

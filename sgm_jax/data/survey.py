@@ -6,6 +6,7 @@ can be trained on; but a network then learns the blanks, the flat tops or the no
 
 import dataclasses
 import hashlib
+import logging
 import math
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ import numpy as np
 from sgm_jax.data.images import Images, evenly_spaced
 from sgm_jax.data.scaling import FIXED, NONE, PER_IMAGE, QUANTILE, flag, quantile_rank
 
+_LOGGER = logging.getLogger(__name__)
 # A set with more is judged by evenly spaced images that have so many in all: 65,536 of 64x64.
 MOST_PIXELS = 2**28
 # arXiv:2307.13687 sets pixels of generated images up to this to 0.
@@ -97,6 +99,14 @@ def survey(images: Images) -> Survey:
     for block in _blocks(images, rows):
         found.add(block)
     return found.survey(len(rows))
+
+
+def log_doubts(images: Images) -> None:
+    """Log what a set holds, and what may be wrong with it."""
+    found = survey(images)
+    _LOGGER.info("%s", found)
+    for doubt in found.warnings:
+        _LOGGER.warning("%s", doubt)
 
 
 def _blocks(images: Images, rows: np.ndarray) -> Iterator[np.ndarray]:
