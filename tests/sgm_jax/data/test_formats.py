@@ -27,6 +27,12 @@ def folder(path, images, suffix):
     return path
 
 
+def pages(path, images):
+    first, *others = [Image.fromarray(image) for image in images]
+    first.save(path, save_all=True, append_images=others)
+    return path
+
+
 def hdf5(path, images):
     with h5py.File(path, "w") as file:
         file.create_dataset(
@@ -62,6 +68,8 @@ def rntuple(path, images):
 
 WRITERS = {
     "PNG": lambda at, images: folder(at / "png", images, ".png"),
+    "TIFF": lambda at, images: folder(at / "tif", images, ".tif"),
+    "TIFF pages": lambda at, images: pages(at / "set.tif", images),
     "npy": lambda at, images: npy(at / "set.npy", images),
     "npy of float64": lambda at, images: npy(at / "set64.npy", images.astype(np.float64)),
     "npz": lambda at, images: npz(at / "set.npz", images),
