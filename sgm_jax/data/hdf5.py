@@ -65,7 +65,11 @@ def read_hdf5(path: Path, *, member: str | None) -> Dataset | larcv3.Events:
     groups = larcv3.find_groups(datasets)
     if groups and member not in datasets:
         return _read_larcv3(datasets, groups, path, member)
-    name = choose_array(datasets, path=path, member=member)
+    try:
+        name = choose_array(datasets, path=path, member=member)
+    except ValueError:
+        larcv3.refuse_volumes(datasets, path)
+        raise
     return _checked(datasets[name], path, name)
 
 

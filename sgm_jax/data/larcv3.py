@@ -20,6 +20,7 @@ _PRODUCTS = {
     "tensor2d": ("image_extents", "images"),
 }
 _SUFFIX = "_group"
+_VOLUMES = ("sparse3d", "cluster3d", "tensor3d", "image3d")
 
 
 def find_groups(datasets: Mapping[str, Any]) -> list[str]:
@@ -31,6 +32,21 @@ def find_groups(datasets: Mapping[str, Any]) -> list[str]:
         if (product := _product(group))
         and all(f"{group}/{table}" in datasets for table in ("image_meta", *_PRODUCTS[product]))
     ]
+
+
+def refuse_volumes(datasets: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file of larcv3 whose events are volumes.
+
+    Raises:
+        ValueError: with the groups that there are.
+    """
+    groups = {name.rpartition("/")[0].rpartition("/")[2] for name in datasets}
+    volumes = sorted(group for group in groups if group.startswith(_VOLUMES))
+    if volumes:
+        raise ValueError(
+            f"{path}: holds events in three dimensions ({', '.join(volumes)}) and none in two; "
+            "project them on a plane and store [N, H, W]"
+        )
 
 
 def choose_group(groups: list[str], *, path: Path, member: str | None) -> tuple[str, int | None]:

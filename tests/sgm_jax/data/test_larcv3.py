@@ -139,6 +139,14 @@ def test_two_planes_are_no_image(tmp_path):
         read(path, "sparse2d_wire/2")
 
 
+def test_events_in_three_dimensions_are_no_images(tmp_path):
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        for table in ("extents", "voxel_extents", "image_meta", "voxels"):
+            file[f"Data/sparse3d_charge_group/{table}"] = np.zeros(3)
+    with pytest.raises(ValueError, match=r"three dimensions \(sparse3d_charge_group\)"):
+        read(tmp_path / "set.h5")
+
+
 def test_an_array_beside_the_events_is_read_by_its_name(tmp_path):
     path = write_larcv3(tmp_path / "set.h5", "sparse2d", SPARSE)
     with h5py.File(path, "a") as file:
