@@ -17,7 +17,7 @@ from tests.tiny_command import environment
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/your_own_images.md").read_text()
 (DIVIDE,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-COMMANDS = re.findall(r"^    (python -m .*)$", PAGE, re.M)
+COMMANDS = re.findall(r"^    (python -m .*)$", PAGE.replace("\\\n", ""), re.M)
 ROWS = re.findall(r"^\| .* \| `(\".*\")` \| `(\".*\")` \|$", PAGE, re.M)
 COUNT, HELD_OUT = 24, 8
 # A network and a length that a test has time for.
