@@ -70,11 +70,12 @@ def test_a_folder_of_small_files_with_many_pixels_is_read_a_few_at_a_time(tmp_pa
 
 
 def test_what_is_neither_file_nor_folder_is_refused_and_not_waited_for(tmp_path):
+    (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe.npy")
-    os.mkfifo(tmp_path / "image.png")
+    os.mkfifo(tmp_path / "folder/image.png")
     for path, message in (
         (tmp_path / "pipe.npy", "neither a file nor a folder"),
-        (tmp_path, "image.png: not a file"),
+        (tmp_path / "folder", "image.png: not a file"),
     ):
         with pytest.raises(ValueError, match=message):
             read(path)
