@@ -71,8 +71,8 @@ def check_equal_channels(array: Any, axis: int, *, source: str) -> None:
                 f"{source}: the 3 channels differ: image {start + row} holds {values} at "
                 f"{tuple(place)}; if they are planes of the detector, train on all three with "
                 "--config.data.planes=True --config.data.num_channels=3, and compare one at a time "
-                "with --plane=0 of the evaluation (of larcv2 and larcv3 name one in the path, as in "
-                "::sparse2d_wire/0); if they are the colours of a picture, store its "
+                "with --plane=0 of the evaluation (of larcv2 and larcv3 name one in the path, as "
+                "in ::sparse2d_wire/0); if they are the colours of a picture, store its "
                 "charge as one grey channel"
             )
 

@@ -1,4 +1,4 @@
-"""Images of ROOT files: image trees of larcv2, and branches of numbers. Needs the extra ``root``."""
+"""Images of ROOT files: trees of larcv2, and branches of numbers. Needs the extra ``root``."""
 
 import contextlib
 import math
