@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sgm_jax.data import Images, PixelScale, from_array, open_images
+from sgm_jax.data import Images, PixelScale, from_array, open_images, to_uint8
 from sgm_jax.guidance import tile_corners, total_charge
 
 Array = jax.Array
@@ -25,6 +25,10 @@ Array = jax.Array
 OBSERVABLES: dict[str, Callable[[Array], Array]] = {"total_charge": total_charge}
 # How often each step of the sampler is taken while pixels are known.
 REPEATS = 10
+# How far the charge of an image may be stretched so that its samples reach a target.
+STRETCH = 1.25
+_HALVINGS = 20
+_BLOCK = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Conditions:
     target: float = 0.0
     spread: float = 0.0
     scale: PixelScale = PixelScale(centered=True)  # noqa: RUF009 - it is frozen
+    planes: bool = False
 
     @property
     def tiles(self) -> int:
@@ -112,6 +117,58 @@ class Conditions:
             given["condition"] = rows
         return given
 
+    def to_samples(self, raw: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Return images on the scale 0..255 ``[B, H, W, C]`` as :func:`to_uint8` writes them.
+
+        Known pixels are what they were: the cut at 4 is for the noise of drawn ones. Where a charge
+        was asked for, the cut and the whole levels would take a twentieth of it, so the drawn
+        pixels of each image are multiplied by the factor, at most :data:`STRETCH`, that brings its
+        samples to the charge that was drawn, or to one spread from the target if that is nearer.
+        """
+        if self.observable is None:
+            return self._written(raw, index)
+        near = self.target - self.spread, self.target + self.spread
+        goal = np.clip(self.reached(raw), *near)
+        low, high = (np.full(len(raw), end, np.float32) for end in (1 / STRETCH, STRETCH))
+        for _ in range(_HALVINGS):
+            middle = np.sqrt(low * high)
+            below = self.reached(self._written(raw, index, middle)) < goal
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        less, more = (self._written(raw, index, factor) for factor in (low, high))
+        off = [np.abs(self.reached(images) - goal) for images in (less, more)]
+        return np.where((off[0] < off[1])[:, None, None, None], less, more)
+
+    def _written(
+        self, raw: np.ndarray, index: np.ndarray, factor: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the samples of drawn images, each of them multiplied by a factor ``[B]``."""
+        stretched = raw if factor is None else raw * factor[:, None, None, None]
+        images = to_uint8(stretched, planes=self.planes)
+        if self.known is None:
+            return images
+        known = to_uint8(self.known[index % len(self.known)], threshold=0, planes=self.planes)
+        return np.where(self.mask[index % len(self.mask)], known, images)
+
+    def reached(self, samples: np.ndarray) -> np.ndarray:
+        """Return the observable of finished images ``[B, H, W, C]``, ``[B]``; of none, ``[0]``."""
+        if self.observable is None:
+            return np.empty(0)
+        grey = samples.astype(np.float32).mean(axis=-1, keepdims=True)
+        return np.asarray(OBSERVABLES[self.observable](grey))
+
+    def summary(self, reached: np.ndarray) -> dict[str, float] | None:
+        """Return how near the target finished images came, for a recipe; None without one."""
+        if self.observable is None:
+            return None
+        off = np.abs(reached - self.target)
+        return {
+            "mean": float(reached.mean()),
+            "std": float(reached.std()),
+            "smallest": float(reached.min()),
+            "largest": float(reached.max()),
+            "within_three_spreads": float((off <= 3 * self.spread).mean()),
+        }
+
     def measure(self, images: Array) -> Array:
         """Return the observable ``[B]`` of images in network space ``[B, H, W, C]``."""
         grey = self.scale.from_model(images).mean(axis=-1, keepdims=True)
@@ -125,13 +182,17 @@ def read_conditions(request: Request, config: ml_collections.ConfigDict) -> Cond
         FileNotFoundError: if there are no images, or no mask.
         ValueError: for what does not fit together, or not the network.
     """
-    return Conditions(
+    conditions = Conditions(
         **_canvas(request, config.data.image_size),
         **_known(request, config),
         **_observable(request),
         condition=request.condition,
         scale=PixelScale.from_config(config.data),
+        planes=config.data.planes,
     )
+    if conditions.observable is not None:
+        _check_possible(conditions)
+    return conditions
 
 
 def _canvas(request: Request, tile: int) -> dict[str, Any]:
@@ -197,6 +258,37 @@ def _observable(request: Request) -> dict[str, Any]:
     if not 0 < spread < np.inf:
         raise ValueError(f"--spread is {spread}; it must be above 0 (not given: 1 % of --target)")
     return {"observable": request.observable, "target": request.target, "spread": spread}
+
+
+def _check_possible(conditions: Conditions) -> None:
+    """Refuse a target that no image can have.
+
+    Raises:
+        ValueError: with what is possible.
+    """
+    low, high, of = 0.0, 255.0 * np.prod(conditions.size), ""
+    if conditions.known is not None:
+        for first in range(0, len(conditions.known), _BLOCK):
+            index = np.arange(first, min(first + _BLOCK, len(conditions.known)))
+            masks = np.broadcast_to(
+                conditions.mask[index % len(conditions.mask)], (len(index), *conditions.size, 1)
+            )
+            # The extremes of an image: nothing, or all that can be, in its unknown pixels.
+            blank, full = (np.full((*masks.shape[:3], 1), level, np.uint8) for level in (0, 255))
+            known = to_uint8(conditions.known[index], threshold=0, planes=conditions.planes)
+            least = conditions.reached(np.where(masks, known, blank))
+            most = conditions.reached(np.where(masks, known, full))
+            if least.max() > low:
+                low, of = (
+                    float(least.max()),
+                    f" with the known pixels of image {first + least.argmax()}",
+                )
+            high = min(high, float(most.min()))
+    if not low <= conditions.target <= high:
+        raise ValueError(
+            f"--target is {conditions.target:g}, and {conditions.observable} can be from {low:g} "
+            f"to {high:g}{of}; choose one between"
+        )
 
 
 def _not_alone(request: Request, name: str, *, needs: str) -> None:

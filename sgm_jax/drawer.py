@@ -69,14 +69,23 @@ class Drawer:
     ):
         """Prepare the functions; they are compiled when first used.
 
+        Args:
+            generator: trained.
+            batch_size: images at once, over all devices. A generator that always draws the same
+                number at once (``at_once``) has its own.
+            seed: of the images.
+            conditions: on the images.
+
         Raises:
             ValueError: if the devices cannot share the batch.
         """
-        parallel.check_divisible(batch_size, "--config.eval.batch_size")
         height, width, channels = generator.image_shape
         conditions = conditions or Conditions((height, width))
-        self.batch_size = batch_size
         self.drawing = generator.drawing(conditions)
+        if self.drawing.at_once is not None:
+            batch_size = self.drawing.at_once * parallel.device_count()
+        parallel.check_divisible(batch_size, "--config.eval.batch_size")
+        self.batch_size = batch_size
         self._conditions = conditions
         steps_a_call = max(STEPS_A_CALL, -(-self.drawing.num_steps // CALLS))
         self._steps_a_call = 1 if self.drawing.one_step_a_call else steps_a_call
@@ -101,9 +110,18 @@ class Drawer:
         Args:
             variables: of the trained network, on the devices.
             first: number of the first image.
-            count: at most a batch; the devices always work on a whole one.
+            count: of images; the devices always work on whole batches.
             progress: told how many steps of how many images were made, multiplied.
         """
+        batches = []
+        for begin in range(first, first + count, self.batch_size):
+            size = min(self.batch_size, first + count - begin)
+            batches.append(self._batch(variables, begin, size, progress))
+        return np.concatenate(batches)
+
+    def _batch(
+        self, variables: Variables, first: int, count: int, progress: Progress
+    ) -> np.ndarray:
         index, given, state = self._begin(first)
         steps, chunk = self.drawing.num_steps, self._steps_a_call
         for begin in range(0, steps, chunk):

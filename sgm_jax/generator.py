@@ -4,8 +4,8 @@ Training, sampling and likelihoods know what is written here and nothing else of
 family is a module of :mod:`sgm_jax.generators` with four functions: ``check(config)`` refuses a
 configuration that cannot work, ``check_new(config)`` what a run should not begin with,
 ``free_fields(config)`` names the fields that may change between two starts of a run, and
-``build(config)`` returns a :class:`Generator`. Its name in :data:`GENERATORS` is what
-``config.generator`` says.
+``build(config)`` returns a :class:`Generator`. It may have a fifth, ``doubts(config)``, which says
+what can be drawn with, but badly. Its name in :data:`GENERATORS` is what ``config.generator`` says.
 
 Keys are those of images: noise is drawn per example, from the step's key and the example's number,
 so that it depends neither on the batch size nor on the devices. Images are those of network space,
@@ -82,11 +82,14 @@ class Drawing(Protocol):
         num_steps: noise levels, pixels of an order, or rows of a flow.
         nfe: network evaluations that an image takes; None where every image chooses its own.
         one_step_a_call: never put steps into a compiled loop, where they would be slower.
+        at_once: how many images a device must draw at once; None where any number will do. Programs
+            for different numbers round differently, and some drawings make much of that.
     """
 
     num_steps: int
     nfe: int | None
     one_step_a_call: bool
+    at_once: int | None
 
     def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> Any:
         """Return the state before the first step of images ``shape = [B, H, W, C]``."""
@@ -161,6 +164,12 @@ def build(config: ml_collections.ConfigDict) -> Generator:
 def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """Return the fields that the family lets change between two starts of one run."""
     return _family(config).free_fields(config)
+
+
+def doubts(config: ml_collections.ConfigDict) -> list[str]:
+    """Return what is known to give bad images in a configuration, each with the fix as typed."""
+    family = _family(config)
+    return family.doubts(config) if hasattr(family, "doubts") else []
 
 
 def _family(config: ml_collections.ConfigDict) -> Any:

@@ -1,6 +1,7 @@
 """From a checkpoint to the bits per dimension of the test images.
 
-Every finished batch is on disk at once, so a run that was interrupted goes on where it stopped.
+Every finished batch is on disk at once, so a run that was interrupted goes on where it stopped, and
+a request for more images goes on where an earlier one ended.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import tqdm
 from sgm_jax.data import Images
 from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import read_object, write_blocks, write_json
+from sgm_jax.run.files import read_arrays, read_object, write_blocks, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, is_finished, open_parts
 from sgm_jax.run.workdir import flatten, is_free
@@ -61,7 +62,6 @@ def measure(
     distributed.check_shared(run)
     trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
     config, generator = trained.config, trained.generator
-    parallel.check_divisible(config.eval.batch_size, "config.eval.batch_size")
     if generator.log_prob is None:
         raise ValueError(f"config.generator {config.generator!r} has no likelihood")
     _, images = open_sets(config)
@@ -74,23 +74,26 @@ def measure(
     recipe = {
         "checkpoint_step": trained.step,
         "ema_rate": trained.origin["ema_rate"],
-        "num_images": count,
         "num_probes": config.eval.num_probes,
         "probe": config.eval.probe,
         "ode_rtol": config.sampling.ode_rtol,
         "ode_atol": config.sampling.ode_atol,
+        "ode_batch": config.sampling.ode_batch,
         "seed": config.seed,
         "images": images.fingerprint,
         "config": {name: v for name, v in flatten(config).items() if not is_free(name)},
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
     folder = Path(out or Path(run) / "likelihood" / f"step_{trained.step:06d}{special}")
-    if distributed.decided(lambda: is_finished(folder / "summary.json", recipe, fix=FIX)):
+    earlier = distributed.counted(lambda: _finished(folder, recipe))
+    if earlier >= count:
         LOGGER.info("these %d images were measured already: %s", count, folder)
-        return read_object(folder / "summary.json", fix=FIX)
+        summary = read_object(folder / "summary.json", fix=FIX)
+        return summary if earlier == count else summary | _summary(_read(folder, count))
     variables = parallel.replicate(trained.load())
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
-        columns = _measure(config, generator, variables, images, count, parts)
+        before = _read(folder, earlier) if earlier else {}
+        columns = _measure(config, generator, variables, images, count, parts, before)
         kind = {"kind": _kind(generator, variables)}
         summary = recipe | kind | _summary(columns) | workdir.provenance()
         if parallel.is_main():
@@ -99,6 +102,23 @@ def measure(
     mean, error = summary["bits_per_dim"], summary["stderr"]
     LOGGER.info("%.4f +- %.4f bits per dimension of %d images", mean, error, count)
     return summary
+
+
+def _finished(folder: Path, recipe: dict[str, Any]) -> int:
+    """Return how many images a folder has the likelihoods of."""
+    note = folder / "summary.json"
+    if not is_finished(note, recipe, fix=FIX):
+        return 0
+    number = read_object(note, fix=FIX).get("num_images")
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"{note} is damaged (num_images is {number!r}); {FIX}")
+    return number
+
+
+def _read(folder: Path, count: int) -> Columns:
+    """Return the finished likelihoods of the first images."""
+    columns = read_arrays(folder / "likelihood.npz", fix=FIX, names=COLUMNS)
+    return {name: values[:count] for name, values in columns.items()}
 
 
 def _write(folder: Path, columns: Columns, summary: dict[str, Any]) -> None:
@@ -115,22 +135,31 @@ def _measure(
     images: Images,
     count: int,
     parts: Parts,
+    before: Columns,
 ) -> Columns:
-    """Measure the batches that are not on disk; return all of them, joined."""
-    size = config.eval.batch_size
-    names = {first: f"{first:09d}.npz" for first in range(0, count, size)}
+    """Measure the batches that are not on disk; return all of them, joined.
+
+    The devices always work on batches of one size, whatever is asked for: with another an image
+    would get other last digits, and its solver other steps.
+    """
+    size = config.sampling.ode_batch * parallel.device_count()
+    earlier = len(before[COLUMNS[0]]) if before else 0
+    stops = {first: min(first + size, count) for first in range(earlier, count, size)}
+    names = {first: f"{first:09d}_{stop:09d}.npz" for first, stop in stops.items()}
     missing = parts.missing(list(names.values()))
     compiled = _compiled(config, generator)
-    batches = []
-    for first, name in tqdm.tqdm(names.items(), desc="likelihood", unit="batch"):
-        if name in missing:
-            # The devices always work on a whole batch: the last image fills it up.
-            rows = np.minimum(np.arange(first, first + size), count - 1)
-            columns = compiled(variables, images, rows)
-            parts.save(name, columns)
-        else:
-            columns = parts.load(name)
-        batches.append({name: values[: count - first] for name, values in columns.items()})
+    batches = [before] if before else []
+    done = count - earlier - sum(stops[f] - f for f, name in names.items() if name in missing)
+    with tqdm.tqdm(total=count, initial=earlier + done, desc="likelihood", unit="image") as bar:
+        for first, name in names.items():
+            if name in missing:
+                # The last image fills up the batch.
+                rows = np.minimum(np.arange(first, first + size), count - 1)
+                columns = compiled(variables, images, rows)
+                columns = {key: values[: stops[first] - first] for key, values in columns.items()}
+                parts.save(name, columns)
+                bar.update(stops[first] - first)
+            batches.append(columns if name in missing else parts.load(name))
     return {name: np.concatenate([batch[name] for batch in batches]) for name in COLUMNS}
 
 
@@ -167,7 +196,7 @@ def _kind(generator: Generator, variables: Variables) -> str:
     return jax.eval_shape(log_prob, variables, keys, levels).kind
 
 
-def _summary(columns: Columns) -> dict[str, float]:
+def _summary(columns: Columns) -> dict[str, Any]:
     """Return means with their errors.
 
     Raises:
@@ -181,6 +210,7 @@ def _summary(columns: Columns) -> dict[str, float]:
             f"image {lost[0]}: the network's flow diverges there; take another checkpoint"
         )
     return {
+        "num_images": len(bits),
         "bits_per_dim": float(bits.mean()),
         "stderr": float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else float("nan"),
         "probe_stderr": float(np.sqrt((columns["stderr"] ** 2).sum()) / len(bits)),

@@ -1,7 +1,8 @@
 """From a checkpoint to images, a grid and a recipe that makes them again.
 
 Image i depends on the seed and on i only. Every finished batch is on disk at once, so sampling
-that was interrupted goes on where it stopped.
+that was interrupted goes on where it stopped, and a request for more images goes on where an
+earlier one ended.
 """
 
 import time
@@ -15,19 +16,16 @@ import tqdm
 from sgm_jax import generator as contract
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.config import check
-from sgm_jax.data import PixelScale, to_uint8
-from sgm_jax.data.grid import save_grid
+from sgm_jax.data import PixelScale
 from sgm_jax.drawer import Drawer
+from sgm_jax.drawn import FIX, Drawn
+from sgm_jax.generator import Drawing
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import write_blocks, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.parts import Parts, is_finished, open_parts
+from sgm_jax.run.parts import Parts, open_parts
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.step import Variables
 from sgm_jax.trained import Trained, from_run, from_weights
-
-GRID_IMAGES = 64
-FIX = "choose another --samples_dir"
 
 
 def sample(
@@ -47,7 +45,8 @@ def sample(
         config: checked; its ``sampling``, ``eval`` and ``seed`` may differ from the run's. None
             takes that of the weights.
         run: the workdir of the training run; with ``pretrained``, only where images go by default.
-        num_samples: how many; ``config.eval.num_samples`` if not given.
+        num_samples: how many; ``config.eval.num_samples`` if not given. Where an earlier call has
+            drawn fewer, the others are added; where it has drawn more, all of them stay.
         checkpoint: its step; the newest if not given.
         out: where to; ``<run>/samples/step_<step>`` and what is special if not given.
         ema_rate: of the average to draw with; ``config.model.ema_rate`` if not given.
@@ -72,26 +71,28 @@ def sample(
     config = trained.config
     count = num_samples or config.eval.num_samples
     conditions = read_conditions(request or Request(), config)
-    drawer = Drawer(
-        trained.generator,
-        batch_size=config.eval.batch_size,
-        seed=config.seed,
-        conditions=conditions,
-    )
-    recipe = _recipe(trained, drawer, conditions, count)
     folder = Path(out) if out else _default_folder(run, trained.step, ema_rate, conditions)
-    if distributed.decided(lambda: is_finished(folder / "recipe.json", recipe, fix=FIX)):
-        LOGGER.info("these %d images are already in %s", count, folder)
+    recipe = _recipe(trained, trained.generator.drawing(conditions), conditions)
+    drawn = Drawn(folder, recipe)
+    if drawn.finished >= count:
+        more = "" if drawn.finished == count else f", the first of the {drawn.finished} there"
+        LOGGER.info("these %d images are already in %s%s", count, folder, more)
         return folder
+    for doubt in contract.doubts(config):
+        LOGGER.warning("%s", doubt)
     variables = parallel.replicate(trained.load())
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
-        seconds = _draw_missing(drawer, variables, parts, count)
+        seconds = _draw_missing(trained, conditions, variables, drawn, parts, count)
         if parallel.is_main():
-            _assemble(folder, parts, drawer, count, config.data)
-            timing = {"seconds_per_image": seconds, **workdir.provenance()}
-            write_json(folder / "recipe.json", recipe | timing)
+            total = drawn.assemble(
+                parts,
+                conditions=conditions,
+                channels=trained.generator.image_shape[-1],
+                scale=PixelScale.from_config(config.data),
+                about={"seconds_per_image": seconds, **workdir.provenance()},
+            )
+            LOGGER.info("%d images in %s", total, folder)
         parts.remove()
-    LOGGER.info("%d images in %s", count, folder)
     return folder
 
 
@@ -123,25 +124,20 @@ def draw(
     config = _redrawn(trained.config, seed, sampling)
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
-    devices = parallel.device_count()
-    # Images depend on their number only, so a few need no whole batch.
-    batch_size = min(config.eval.batch_size, -(-num_samples // devices) * devices)
+    conditions = read_conditions(request or Request(), config)
     drawer = Drawer(
         contract.build(config),
-        batch_size=batch_size,
+        batch_size=parallel.fitting_batch(num_samples, most=config.eval.batch_size),
         seed=config.seed,
-        conditions=read_conditions(request or Request(), config),
+        conditions=conditions,
     )
     variables = parallel.replicate(trained.load())
-    scale, images = PixelScale.from_config(config.data), []
-    steps = num_samples * drawer.drawing.num_steps
-    with _progress(steps, drawer.drawing.num_steps) as bar:
-        for first in range(0, num_samples, batch_size):
-            count = min(batch_size, num_samples - first)
-            batch = drawer.draw(variables, first, count, progress=bar.update)
-            images.append(to_uint8(scale.from_model(batch), planes=config.data.planes))
-    drawn = np.concatenate(images)
-    return drawn if config.data.planes else drawn[..., 0]
+    steps = drawer.drawing.num_steps
+    with _progress(num_samples * steps, steps) as bar:
+        images = drawer.draw(variables, 0, num_samples, progress=bar.update)
+    raw = PixelScale.from_config(config.data).from_model(images)
+    samples = conditions.to_samples(raw, np.arange(num_samples))
+    return samples if config.data.planes else samples[..., 0]
 
 
 def _redrawn(
@@ -158,6 +154,8 @@ def _redrawn(
     config.seed = config.seed if seed is None else seed
     config.sampling.update(sampling)
     check(config)
+    for doubt in contract.doubts(config):
+        LOGGER.warning("%s", doubt)
     return config
 
 
@@ -166,19 +164,24 @@ def _progress(total: int, steps: int, done: int = 0) -> tqdm.tqdm:
     return tqdm.tqdm(total=total, initial=done, unit="image", unit_scale=1 / steps, desc="sample")
 
 
-def _recipe(trained: Trained, drawer: Drawer, conditions: Conditions, count: int) -> dict[str, Any]:
+def _recipe(trained: Trained, drawing: Drawing, conditions: Conditions) -> dict[str, Any]:
     """Return what makes the same images again from the same weights."""
+    method = trained.config.sampling.get("method")
     return trained.origin | {
-        "num_samples": count,
         "seed": trained.config.seed,
-        "network_evaluations": drawer.drawing.nfe,
+        "network_evaluations": drawing.nfe,
         "conditions": conditions.recipe,
         "config": {
-            name: value
-            for name, value in flatten(trained.config).items()
-            if name.startswith("sampling.") or not is_free(name)
+            name: value for name, value in flatten(trained.config).items() if _decides(name, method)
         },
     }
+
+
+def _decides(name: str, method: str | None) -> bool:
+    """Tell whether a field of the configuration makes other images."""
+    if name == "sampling.ode_batch":
+        return method == "ode"
+    return name.startswith("sampling.") or not is_free(name)
 
 
 def _default_folder(run: Path, step: int, ema_rate: float | None, conditions: Conditions) -> Path:
@@ -188,39 +191,33 @@ def _default_folder(run: Path, step: int, ema_rate: float | None, conditions: Co
     return Path(run) / "samples" / "_".join([f"step_{step:06d}", *special])
 
 
-def _part(first: int) -> str:
-    return f"{first:09d}.npy"
-
-
-def _draw_missing(drawer: Drawer, variables: Variables, parts: Parts, count: int) -> float | None:
-    """Draw the batches that are not on disk; return seconds per image, compilation excluded."""
-    size, steps = drawer.batch_size, drawer.drawing.num_steps
-    counts = {_part(first): min(size, count - first) for first in range(0, count, size)}
-    missing = parts.missing(list(counts))
+def _draw_missing(
+    trained: Trained,
+    conditions: Conditions,
+    variables: Variables,
+    drawn: Drawn,
+    parts: Parts,
+    count: int,
+) -> float | None:
+    """Draw the images that are not on disk; return seconds per image, compilation excluded."""
+    gaps = drawn.gaps(parts, count)
+    missing = sum(stop - first for first, stop in gaps)
     if not missing:
         return None
+    config = trained.config
+    drawer = Drawer(
+        trained.generator,
+        batch_size=parallel.fitting_batch(missing, most=config.eval.batch_size),
+        seed=config.seed,
+        conditions=conditions,
+    )
     drawer.compile(variables)
     begin = time.perf_counter()
-    to_draw = sum(counts[name] for name in missing)
-    with _progress(count * steps, steps, done=(count - to_draw) * steps) as bar:
-        for first in range(0, count, size):
-            name = _part(first)
-            if name in missing:
-                images = drawer.draw(variables, first, counts[name], progress=bar.update)
-                parts.save(name, images)
-    return (time.perf_counter() - begin) / to_draw
-
-
-def _assemble(folder: Path, parts: Parts, drawer: Drawer, count: int, data: Any) -> None:
-    """Join the batches, one at a time, into ``samples.npz`` and a grid."""
-    names = [_part(first) for first in range(0, count, drawer.batch_size)]
-    shape, scale = drawer.image_shape, PixelScale.from_config(data)
-    counts = (to_uint8(scale.from_model(parts.load(name)), planes=data.planes) for name in names)
-    raw = (scale.from_model(parts.load(name)) for name in names)
-    arrays = {
-        "samples": ((count, *shape[:2], shape[2] if data.planes else 1), np.uint8, counts),
-        "raw": ((count, *shape), np.float32, raw),
-    }
-    write_blocks(folder / "samples.npz", arrays)
-    with np.load(folder / "samples.npz") as stack:
-        save_grid(folder / "grid.png", stack["samples"][:GRID_IMAGES])
+    steps, size = drawer.drawing.num_steps, drawer.batch_size
+    with _progress(count * steps, steps, done=(count - missing) * steps) as bar:
+        for gap, stop in gaps:
+            for first in range(gap, stop, size):
+                number = min(size, stop - first)
+                images = drawer.draw(variables, first, number, progress=bar.update)
+                drawn.save(parts, first, images)
+    return (time.perf_counter() - begin) / missing

@@ -100,7 +100,7 @@ class ToyGenerator:
 class ToyDrawing:
     """The mean first, then its noise in three equal parts."""
 
-    num_steps, nfe, one_step_a_call = 3, 1, False
+    num_steps, nfe, one_step_a_call, at_once = 3, 1, False, None
 
     def start(self, keys, shape, given):
         return jnp.zeros(shape)

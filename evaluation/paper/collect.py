@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from evaluation import evaluate
 from evaluation.images.segments import segmenter
@@ -25,7 +26,6 @@ from evaluation.paper.plan import Plan
 from evaluation.report.report import Report
 from evaluation.ssnet.weights import Weights
 from sgm_jax.likelihood import measure
-from sgm_jax.run import parallel
 from sgm_jax.run.files import read_object
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts
@@ -175,7 +175,10 @@ def _draw(
     plan = material.plan
     folder = plan.out / "samples" / name
     sample(config or material.config, plan.run, num_samples=count, checkpoint=step, out=folder)
-    return load(folder / "samples.npz", name, limit=None, seed=plan.seed, threshold=plan.threshold)
+    images = load(
+        folder / "samples.npz", name, limit=None, seed=plan.seed, threshold=plan.threshold
+    )
+    return images.take(np.arange(count))  # an earlier call may have drawn more
 
 
 def _draw_with(material: Material, evaluations: int) -> ImageSet:
@@ -234,8 +237,5 @@ def _likelihood(material: Material, name: str, source: str) -> dict[str, Any]:
     config.eval.num_images = plan.sizes.likelihood
     # Images differ far more than the probes of one of them, and each probe takes as long again.
     config.eval.num_probes = 1
-    devices = parallel.device_count()
-    whole = -(-plan.sizes.likelihood // devices) * devices
-    config.eval.batch_size = min(config.eval.batch_size, whole)
     folder = Path(plan.out) / "likelihood" / name
     return measure(config, plan.run, checkpoint=plan.report, out=folder)

@@ -82,6 +82,8 @@ class Judge:
 
         stack = samples / "samples.npz"
         drawn = load(f"{stack}::samples", "drawn", limit=None, seed=0)
+        if len(drawn) > len(self.real):  # an earlier sweep has drawn more
+            drawn = drawn.take(np.arange(len(self.real)))
         # As many of each: a distance between few images has another bias than one between many.
         real, train = (images.take(np.arange(len(drawn))) for images in (self.real, self._train))
         sets = [images.facts["hash_of_used"] for images in (drawn, self.real, self._train)]

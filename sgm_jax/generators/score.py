@@ -20,6 +20,7 @@ from sgm_jax.generator import Batch, Given, LogProb
 from sgm_jax.generators.score_config import (
     check,
     check_new,
+    doubts,
     free_fields,
     ncsnpp_from_config,
     sampler_from_config,
@@ -48,7 +49,7 @@ from sgm_jax.step import (
     optimizer_from_config,
 )
 
-__all__ = ["ScoreDrawing", "ScoreGenerator", "build", "check", "check_new", "free_fields"]
+__all__ = ["ScoreDrawing", "ScoreGenerator", "build", "check", "check_new", "doubts", "free_fields"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,6 +154,12 @@ class ScoreDrawing:
     def one_step_a_call(self) -> bool:
         """Tell whether the network is differentiated, which loops on CPU make far slower."""
         return self.conditions.observable is not None
+
+    @property
+    def at_once(self) -> int | None:
+        """Return how many images have to be solved together, where steps are adaptive."""
+        adaptive = self.sampler.nfe is None
+        return self.generator.config.sampling.ode_batch if adaptive else None
 
     def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> Any:
         """Return the sampler's first state."""

@@ -20,6 +20,10 @@ from sgm_jax.samplers.predictors import PREDICTORS, check_predictor
 from sgm_jax.samplers.solvers import SOLVERS, NoiseLevelSampler
 from sgm_jax.sde import SDE, SDES, VESDE
 
+# Added noise over removed noise, above which grain shows: 2.7 does (250 steps), 1.7 does not (500).
+GRAIN = 2.0
+# Grids on which the second-order solvers are worse than on the others.
+UNEVEN = ("time", "quadratic")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Those of sgm_jax.samplers.density, which takes half a second to import.
 PROBES = ("rademacher", "gaussian")
@@ -42,6 +46,7 @@ RULES = Rules(
     at_least_one=(
         "sampling.num_steps",
         "sampling.n_steps_each",
+        "sampling.ode_batch",
         "eval.num_probes",
         "model.num_scales",
     ),
@@ -114,6 +119,47 @@ def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """
     continuous = config.training.continuous and not config.model.scale_by_sigma
     return ("model.num_scales",) if continuous else ()
+
+
+def doubts(config: ml_collections.ConfigDict) -> list[str]:
+    """Return what is known to give bad images, each with the fix as it is typed."""
+    method, steps = config.sampling.method, config.sampling.num_steps
+    if method == "pc":
+        return _grain(config)
+    if method in ("dpm_solver", "heun") and config.sampling.grid in UNEVEN:
+        return [
+            f"--config.sampling.method={method} on the grid {config.sampling.grid!r} is worse than "
+            "on 'edm' with any number of steps (docs/samplers/README.md): take "
+            "--config.sampling.grid=edm"
+        ]
+    if method == "heun" and steps < 5:
+        return [
+            f"--config.sampling.num_steps={steps} is too few for 'heun' and leaves noise: take 10, "
+            "or --config.sampling.method=dpm_solver"
+        ]
+    return []
+
+
+def _grain(config: ml_collections.ConfigDict) -> list[str]:
+    """Tell whether predictor-corrector steps end with more noise than the network takes away.
+
+    Before the last time the predictor adds noise for a whole step, and there the network sees and
+    removes that of the last time only.
+    """
+    sde = sde_from_config(config)
+    sampler = sampler_from_config(config, sde)
+    step = (1 - sampler.eps) / max(sampler.num_steps - 1, 1)
+    before = jnp.full(1, sampler.eps + step)
+    added = float(sde.sde(jnp.zeros((1, 1, 1, 1)), before)[1][0]) * step**0.5
+    removed = float(sde.std(jnp.full(1, sampler.eps))[0])
+    if added <= GRAIN * removed or config.sampling.probability_flow:
+        return []
+    return [
+        f"--config.sampling.method=pc with --config.model.num_scales={sampler.num_steps} covers "
+        f"images with grain: its last steps add noise of {added:.2g}, and the network removes "
+        f"{removed:.2g}. Take --config.model.num_scales=1000, or "
+        "--config.sampling.method=dpm_solver --config.sampling.num_steps=20"
+    ]
 
 
 def _check_objective(fields: dict[str, Any]) -> None:

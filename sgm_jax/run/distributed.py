@@ -108,7 +108,12 @@ def is_first() -> bool:
 
 
 def decided(question: Callable[[], bool]) -> bool:
-    """Return process 0's answer to a question on every process.
+    """Return process 0's answer to a question on every process; see :func:`counted`."""
+    return bool(counted(question))
+
+
+def counted(question: Callable[[], int]) -> int:
+    """Return process 0's answer to a question, a number from 0, on every process.
 
     On a shared disk each may see something else for a moment, and processes that went different
     ways would wait for each other for ever.
@@ -117,8 +122,8 @@ def decided(question: Callable[[], bool]) -> bool:
         ValueError, OSError: the error of the question on process 0, and then one on all others.
     """
     if not jax.distributed.is_initialized():
-        return question()
-    answer, error = False, None
+        return int(question())
+    answer, error = 0, None
     if parallel.is_main():
         try:
             answer = question()
@@ -129,7 +134,7 @@ def decided(question: Callable[[], bool]) -> bool:
         raise error
     if said < 0:
         raise ValueError("process 1 has refused this: see its log")
-    return bool(said)
+    return said
 
 
 def existing(paths: Sequence[Path]) -> list[bool]:

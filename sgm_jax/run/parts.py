@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sgm_jax.run import distributed
 from sgm_jax.run.files import TEMPORARY, read_arrays, read_object, write_arrays, write_json
 from sgm_jax.run.lock import FILE, HOLDER, locked
@@ -67,6 +69,20 @@ class Parts:
             return json.loads(path.read_text())
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged ({error}); {fix}") from error
+
+    def rows(self) -> dict[str, int]:
+        """Return how many rows each finished array has, by name, without reading them.
+
+        Raises:
+            ValueError: if one was damaged since.
+        """
+        lengths = {}
+        for path in sorted(self.folder.glob("*.npy")):
+            try:
+                lengths[path.name] = len(np.load(path, mmap_mode="r", allow_pickle=False))
+            except (ValueError, OSError, EOFError, TypeError):
+                lengths[path.name] = len(self.load(path.name))
+        return lengths
 
     def remove(self) -> None:
         """Remove the folder; call it when the final files are in place."""

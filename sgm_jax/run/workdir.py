@@ -42,7 +42,7 @@ FREE = (
     "data.test_path",
 )
 # Fields that came after the first published weights; the values mean what was done before them.
-ADDED = {"optim.decay_start": 1000, "data.planes": False}
+ADDED = {"optim.decay_start": 1000, "data.planes": False, "sampling.ode_batch": 4}
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sgm_jax.conditions import Conditions, Request, read_conditions
-from sgm_jax.data import PixelScale, from_array
+from sgm_jax.data import PixelScale, from_array, to_uint8
 from sgm_jax.drawer import Drawer
 from sgm_jax.generators.score import build
 from sgm_jax.sample import sample
@@ -69,6 +69,8 @@ def asked(folder, changes=None, **fields):
         ({"observable": "total_charge"}, "needs --target"),
         ({"observable": "total_charge", "target": float("nan")}, "needs --target, a finite"),
         ({"observable": "total_charge", "target": 0.0}, "--spread is 0.0; it must be above 0"),
+        ({"observable": "total_charge", "target": -5.0}, "from 0 to 65280"),
+        ({"observable": "total_charge", "target": 65281.0}, "from 0 to 65280"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_fix(fields, message, images):
@@ -230,6 +232,50 @@ def test_known_pixels_are_exact_and_images_do_not_depend_on_the_batch(method, tm
     # The same known pixels, and still another image: another number, another key.
     assert np.abs(images[0] - images[3]).max() > SPREAD
     np.testing.assert_allclose(draw(drawer, 4, 2), images[4:], atol=1e-5)
+
+
+def test_the_charge_that_was_drawn_is_that_of_the_samples():
+    """Not less, though whole levels and the cut at 4 take some of it away."""
+    rng = np.random.default_rng(0)
+    lit = rng.random((6, 64, 64, 1)) < 0.1
+    raw = np.where(lit, rng.gamma(2, 15, lit.shape), rng.normal(0, 0.3, lit.shape))
+    raw *= 12_000 / raw.sum(axis=(1, 2, 3), keepdims=True)
+    raw *= np.array([0.995, 1.0, 1.005, 1.2, 0.7, 2.0])[:, None, None, None]
+    fields = {"observable": "total_charge", "target": 12_000.0, "spread": 100.0}
+    conditions = Conditions((64, 64), **fields)
+    assert (raw - to_uint8(raw)).sum(axis=(1, 2, 3)).min() > 100
+    samples = conditions.to_samples(raw, np.arange(6))
+    charge = samples.astype(int).sum(axis=(1, 2, 3))
+    # A pixel that passes the cut adds 5; what would take more than a quarter is left as it is.
+    np.testing.assert_allclose(charge[:4], [11_940, 12_000, 12_060, 12_100], atol=5)
+    assert charge[4] < 11_000 and charge[5] > 13_000
+    summary = conditions.summary(conditions.reached(samples))
+    np.testing.assert_allclose(summary["within_three_spreads"], 4 / 6)
+    assert (samples[~lit] == 0).all() and summary["largest"] == charge.max()
+
+
+def test_a_target_below_the_known_charge_is_refused(tmp_path):
+    known = np.zeros((300, 16, 16), np.uint8)
+    known[270, :2] = 100
+    request = {"inpaint": known, "mask": np.arange(256).reshape(16, 16) < 200}
+    request |= {"observable": "total_charge", "spread": 10.0}
+    config = tiny_config(tmp_path)
+    read_conditions(Request(target=3200.0, **request), config)
+    with pytest.raises(ValueError, match="from 3200 to 14280 with .* image 270"):
+        read_conditions(Request(target=3199.0, **request), config)
+    with pytest.raises(ValueError, match="from 3200 to 14280"):
+        read_conditions(Request(target=14_281.0, **request), config)
+
+
+def test_faint_known_pixels_are_exact_in_the_samples(tmp_path):
+    known = np.arange(2 * 256).reshape(2, 16, 16).astype(np.uint8) % 7
+    mask = np.arange(16)[None].repeat(16, axis=0) < 8
+    config = tiny_config(tmp_path, **{"data.transform": "log"})
+    conditions = read_conditions(Request(inpaint=known, mask=mask), config)
+    raw = np.full((3, 16, 16, 1), 4.5, np.float32)
+    samples = conditions.to_samples(raw, np.array([0, 1, 2]))[..., 0]
+    np.testing.assert_array_equal(samples[:, mask], known[[0, 1, 0]][:, mask])
+    assert (samples[:, ~mask] == 0).all()
 
 
 @pytest.fixture(scope="module")
