@@ -22,8 +22,6 @@ from sgm_jax.sde import SDE, SDES, VESDE
 
 # Added noise over removed noise, above which grain shows: 2.7 does (250 steps), 1.7 does not (500).
 GRAIN = 2.0
-# Grids on which the second-order solvers are worse than on the others.
-UNEVEN = ("time", "quadratic")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Those of sgm_jax.samplers.density, which takes half a second to import.
 PROBES = ("rademacher", "gaussian")
@@ -126,11 +124,10 @@ def doubts(config: ml_collections.ConfigDict) -> list[str]:
     method, steps = config.sampling.method, config.sampling.num_steps
     if method == "pc":
         return _grain(config)
-    if method in ("dpm_solver", "heun") and config.sampling.grid in UNEVEN:
+    if method == "dpm_solver" and config.sampling.grid == "time":
         return [
-            f"--config.sampling.method={method} on the grid {config.sampling.grid!r} is worse than "
-            "on 'edm' with any number of steps (docs/samplers/README.md): take "
-            "--config.sampling.grid=edm"
+            "--config.sampling.method=dpm_solver on the grid 'time' is worse than 'ddim' with any "
+            "number of steps (docs/samplers/README.md): take --config.sampling.grid=edm"
         ]
     if method == "heun" and steps < 5:
         return [
@@ -155,8 +152,8 @@ def _grain(config: ml_collections.ConfigDict) -> list[str]:
     if added <= GRAIN * removed or config.sampling.probability_flow:
         return []
     return [
-        f"--config.sampling.method=pc with --config.model.num_scales={sampler.num_steps} covers "
-        f"images with grain: its last steps add noise of {added:.2g}, and the network removes "
+        f"--config.sampling.method=pc with --config.model.num_scales={sampler.num_steps} leaves "
+        f"grain on images: its last steps add noise of {added:.2g}, and the network removes "
         f"{removed:.2g}. Take --config.model.num_scales=1000, or "
         "--config.sampling.method=dpm_solver --config.sampling.num_steps=20"
     ]
