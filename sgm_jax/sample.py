@@ -207,7 +207,8 @@ def _draw_missing(
     config = trained.config
     drawer = Drawer(
         trained.generator,
-        batch_size=parallel.fitting_batch(missing, most=config.eval.batch_size),
+        # The same however often it was interrupted: other batches have other last digits.
+        batch_size=parallel.fitting_batch(count - drawn.finished, most=config.eval.batch_size),
         seed=config.seed,
         conditions=conditions,
     )

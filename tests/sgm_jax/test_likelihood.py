@@ -13,6 +13,9 @@ from sgm_jax.train import train
 from tests.tiny_run import tiny_config, write_images
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
+# On eight devices, eight images at once; and with few steps.
+QUICK = {"sampling.ode_batch": 1, "sampling.ode_rtol": 1e-2, "sampling.ode_atol": 1e-2}
+QUICK |= {"eval.num_probes": 2}
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,7 @@ def trained(tmp_path_factory):
 
 
 def test_interrupted_likelihoods_go_on_where_they_stopped(trained, monkeypatch):
-    # Eight devices: eight images at once.
-    config = tiny_config(trained, **{"eval.num_images": 12, "sampling.ode_batch": 1})
+    config = tiny_config(trained, **QUICK | {"eval.num_images": 12})
     compiled, calls = likelihood._compiled, []
 
     def interrupted(*arguments):
@@ -57,20 +59,19 @@ def test_interrupted_likelihoods_go_on_where_they_stopped(trained, monkeypatch):
     # Measured once more, nothing is computed; of other images, nothing is mixed.
     assert measure(config, trained / "run") == json.loads((folder / "summary.json").read_text())
     assert calls == [0, "stop", 8]
-    config = tiny_config(trained, **{"sampling.ode_batch": 1})
+    config = tiny_config(trained, **QUICK)
     fewer = measure(config, trained / "run")
     assert calls == [0, "stop", 8] and fewer["num_images"] == 8
     np.testing.assert_allclose(fewer["bits_per_dim"], bits[:8].mean(), rtol=1e-6)
-    with pytest.raises(ValueError, match="num_probes: 4 there, 2 here"):
-        changes = {"eval.num_probes": 2, "sampling.ode_batch": 1}
-        measure(tiny_config(trained, **changes), trained / "run")
+    with pytest.raises(ValueError, match="num_probes: 2 there, 4 here"):
+        measure(tiny_config(trained, **QUICK | {"eval.num_probes": 4}), trained / "run")
 
 
 def test_likelihoods_depend_on_no_batch_and_more_of_them_are_added(trained, tmp_path):
-    few = tiny_config(trained, **{"eval.num_images": 3, "eval.batch_size": 16})
+    few = tiny_config(trained, **QUICK | {"eval.num_images": 3, "eval.batch_size": 16})
     measure(few, trained / "run", out=tmp_path / "few")
     first = np.load(tmp_path / "few" / "likelihood.npz")["bits_per_dim"]
-    many = tiny_config(trained, **{"eval.num_images": 11})
+    many = tiny_config(trained, **QUICK | {"eval.num_images": 11})
     measure(many, trained / "run", out=tmp_path / "many")
     bits = np.load(tmp_path / "many" / "likelihood.npz")["bits_per_dim"]
     np.testing.assert_array_equal(first, bits[:3])
@@ -90,8 +91,9 @@ def test_images_without_levels_are_refused(trained, tmp_path):
 
 
 def test_images_of_the_flow_depend_on_no_batch(trained, tmp_path):
-    config = tiny_config(trained, **{"sampling.method": "ode", "eval.num_samples": 3})
+    ode = QUICK | {"sampling.method": "ode", "sampling.ode_rtol": 1e-5, "sampling.ode_atol": 1e-5}
+    config = tiny_config(trained, **ode, **{"eval.num_samples": 3})
     raw = np.load(sample(config, trained / "run", out=tmp_path / "few") / "samples.npz")["raw"]
-    config = tiny_config(trained, **{"sampling.method": "ode", "eval.batch_size": 64})
-    more = sample(config, trained / "run", num_samples=50, out=tmp_path / "more")
+    config = tiny_config(trained, **ode, **{"eval.batch_size": 64})
+    more = sample(config, trained / "run", num_samples=20, out=tmp_path / "more")
     np.testing.assert_array_equal(np.load(more / "samples.npz")["raw"][:3], raw)
