@@ -282,7 +282,8 @@ def test_faint_known_pixels_are_exact_in_the_samples(tmp_path):
 def trained(tmp_path_factory):
     """A run with every choice of times and averages, and a mask."""
     folder = tmp_path_factory.mktemp("trained")
-    write_images(folder, count=3)
+    write_images(folder)
+    np.save(folder / "known.npy", np.load(folder / "test.npy")[:3])
     Image.fromarray(np.uint8(255 * (np.arange(16) < 8)[None].repeat(16, 0))).save(folder / "m.png")
     changes = {
         "model.ema_rates": (0.1,),
@@ -297,13 +298,14 @@ def trained(tmp_path_factory):
 
 def test_samples_under_conditions_say_so(trained):
     folder, config = trained
-    inpaint, mask = str(folder / "test.npy"), str(folder / "m.png")
+    inpaint, mask = str(folder / "known.npy"), str(folder / "m.png")
     request = Request(inpaint=inpaint, mask=mask, resample=2)
     out = sample(config(), folder / "run", num_samples=4, request=request, ema_rate=0.1)
     assert out.name == "step_000004_ema_0.1_inpaint"
     raw = np.load(out / "samples.npz")["raw"]
-    want = np.load(folder / "test.npy")[[0, 1, 2, 0], :, :8, None]
+    want = np.load(folder / "known.npy")[[0, 1, 2, 0], :, :8, None]
     np.testing.assert_allclose(raw[:, :, :8], want, atol=1e-4)
+    np.testing.assert_array_equal(np.load(out / "samples.npz")["samples"][:, :, :8], want)
     recipe = json.loads((out / "recipe.json").read_text())
     assert recipe["conditions"].keys() == {"inpaint", "mask", "resample"}
     assert recipe["ema_rate"] == 0.1 and recipe["network_evaluations"] == 19
