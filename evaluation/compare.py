@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from evaluation.figures.curves import Point, draw_curve
 from evaluation.report import read, render
-from sgm_jax.run.address import refuse_addresses
+from sgm_jax.run.command import run_command
 
 _KEPT = ("value", "stderr", "floor", "p", "n", "status")
 
@@ -93,12 +93,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, nargs="+", help="training step of every generated set")
     parser.add_argument("--out", type=Path, help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="write into an existing folder")
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     options = parser.parse_args(arguments)
-    try:
-        refuse_addresses(vars(options))
-        _run(options)
-    except (ValueError, OSError) as error:
-        parser.exit(1, f"{error}\n")
+    run_command(lambda: _run(options), debug=options.debug, options=vars(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -4,34 +4,34 @@ python -m evaluation.train_ssnet --config=configs/ssnet.py
 python -m evaluation.train_ssnet --config=configs/ssnet.py --export=ssnet.npz
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from sgm_jax.run.command import run_app, start_jax
+from sgm_jax.run.command import run_configured, start_jax
+from sgm_jax.run.experiment import configured
 from sgm_jax.run.log import LOGGER
 
 
 def define_flags() -> None:
     """Define the flags of the command."""
-    config_flags.DEFINE_config_file("config", None, "The experiment, configs/ssnet.py.")
+    flags.DEFINE_string("config", None, "The experiment, configs/ssnet.py.")
     flags.DEFINE_string("workdir", "runs/ssnet", "Where to.")
     flags.DEFINE_string(
         "export", None, "Do not train: write the newest checkpoint's weights to this .npz."
     )
     flags.DEFINE_enum("dtype", "float16", ("float16", "float32"), "export: of the parameters.")
     flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
-    flags.mark_flag_as_required("config")
 
 
-def _run() -> None:
+def _run(overrides: Sequence[str]) -> None:
     # This imports JAX; --help has answered before.
     from evaluation.ssnet.training import export, train
 
-    start_jax()
     options = flags.FLAGS
-    config, workdir = options.config, Path(options.workdir)
+    config, workdir = configured(overrides), Path(options.workdir)
+    start_jax()
     if options.export is None:
         train(config, workdir)
         return
@@ -42,4 +42,4 @@ def _run() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    run_app(_run)
+    run_configured(_run)

@@ -13,14 +13,15 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
 
-from sgm_jax.run.command import run_app, start_jax
+from sgm_jax.run.command import run_configured, start_jax
+from sgm_jax.run.experiment import configured
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
+flags.DEFINE_string("config", None, "The experiment, a file in configs/.")
 _LAYOUTS = flags.DEFINE_list(
     "layouts", ["1x1", "1x2", "1x4", "1x8", "2x1", "2x4"], "Layouts: processes x devices in each."
 )
@@ -30,7 +31,6 @@ _IMAGES = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer("steps", 10, "Number of steps that are measured.", lower_bound=1)
 _WORKER = flags.DEFINE_bool("worker", False, "Used by the command itself: be a measured process.")
 flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
-flags.mark_flag_as_required("config")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +120,21 @@ def table(results: list[Scaling]) -> str:
     return "\n".join(lines)
 
 
-def _work() -> None:
+def _work(config: ml_collections.ConfigDict) -> None:
     from sgm_jax.config import check
 
     start_jax()
-    check(_CONFIG.value)
-    numbers = measure(_CONFIG.value, images_per_device=_IMAGES.value, steps=_STEPS.value)
+    check(config)
+    numbers = measure(config, images_per_device=_IMAGES.value, steps=_STEPS.value)
     print(json.dumps(numbers), flush=True)
+
+
+def _run(overrides: Sequence[str]) -> None:
+    config = configured(overrides)
+    if _WORKER.value:
+        _work(config)
+    else:
+        _compare()
 
 
 def _compare() -> None:
@@ -138,4 +146,4 @@ def _compare() -> None:
 
 
 if __name__ == "__main__":
-    run_app(lambda: _work() if _WORKER.value else _compare())
+    run_configured(_run)

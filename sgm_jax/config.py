@@ -30,6 +30,7 @@ class Rules:
         fractions: fields in [0, 1).
         shares: fields in [0, 1].
         ascending: pairs of which the first is below the second.
+        lists: fields that are lists of numbers.
     """
 
     choices: dict[str, tuple] = dataclasses.field(default_factory=dict)
@@ -38,6 +39,7 @@ class Rules:
     fractions: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
     ascending: tuple[tuple[str, str], ...] = ()
+    lists: tuple[str, ...] = ()
 
     def check(self, fields: dict[str, Any]) -> None:
         """Refuse the flattened fields of a configuration that break a rule.
@@ -46,8 +48,13 @@ class Rules:
             ValueError: with the field, its value and what it can be.
         """
         pairs = [name for pair in self.ascending for name in pair]
-        needed = (*self.choices, *self.at_least_one, *self.positive, *self.fractions, *self.shares)
-        require_fields(fields, (*needed, *pairs))
+        numbers = (*self.at_least_one, *self.positive, *self.fractions, *self.shares, *pairs)
+        require_fields(fields, (*self.choices, *numbers, *self.lists))
+        for name in numbers:
+            _require(_is_number(fields[name]), name, fields, "must be a number")
+        for name in self.lists:
+            listed = isinstance(fields[name], list) and all(map(_is_number, fields[name]))
+            _require(listed, name, fields, 'must be a list of numbers, such as "(1, 2)"')
         for name, choices in self.choices.items():
             if fields[name] not in choices:
                 known = ", ".join(map(repr, choices))
@@ -63,6 +70,10 @@ class Rules:
         for low, high in self.ascending:
             above = f"must be below --config.{high}, {fields[high]}"
             _require(fields[low] < fields[high], low, fields, above)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 RULES = Rules(
@@ -84,6 +95,7 @@ RULES = Rules(
     ),
     positive=("optim.lr", "optim.adam_lr", "optim.eps"),
     fractions=("optim.decay_fraction", "model.ema_rate", "optim.beta1", "optim.beta2"),
+    lists=("model.ema_rates",),
 )
 
 

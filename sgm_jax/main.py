@@ -23,15 +23,14 @@ A --workdir that holds a run says which experiment it is; only a new one needs -
 can be overridden: --config.training.batch_size=64
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import ml_collections
 from absl import flags
 
-from sgm_jax.run.command import run_app, start_jax
-from sgm_jax.run.experiment import find_config, overridden, read_experiment, split_overrides
+from sgm_jax.run.command import run_configured, start_jax
+from sgm_jax.run.experiment import find_config, overridden, read_experiment
 from sgm_jax.run.log import LOGGER
 
 MODES = ("simulate", "train", "sample", "likelihood", "convert")
@@ -113,6 +112,7 @@ def _run(overrides: Sequence[str]) -> None:
 
     start_jax()
     if _MODE.value == "train":
+        _say_if_half(config, overrides)
         from sgm_jax.train import train
 
         train(config, workdir)
@@ -155,6 +155,22 @@ def _experiment(overrides: Sequence[str]) -> tuple[ml_collections.ConfigDict, Pa
             "--config=configs/larcv_png64_cpu.py, or the --workdir of a run"
         )
     return overridden(config, overrides), Path(run or workdir)
+
+
+def _say_if_half(config: ml_collections.ConfigDict, overrides: Sequence[str]) -> None:
+    """Warn if only one of the two sets was named, for the other one may be of other images."""
+    names = ("train_path", "test_path")
+    typed = {override.partition("=")[0].lstrip("-") for override in overrides}
+    given = [name for name in names if f"config.data.{name}" in typed]
+    if len(given) == 1:
+        (other,) = set(names) - set(given)
+        LOGGER.warning(
+            "--config.data.%s is given and --config.data.%s is not: it is %s, as configured; "
+            "both should hold images of one kind",
+            given[0],
+            other,
+            config.data[other],
+        )
 
 
 def _sample(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -212,5 +228,4 @@ def _value(name: str) -> object:
 
 
 if __name__ == "__main__":
-    typed, fields = split_overrides(sys.argv)
-    run_app(lambda: _run(fields), typed)
+    run_configured(_run)

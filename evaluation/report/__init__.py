@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 SCHEMA_VERSION = 1
 
 
@@ -33,6 +31,9 @@ def read(path: Path) -> dict[str, Any]:
 
 def render(template: str, values: dict[str, Any], **filters: Any) -> str:
     """Fill a template of this folder, which may call ``filters``; HTML is escaped."""
+    # Of an extra: a command that lacks it says so when it starts to work.
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evaluation", "report"),
         autoescape=template.endswith(".html"),

@@ -236,37 +236,41 @@ def _exported(config: ml_collections.ConfigDict, like: Variables) -> Variables:
     return variables
 
 
+_AT_LEAST = {
+    "training.batch_size": 1,
+    "training.num_epochs": 1,
+    "training.log_freq": 1,
+    "training.snapshot_freq": 1,
+    "eval.batch_size": 1,
+    "eval.num_images": 1,
+    "model.filters": 1,
+    "model.num_strides": 3,
+}
+_FRACTIONS = ("data.brightness", "optim.warmup_fraction", "training.settling_fraction")
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Refuse a configuration with a value that cannot work.
 
     Raises:
         ValueError: with the field, its value and what it can be.
     """
-    for section, name in (
-        ("training", "batch_size"),
-        ("training", "num_epochs"),
-        ("training", "log_freq"),
-        ("training", "snapshot_freq"),
-        ("eval", "batch_size"),
-        ("eval", "num_images"),
-        ("model", "filters"),
-    ):
-        if config[section][name] < 1:
-            raise ValueError(f"--config.{section}.{name} is {config[section][name]}; at least 1")
-    if config.model.num_strides < 3:
-        raise ValueError(f"--config.model.num_strides is {config.model.num_strides}; at least 3")
+    fields = workdir.flatten(config)
+    missing = [name for name in (*_AT_LEAST, *_FRACTIONS) if name not in fields]
+    if missing:
+        raise ValueError(
+            f"the configuration has no --config.{', --config.'.join(missing)}: it is none of "
+            "SSNet; start from configs/ssnet.py"
+        )
+    for name, least in _AT_LEAST.items():
+        if fields[name] < least:
+            raise ValueError(f"--config.{name} is {fields[name]}; at least {least}")
     multiple, side = 2**config.model.num_strides, config.data.image_size
     if side < multiple or side % multiple:
         raise ValueError(f"--config.data.image_size is {side}; it must be a multiple of {multiple}")
-    for section, name in (
-        ("data", "brightness"),
-        ("optim", "warmup_fraction"),
-        ("training", "settling_fraction"),
-    ):
-        if not 0 <= config[section][name] < 1:
-            raise ValueError(
-                f"--config.{section}.{name} is {config[section][name]}; it lies in [0, 1)"
-            )
+    for name in _FRACTIONS:
+        if not 0 <= fields[name] < 1:
+            raise ValueError(f"--config.{name} is {fields[name]}; it lies in [0, 1)")
     for section in ("training", "eval"):
         parallel.check_divisible(config[section].batch_size, f"--config.{section}.batch_size")
 

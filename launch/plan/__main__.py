@@ -18,18 +18,18 @@ from pathlib import Path
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
 
 # None of these imports JAX: the environment that it reads is set first.
 from launch.plan import chips, report, roofline
-from sgm_jax.run.command import run_app
+from sgm_jax.run.command import run_configured
+from sgm_jax.run.experiment import configured
 from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER
 
 
 def define_flags() -> None:
     """Define the settings of the command line."""
-    config_flags.DEFINE_config_file("config", None, "The experiment, a file in configs/.")
+    flags.DEFINE_string("config", None, "The experiment, a file in configs/.")
     flags.DEFINE_list("topology", ["v5e:2x2"], "Slices: a chip and a grid of chips, each.")
     flags.DEFINE_enum("mode", "train", ("train", "sample"), "Which step.")
     flags.DEFINE_list("dtype", [], "Of the network: float32, bfloat16. Default: the config's.")
@@ -57,7 +57,6 @@ def define_flags() -> None:
     flags.DEFINE_bool("largest", True, "Find the largest batch; this compiles a second program.")
     flags.DEFINE_string("out", None, "Path of a .md and a .json file. Default: runs/plan/<config>.")
     flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
-    flags.mark_flag_as_required("config")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,13 +162,13 @@ class Plan:
         return batch // topology.count
 
 
-def _run() -> None:
+def _run(overrides: Sequence[str]) -> None:
     options = flags.FLAGS
     slices = [chips.topology(name) for name in options.topology]
     chips.prepare()
     from sgm_jax.config import check
 
-    config, mode = options.config, options.mode
+    config, mode = configured(overrides), options.mode
     check(config)
     plan = Plan(
         config,
@@ -187,7 +186,7 @@ def _run() -> None:
         for topology in slices:
             estimates.append(plan.estimate(topology, dtype, find_largest=options.largest))
             LOGGER.info("%s", report.sentence(estimates[-1]))
-    name = Path(config_flags.get_config_filename(options["config"])).stem
+    name = Path(options.config).stem
     table = report.table(estimates, runs)
     print(table)
     heading = report.heading(plan.precision, plan.effort)
@@ -198,4 +197,4 @@ def _run() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    run_app(_run)
+    run_configured(_run)

@@ -15,15 +15,16 @@ sweep.md, sweep.json, sweep.png and all runs. If the command is stopped, the sam
 also in the middle of a training.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from sgm_jax.run.command import run_app, start_jax
+from sgm_jax.run.command import run_configured, start_jax
+from sgm_jax.run.experiment import configured
 from sgm_jax.run.log import LOGGER
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The base, a file in configs/.")
+_CONFIG = flags.DEFINE_string("config", None, "The base, a file in configs/.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the table, the picture and the runs.")
 _VARIANT = flags.DEFINE_multi_string("variant", [], "NAME: --config.FIELD=VALUE ... (repeatable)")
 _SAMPLER = flags.DEFINE_multi_string(
@@ -44,10 +45,10 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "Images of a set. Default: --config.eval.num_samples.", lower_bound=2
 )
 flags.DEFINE_bool("debug", False, "Show where in the code an error was raised.")
-flags.mark_flags_as_required(["config", "out"])
+flags.mark_flag_as_required("out")
 
 
-def _run() -> None:
+def _run(overrides: Sequence[str]) -> None:
     # These import JAX; --help has answered before.
     from launch.sweep.cases import plan
     from launch.sweep.compare import Sweep
@@ -55,7 +56,7 @@ def _run() -> None:
     from launch.sweep.report import write
     from sgm_jax.run.workdir import provenance
 
-    config, out = _CONFIG.value, Path(_OUT.value)
+    config, out = configured(overrides), Path(_OUT.value)
     if not all(seed.isdigit() for seed in _SEEDS.value):
         raise ValueError(f"--seeds={','.join(_SEEDS.value)}: write whole numbers, as --seeds=0,1")
     trained, cases = plan(config, _VARIANT.value, _SAMPLER.value)
@@ -78,7 +79,7 @@ def _run() -> None:
         folder=out / "judge",
     )
     content = {
-        "config": config_flags.get_config_filename(flags.FLAGS["config"]),
+        "config": _CONFIG.value,
         "real": judge.real.facts["hash_of_used"],
         "rows": [],
         "provenance": provenance(),
@@ -90,4 +91,4 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    run_app(_run)
+    run_configured(_run)

@@ -7,7 +7,8 @@ from typing import Any
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
+
+from sgm_jax.run.experiment import overridden, split_overrides
 
 BASE, DEFAULT = "base", "default"
 
@@ -43,18 +44,15 @@ def parse_option(text: str, base: ml_collections.ConfigDict, *, sampler: bool) -
         flags.DEFINE_integer("num_samples", None, "", lower_bound=2, flag_values=values)
         flags.DEFINE_float("ema", None, "", flag_values=values)
     try:
-        arguments = ["sweep", *shlex.split(rest)]
-        copy = base.copy_and_resolve_references()
-        config_flags.DEFINE_config_dict("config", copy, flag_values=values, sys_argv=arguments)
+        arguments, overrides = split_overrides(["sweep", *shlex.split(rest)])
         unread = values(arguments)[1:]
-    except (AttributeError, KeyError) as error:
-        raise ValueError(f'{flag}="{text}": there is no field {error.args[0]}') from error
-    except (flags.Error, TypeError, ValueError) as error:
+        config = overridden(base, overrides)
+    except (flags.Error, ValueError) as error:
         raise ValueError(f'{flag}="{text}": {error}') from error
     if unread:
         raise ValueError(f'{flag}="{text}": {unread[0]} is no flag; write --config.FIELD=VALUE')
     options = {key: values[key].value for key in ("num_samples", "ema")} if sampler else {}
-    return Option(name.strip(), values.config, tuple(arguments[1:]), **options)
+    return Option(name.strip(), config, (*overrides, *arguments[1:]), **options)
 
 
 @dataclasses.dataclass(frozen=True)

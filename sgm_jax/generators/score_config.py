@@ -58,6 +58,7 @@ RULES = Rules(
         "model.beta_min",
     ),
     fractions=("model.dropout",),
+    lists=("model.ch_mult", "model.attn_resolutions", "model.fir_kernel"),
     shares=("sampling.eta",),
     ascending=(
         ("model.beta_min", "model.beta_max"),

@@ -13,7 +13,8 @@ from absl import app, flags
 
 from sgm_jax.run import interruption
 from sgm_jax.run.address import refuse_addresses
-from sgm_jax.run.experiment import with_found_config
+from sgm_jax.run.experiment import fields_called, split_overrides
+from sgm_jax.run.extras import missing
 from sgm_jax.run.files import cache_folder
 from sgm_jax.run.log import LOGGER, to_terminal
 
@@ -21,20 +22,51 @@ from sgm_jax.run.log import LOGGER, to_terminal
 _DISTRIBUTED = "sgm_jax.run.distributed"
 
 
-def run_app(command: Callable[[], None], arguments: Sequence[str] | None = None) -> None:
-    """Read the flags of the command line, ``--debug`` among them, and run a command with them.
+def run_app(command: Callable[[], None]) -> None:
+    """Read the flags of the command line, ``--debug`` among them, and run a command with them."""
+    _start_app(lambda _: command(), overrides=False)
 
-    Args:
-        command: does the work.
-        arguments: the command line, the program first; ``sys.argv`` if not given.
+
+def run_configured(command: Callable[[Sequence[str]], None]) -> None:
+    """Do as :func:`run_app`, and give the command each ``--config.FIELD=VALUE`` that was typed.
+
+    Its flag ``--config`` is a string; see :func:`sgm_jax.run.experiment.configured`.
     """
+    _start_app(command, overrides=True)
+
+
+def _start_app(command: Callable[[Sequence[str]], None], *, overrides: bool) -> None:
+    fields: list[str] = []
+
+    def read(arguments: Sequence[str]) -> list[str]:
+        try:
+            if overrides:
+                arguments, fields[:] = split_overrides(arguments)
+            return flags.FLAGS(arguments)
+        except (flags.Error, OSError) as error:
+            to_terminal()
+            LOGGER.error("%s; --help shows the flags", _flag_error(error, arguments))
+            sys.exit(1)
 
     def main(argv: list[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-        run_command(command, debug=flags.FLAGS.debug, options=flags.FLAGS.flag_values_dict())
+        def checked() -> None:
+            if argv[1:]:
+                raise ValueError(f"unexpected {' '.join(argv[1:])}: flags are typed --NAME=VALUE")
+            command(fields)
 
-    app.run(main, argv=with_found_config(sys.argv if arguments is None else arguments))
+        run_command(checked, debug=flags.FLAGS.debug, options=flags.FLAGS.flag_values_dict())
+
+    app.run(main, flags_parser=read)
+
+
+def _flag_error(error: Exception, arguments: Sequence[str]) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    if not isinstance(error, flags.UnrecognizedFlagError) or "config" not in flags.FLAGS:
+        return text
+    given = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
+    fields = fields_called(error.flagname, given[-1] if given else None)
+    meant = " or ".join(f"--config.{field}" for field in fields)
+    return f"{text}; a field of the configuration is typed {meant}" if fields else text
 
 
 def run_command(
@@ -73,15 +105,27 @@ def _run(command: Callable[[], None], options: Mapping[str, Any], *, debug: bool
         # All processes have agreed to leave; the one that writes may need longer.
         _finish_together()
         sys.exit(interruption.EXIT_STATUS)
-    except (ValueError, OSError, ArithmeticError, ImportError, RuntimeError) as error:
+    except Exception as error:
         if interruption.asked():
             # Such as worker processes that got the signal, too.
             _leave(interruption.said(interruption.asked()))
         if debug:
             raise
-        hint = sys.modules[_DISTRIBUTED].hint(error) if _DISTRIBUTED in sys.modules else ""
-        LOGGER.error("%s%s", error, hint)
+        LOGGER.error("%s", _in_words(error))
         sys.exit(1)
+
+
+def _in_words(error: Exception) -> str:
+    """Return what is wrong and what helps, if that is known."""
+    if isinstance(error, ModuleNotFoundError):
+        return missing(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error or 'of this machine'}); smaller batches need less"
+    if not isinstance(error, ValueError | OSError | ArithmeticError | ImportError | RuntimeError):
+        kind = type(error).__name__
+        return f"unexpected {kind}: {error}. Please report it with what --debug shows"
+    hint = sys.modules[_DISTRIBUTED].hint(error) if _DISTRIBUTED in sys.modules else ""
+    return f"{error}{hint}"
 
 
 def _leave(message: str) -> None:

@@ -7,6 +7,7 @@ A file is one of ``configs/``, by its name alone where the package is installed,
 import difflib
 import importlib.util
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ from ml_collections import config_flags
 from sgm_jax.run.address import refuse_address, refuse_addresses
 
 _OVERRIDE = re.compile(r"--?(no)?config\.\S+")
+_SECTIONS = ("data", "model", "training")
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: 'a list like "(1, 2)"',
+}
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -48,53 +57,87 @@ def overridden(
         ValueError: for a field that does not exist, or a value of another type.
     """
     config = config.copy_and_resolve_references()
+    for override in overrides:
+        _check_field(config, override)
     values = flags.FlagValues()
     arguments = ["", *overrides]
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
         unread = values(arguments)[1:]
-    except (AttributeError, KeyError) as error:
-        raise ValueError(_no_field(config, overrides)) from error
     except (flags.Error, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{' '.join(overrides)}: {reason}") from error
+        raise ValueError(_no_value(config, overrides, error)) from error
     if unread:
         raise ValueError(f"unexpected argument {unread[0]}")
     refuse_addresses({"config": config})
     return config.lock()
 
 
-def _no_field(config: ml_collections.ConfigDict, overrides: Sequence[str]) -> str:
-    """Say which of the fields does not exist, and which one may be meant."""
+def _check_field(config: ml_collections.ConfigDict, override: str) -> None:
+    """Refuse a field that does not exist, and name the one that may be meant."""
+    name, equals, _ = override.partition("=")
+    negated = override.lstrip("-").startswith("noconfig.")
+    name = name.partition("config.")[2]
     known = _names(config)
+    if name not in known:
+        near = _same_name(known, name) or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"; did you mean --config.{' or --config.'.join(near)}?" if near else ""
+        raise ValueError(f"the configuration has no field --config.{name}{hint}")
+    if isinstance(known[name], ml_collections.ConfigDict):
+        inside = next(iter(known[name]))
+        raise ValueError(
+            f"--config.{name} is a section; set one of its fields, such as --config.{name}.{inside}"
+        )
+    if not equals and not isinstance(known[name], bool):
+        raise ValueError(f"--config.{name} needs a value: --config.{name}={known[name]}")
+    if negated and not isinstance(known[name], bool):
+        raise ValueError(f"--config.{name} is {known[name]!r}, which has no opposite")
+
+
+def fields_called(name: str, source: str | None) -> list[str]:
+    """Return the fields with this name in the sections of a configuration, if it can be read."""
+    try:
+        known = _names(read_experiment(source or "larcv_png64"))
+    except (ValueError, OSError):
+        return []
+    return _same_name(known, name)
+
+
+def _same_name(known: dict[str, Any], name: str) -> list[str]:
+    """Return the fields whose last part is the last part of a name: the section was forgotten."""
+    return [field for field in known if field.rpartition(".")[2] == name.rpartition(".")[2]]
+
+
+def _no_value(config: ml_collections.ConfigDict, overrides: Sequence[str], error: Exception) -> str:
+    """Say which value is not of the type of its field."""
     for override in overrides:
-        name = override.partition("=")[0].partition("config.")[2]
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean --config.{near[0]}?" if near else ""
-            return f"the configuration has no field --config.{name}{hint}"
-    return f"the configuration has not all fields of {' '.join(overrides)}"
+        name, _, value = override.partition("=")
+        if f"{name.lstrip('-')}={value}" in str(error):
+            now = _names(config)[name.partition("config.")[2]]
+            kind = _KINDS.get(type(now), "something else")
+            return f"{override}: this field is {kind}, such as {now!r}"
+    return str(error).partition("\n")[0]
 
 
-def _names(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
-    names = []
+def _names(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """Return all fields and sections by the names that are typed."""
+    names = {}
     for name, value in config.items():
-        names.append(f"{prefix}{name}")
+        names[f"{prefix}{name}"] = value
         if isinstance(value, ml_collections.ConfigDict):
-            names += _names(value, f"{prefix}{name}.")
+            names |= _names(value, f"{prefix}{name}.")
     return names
 
 
-def with_found_config(arguments: Sequence[str]) -> list[str]:
-    """Return a command line whose ``--config`` is a file, see :func:`find_config`."""
-    found = list(arguments)
-    for place, argument in enumerate(found):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--config", "-config") and equals:
-            found[place] = f"{flag}={find_config(value)}"
-        elif flag in ("--config", "-config") and place + 1 < len(found):
-            found[place + 1] = find_config(found[place + 1])
-    return found
+def configured(overrides: Sequence[str]) -> ml_collections.ConfigDict:
+    """Return the configuration of the flag ``--config``, with the fields of ``--config.FIELD``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if there is no such flag, no such field, or a value does not fit.
+    """
+    if flags.FLAGS.config is None:
+        raise ValueError("no --config: name the experiment, such as --config=configs/demo.py")
+    return overridden(read_experiment(flags.FLAGS.config), overrides)
 
 
 def find_config(name: str) -> str:
@@ -137,23 +180,65 @@ def read_experiment(path: str) -> ml_collections.ConfigDict:
     if file.is_dir() and (file / "config.json").is_file():
         file = file / "config.json"
     if not file.is_file():
+        names = config_names()
+        near = difflib.get_close_matches(file.stem, names, n=1)
+        hint = f"; did you mean --config={near[0]}?" if near else ""
         raise FileNotFoundError(
-            f"no configuration {path} (working directory {Path.cwd()}); give a file, or a name of "
-            f"the package: {', '.join(config_names())}"
+            f"no configuration {path or '(an empty name)'} (working directory {Path.cwd()}); "
+            f"give a file, or a name of the package: {', '.join(names)}{hint}"
         )
     if file.suffix == ".json":
         from sgm_jax.run.files import read_object
 
-        return from_json(read_object(file, fix="restore it, or give another --config"))
+        stored = read_object(file, fix="restore it, or give another --config")
+        if not all(isinstance(stored.get(name), dict) for name in _SECTIONS):
+            raise ValueError(
+                f"--config={path} is no configuration: it has no {', '.join(_SECTIONS)}; give a "
+                ".py file of configs/, or the config.json of a run"
+            )
+        return from_json(stored)
     if file.suffix != ".py":
         raise ValueError(
             f"--config={path} is no configuration; give a .py file of configs/, or the "
             "config.json of a run"
         )
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=[""])
-    values(["", f"--config={path}"])
-    return values.config
+    return _executed(file, path.partition(":")[2] if path != str(file) else "")
+
+
+def _executed(file: Path, argument: str) -> ml_collections.ConfigDict:
+    """Return what ``get_config`` of a Python file returns, locked."""
+    try:
+        spec = importlib.util.spec_from_file_location("experiment", file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except Exception as error:  # a program can raise anything
+        raise ValueError(f"--config={file} cannot be read: {_reason(error, file)}") from error
+    if not callable(getattr(module, "get_config", None)):
+        raise ValueError(
+            f"--config={file} is no configuration: it has no function get_config(); "
+            "configs/demo.py is one"
+        )
+    try:
+        config = module.get_config(*([argument] if argument else []))
+    except Exception as error:  # a program can raise anything
+        raise ValueError(f"--config={file}: get_config() fails: {_reason(error, file)}") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ValueError(
+            f"--config={file} is no configuration: get_config() returns "
+            f"{type(config).__name__}, not a ConfigDict"
+        )
+    return config.lock()
+
+
+def _reason(error: Exception, file: Path) -> str:
+    """Return an error of a Python file in one line, with the line of the file."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
+    names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    here = [line for line, name in zip(lines, names, strict=True) if Path(name) == file.absolute()]
+    # A SyntaxError knows its line itself.
+    where = f" in line {here[-1]}" if here else ""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return f"{type(error).__name__}: {' '.join(text.split())}{where}"
 
 
 def from_json(stored: dict[str, Any]) -> ml_collections.ConfigDict:

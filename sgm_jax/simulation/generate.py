@@ -139,7 +139,7 @@ def _make(
         initargs=(config, data),
     )
     try:
-        with pool:
+        with pool, _ended_if_stopped():
             _write(pool, config, chunks, draft, recipe=recipe, progress=progress)
         draft.rename(out)
     except NoImagesError:
@@ -153,6 +153,19 @@ def _make(
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _ended_if_stopped() -> Iterator[None]:
+    """End the processes that were started in the block if it is interrupted, in mid-chunk."""
+    before = multiprocessing.active_children()
+    try:
+        yield
+    except KeyboardInterrupt:
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.terminate()
+        raise
 
 
 @contextlib.contextmanager

@@ -104,4 +104,4 @@ def test_the_command_writes_a_table_and_figures_and_ends_with_one_line_on_bad_in
     assert (tmp_path / "out/w1.png").is_file()
     with pytest.raises(SystemExit) as ended:
         command.main([*paths, f"--out={tmp_path / 'out'}"])
-    assert ended.value.code == 1 and "--overwrite" in capsys.readouterr().err
+    assert ended.value.code == 1 and "--overwrite" in capsys.readouterr().out

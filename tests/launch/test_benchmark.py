@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from configs import larcv_png64_cpu, ssnet
-from launch.benchmark import __main__ as benchmark
 from launch.benchmark import evaluator, networks
+from launch.benchmark import lines as benchmark
 from launch.benchmark.measurement import (
     Comparison,
     Line,

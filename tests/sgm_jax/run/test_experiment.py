@@ -61,3 +61,43 @@ def test_what_is_no_configuration_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(ValueError, match=r"config\.yaml is no configuration"):
         read_experiment(str(tmp_path / "config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", r"SyntaxError: .* line 1"),
+        ("import no_such_package", "no_such_package.* line 1"),
+        ("x = 1", r"no function get_config\(\)"),
+        ("def get_config():\n    return {'seed': 1}", "returns dict, not a ConfigDict"),
+        ("def get_config():\n    x = 1\n    return x.y", "AttributeError: .* in line 3"),
+    ],
+)
+def test_a_file_that_is_no_configuration_says_why_in_one_line(text, message, tmp_path):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ValueError, match=message) as refusal:
+        read_experiment(str(tmp_path / "mine.py"))
+    assert str(refusal.value).startswith(f"--config={tmp_path / 'mine.py'}")
+    assert "\n" not in str(refusal.value)
+
+
+def test_json_of_something_else_is_refused(tmp_path):
+    (tmp_path / "package.json").write_text('{"data": 1, "name": "mine"}')
+    with pytest.raises(ValueError, match=r"no data, model, training; give"):
+        read_experiment(str(tmp_path / "package.json"))
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("training=2", r"is a section; .* such as --config\.training\."),
+        ("batch_size=2", r"mean --config\.eval\.batch_size or --config\.training\.batch_size\?"),
+        ("seed", "--config.seed needs a value"),
+        ("seed=1.5", "whole number, such as 42"),
+        ("training.continuous=perhaps", "True or False, such as True"),
+        ("optim.lr=fast", "is a number, such as 0.0002"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_what_fits(field, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        overridden(tiny_config(tmp_path), ["--config.optim.eps=1e-3", f"--config.{field}"])
