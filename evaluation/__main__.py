@@ -51,6 +51,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--generated_scaling", "--generated-scaling", default="none", help=help_text
     )
+    help_text = "of images with three planes, 0 to 2"
+    parser.add_argument("--plane", type=int, help=help_text)
     help_text = "add a deliberately bad set, training images with 0.9 of their charge"
     parser.add_argument("--ceiling", action="store_true", help=help_text)
     parser.add_argument("--seed", type=int, default=0)
@@ -100,6 +102,7 @@ def make_report(options: argparse.Namespace) -> None:
         threshold=threshold,
         scaling=options.scaling,
         generated_scaling=options.generated_scaling,
+        plane=options.plane,
         ceiling=options.ceiling,
         seed=options.seed,
         work=work,

@@ -16,7 +16,16 @@ from evaluation.figures.table import figures
 from evaluation.images import distort
 from evaluation.images.alike import AUTO, common_threshold
 from evaluation.images.segments import Table, segmenter
-from evaluation.images.sets import ImageSet, Opened, Source, check_alike, load, open_set, pair
+from evaluation.images.sets import (
+    ImageSet,
+    Opened,
+    Source,
+    brightness,
+    check_alike,
+    load,
+    open_set,
+    pair,
+)
 from evaluation.metrics.budget import BUDGETS, Budget
 from evaluation.metrics.compute import compute
 from evaluation.metrics.metric import Metric
@@ -42,6 +51,7 @@ def evaluate(
     threshold: int | Literal["auto"] = AUTO,
     scaling: str = "none",
     generated_scaling: str = "none",
+    plane: int | None = None,
     ceiling: bool = False,
     seed: int = 0,
     work: str | Path | None = None,
@@ -70,6 +80,7 @@ def evaluate(
         scaling: of the real and the training images to 0..255, as ``config.data.scaling`` in
             training: ``"none"``, ``"per_image"``, ``"quantile"`` or ``"fixed:FULL"``.
         generated_scaling: the same of the generated images.
+        plane: of images with three planes, 0 to 2.
         ceiling: add a deliberately bad set, training images with 0.9 of their charge.
         seed: of everything random.
         work: folder that keeps what is done, so that the same call goes on after it was stopped.
@@ -95,9 +106,17 @@ def evaluate(
     weights = _open_weights(ssnet, chosen, unlabelled=set(roles.values()) - set(labels or {}))
     opened = {}
     for role, name in roles.items():
+        source = (sources | generated)[name]
         limit = {"real": sizes.real, "train": sizes.train}.get(role, sizes.generated)
-        given = scaling if role in ("real", "train") else generated_scaling
-        opened[role] = _opened((sources | generated)[name], name, limit, seed, given)
+        is_real = role in ("real", "train")
+        scale = scaling if is_real else generated_scaling
+        given = {"limit": limit, "seed": seed, "scaling": scale, "plane": plane}
+        if isinstance(source, ImageSet):
+            opened[role] = load(source, name, **given)
+        else:
+            # What a generator draws is judged by the metrics, not by the survey of training.
+            surveyed = is_real or scale != "none"
+            opened[role] = open_set(source, name, surveyed=surveyed, **given)
     images, note = _cut_alike(opened, threshold, labels or {})
     if ceiling:
         images["ceiling"] = _ceiling(images.get("train"))
@@ -156,14 +175,6 @@ def _report(
     )
 
 
-def _opened(
-    source: Source, name: str, limit: int | None, seed: int, scaling: str
-) -> Opened | ImageSet:
-    """Read a set; one that is loaded already is checked and cut to size."""
-    read = load if isinstance(source, ImageSet) else open_set
-    return read(source, name, limit=limit, seed=seed, scaling=scaling)
-
-
 def _cut_alike(
     opened: dict[str, Opened | ImageSet],
     threshold: int | str,
@@ -217,7 +228,8 @@ def _ceiling(train: ImageSet | None) -> ImageSet:
         raise ValueError("--ceiling spoils training images: give --train as well")
     factor = 0.9
     worse = distort.scale_charge(train.images, factor)
-    facts = train.facts | {"source": f"{factor} x {train.facts['source']}"}
+    facts = train.facts | brightness(worse)
+    facts |= {"source": f"{factor} x {train.facts['source']}", "warnings": []}
     return ImageSet("ceiling", worse, {}, train.is_track, facts)
 
 

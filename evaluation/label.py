@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     help_text = "of charges to 0..255, as config.data.scaling in training: none, per_image, "
     help_text += "quantile or fixed:FULL (default: %(default)s)"
     parser.add_argument("--scaling", default="none", help=help_text)
+    parser.add_argument("--plane", type=int, help="of images with three planes, 0 to 2")
     parser.add_argument("--nofeatures", action="store_true", help="do not write features.npy")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     options = parser.parse_args(arguments)
@@ -49,7 +50,13 @@ def _run(options: argparse.Namespace) -> None:
 
     start_jax(alone="python -m evaluation.label")
     weights = open_weights(options.ssnet)
-    images = open_images(options.images, num_channels=1, image_size=None, scaling=options.scaling)
+    images = open_images(
+        options.images,
+        num_channels=1,
+        image_size=None,
+        scaling=options.scaling,
+        plane=options.plane,
+    )
     log_doubts(images)
     summary = label(images, weights, options.out, features=not options.nofeatures)
     LOGGER.info("%s", json.dumps({k: v for k, v in summary.items() if k != "provenance"}))

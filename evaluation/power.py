@@ -44,6 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ssnet", type=Path, help="weights of SSNet (default: the package's)")
     help_text = "to 0..255: none, per_image, quantile or fixed:FULL (default: %(default)s)"
     parser.add_argument("--scaling", default="none", help=help_text)
+    parser.add_argument("--plane", type=int, help="of images with three planes, 0 to 2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     return parser.parse_args(arguments)
@@ -87,7 +88,7 @@ def load_cases(options: argparse.Namespace) -> dict[str, Any]:
     """Return by role: real images, training images for the floor, and one set for each flaw."""
     from evaluation.images.sets import ImageSet, check_alike, load
 
-    given = {"seed": options.seed, "scaling": options.scaling}
+    given = {"seed": options.seed, "scaling": options.scaling, "plane": options.plane}
     real = load(options.real, "real", limit=options.n, **given)
     both = load(options.train, "train", limit=2 * options.n, **given)
     if len(real) < options.n or len(both) < 2 * options.n:

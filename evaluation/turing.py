@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     for flag, what in (("--scaling", "--real"), ("--generated_scaling", "--generated")):
         help_text = f"of {what} to 0..255: none, per_image, quantile or fixed:FULL (default: none)"
         parser.add_argument(flag, default="none", help=help_text)
+    parser.add_argument("--plane", type=int, help="of images with three planes, 0 to 2")
     for which in ("real", "generated"):
         text = f"labels.h5 of evaluation.label for --{which}"
         parser.add_argument(f"--labels_{which}", type=Path, help=text)
@@ -81,8 +82,9 @@ def make(options: argparse.Namespace) -> None:
         raise ValueError("labels of one set only: give both --labels_real and --labels_generated")
     limit = None if by_class else options.count  # of classes enough must be found first
     scalings = {"real": options.scaling, "generated": options.generated_scaling}
+    given = {"limit": limit, "seed": options.seed, "plane": options.plane}
     opened = [
-        open_set(getattr(options, role), role, limit=limit, seed=options.seed, scaling=scaling)
+        open_set(getattr(options, role), role, scaling=scaling, **given)
         for role, scaling in scalings.items()
     ]
     if threshold == AUTO:

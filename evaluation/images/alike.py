@@ -64,7 +64,7 @@ def differences(sets: Mapping[str, Facts], real: str) -> list[str]:
         if facts["lit_pixels"] == 0:
             texts.append(f"{name}: all {facts['images_used']} images are empty.")
             continue
-        if facts["saturated_lit_pixels"] > _MANY:
+        if facts["saturated_lit_pixels"] > _MANY and not facts["surveyed"]:
             texts.append(
                 f"{name}: {100 * facts['saturated_lit_pixels']:.0f} % of the lit pixels are at "
                 "255, the largest value: above it charge was lost. Give what was stored before, "

@@ -1,7 +1,6 @@
 """The sets of images that are compared: read, checked and cut to size."""
 
 import hashlib
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from evaluation.images.segments import Segments, Table, given_labels, read_labels
 from sgm_jax.data import Images, from_array, open_images
+from sgm_jax.data.survey import survey
 from sgm_jax.run.files import read_object
 
 FAINT = 4  # arXiv:2307.13687 sets generated pixels up to this to zero
@@ -133,7 +133,7 @@ class Opened:
     images: np.ndarray  # [n, H, W]
     rows: np.ndarray  # [n] of the source
     source: Images
-    warnings: tuple[str, ...]  # of reading
+    warnings: tuple[str, ...] | None  # of its survey, if there was one
 
     def cut(self, threshold: int = 0, labels: str | Path | np.ndarray | None = None) -> "ImageSet":
         """Return the set with pixels up to ``threshold`` at zero, and with its labels.
@@ -144,7 +144,8 @@ class Opened:
         """
         images = self.images.copy()
         images[images <= threshold] = 0
-        facts = _facts(self.source, images, threshold) | {"warnings": list(self.warnings)}
+        doubts = {"surveyed": self.warnings is not None, "warnings": list(self.warnings or ())}
+        facts = _facts(self.source, images, threshold) | doubts
         image_set = ImageSet(self.name, images, facts=facts | {"track_images": None, "ssnet": None})
         if labels is None:
             return image_set
@@ -161,6 +162,8 @@ def open_set(
     limit: int | None,
     seed: int,
     scaling: str = "none",
+    plane: int | None = None,
+    surveyed: bool = False,
 ) -> Opened:
     """Read a set of grey images, at most ``limit`` of them, chosen by ``seed``.
 
@@ -171,18 +174,14 @@ def open_set(
         limit: images to keep; None keeps all.
         seed: chooses them.
         scaling: from the stored values to 0..255, as in training; see `sgm_jax.data.scaling`.
+        plane: of images with three planes, 0 to 2; grey images are taken as they are.
+        surveyed: add what `sgm_jax.data.survey` doubts to the facts of the set.
 
     Raises:
         FileNotFoundError: nothing at ``source``.
         ValueError: unreadable, another scale than 0..255, NaN, not grey.
     """
-    options = {"num_channels": 1, "image_size": None, "scaling": scaling}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        if isinstance(source, np.ndarray):
-            opened = from_array(source, source=f"array {name}", **options)
-        else:
-            opened = open_images(str(source), **options)
+    opened = _images(source, name, scaling=scaling, plane=plane)
     rows = random_rows(len(opened), limit, seed)
     images = opened[rows][..., 0]
     if 0 < images.max() <= 1:  # floating-point images were checked on reading
@@ -190,8 +189,32 @@ def open_set(
             f"{opened.source}: the largest pixel is {images.max()}, images must be on the scale "
             f"{PIXEL_SCALE}; if these are on 0..1 multiply by 255"
         )
-    said = tuple(str(one.message) for one in caught if issubclass(one.category, UserWarning))
-    return Opened(name, images, rows, opened, said)
+    doubts = survey(opened).warnings if surveyed else None
+    return Opened(name, images, rows, opened, doubts)
+
+
+def _images(
+    source: np.ndarray | str | Path, name: str, *, scaling: str, plane: int | None
+) -> Images:
+    """Open a set of grey images, or one of three planes."""
+    options = {"num_channels": 1, "image_size": None, "scaling": scaling}
+
+    def opened(plane: int | None) -> Images:
+        if isinstance(source, np.ndarray):
+            return from_array(source, source=f"array {name}", plane=plane, **options)
+        return open_images(str(source), plane=plane, **options)
+
+    if plane is None:
+        return opened(None)
+    if plane not in range(3):
+        raise ValueError(f"--plane={plane}: there are planes 0, 1 and 2")
+    try:
+        return opened(plane)
+    except ValueError as error:
+        try:
+            return opened(None)  # it has no planes
+        except ValueError:
+            raise error from None
 
 
 def load(
@@ -202,6 +225,7 @@ def load(
     seed: int,
     threshold: int = 0,
     scaling: str = "none",
+    plane: int | None = None,
     labels: str | Path | np.ndarray | None = None,
 ) -> ImageSet:
     """Read a set of grey images, see `open_set`, and cut it; or take a set that is loaded already.
@@ -215,6 +239,7 @@ def load(
         seed: chooses them.
         threshold: pixels at most this become zero.
         scaling: from the stored values to 0..255, as in training.
+        plane: of images with three planes, 0 to 2.
         labels: for the whole set, a ``labels.h5`` of ``evaluation.label``, or bool ``[N]``, which
             images are tracks.
 
@@ -223,7 +248,7 @@ def load(
         ValueError: unreadable, another scale than 0..255, NaN, not grey; labels of another set.
     """
     if not isinstance(source, ImageSet):
-        opened = open_set(source, name, limit=limit, seed=seed, scaling=scaling)
+        opened = open_set(source, name, limit=limit, seed=seed, scaling=scaling, plane=plane)
         return opened.cut(threshold, labels)
     if threshold or labels is not None or scaling != "none":
         raise ValueError(
@@ -325,7 +350,8 @@ def pixel_scale(scaling: str) -> str:
 
 def _checkpoint_step(source: str) -> int | None:
     """Return the training step of samples with their recipe beside them."""
-    recipe = Path(source.partition("::")[0]).expanduser().parent / "recipe.json"
+    path = Path(source.partition("::")[0]).expanduser()
+    recipe = (path if path.is_dir() else path.parent) / "recipe.json"
     if not recipe.is_file():
         return None
     try:

@@ -46,6 +46,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "pixels at most this become 0 in all sets (default: %(default)s, as in what is drawn)"
     )
     parser.add_argument("--threshold", type=int, default=4, help=help_text)
+    parser.add_argument("--plane", type=int, help="of images with three planes, 0 to 2")
     parser.add_argument("--seed", type=int, default=0, help="of the metrics and the figures")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
     return parser.parse_args(arguments)
@@ -111,7 +112,7 @@ def _turing(options: argparse.Namespace, material: "Material") -> str:
         "generated": (material.reported.facts["source"], "none"),
     }
     count = min(_TURING_IMAGES, len(material.real), len(material.reported))
-    given = {"limit": count, "seed": options.seed, "threshold": FAINT}
+    given = {"limit": count, "seed": options.seed, "threshold": FAINT, "plane": options.plane}
     sets = (
         load(source, role, scaling=scaling, **given) for role, (source, scaling) in sources.items()
     )

@@ -111,7 +111,8 @@ def open_sets(
         FileNotFoundError: if there are none.
         ValueError: if they are no images, or not of the size that the run draws.
     """
-    budget, options = BUDGETS[plan.budget], {"seed": plan.seed, "threshold": plan.threshold}
+    budget = BUDGETS[plan.budget]
+    options = {"seed": plan.seed, "threshold": plan.threshold, "plane": plan.plane}
     options["scaling"] = config.data.scaling  # as the run was trained
     sets = (
         load(real, "real", limit=budget.real, **options),
@@ -175,9 +176,8 @@ def _draw(
     plan = material.plan
     folder = plan.out / "samples" / name
     sample(config or material.config, plan.run, num_samples=count, checkpoint=step, out=folder)
-    images = load(
-        folder / "samples.npz", name, limit=None, seed=plan.seed, threshold=plan.threshold
-    )
+    given = {"seed": plan.seed, "threshold": plan.threshold, "plane": plan.plane}
+    images = load(folder / "samples.npz", name, limit=None, **given)
     return images.take(np.arange(count))  # an earlier call may have drawn more
 
 

@@ -38,6 +38,7 @@ class Plan:
         budget: the name of what the metrics use of them.
         seed: of everything random but the images that are drawn, whose seed is the run's.
         threshold: pixels at most this become 0 in all sets.
+        plane: of images with three planes, 0 to 2.
     """
 
     run: Path
@@ -49,6 +50,7 @@ class Plan:
     budget: str
     seed: int
     threshold: int
+    plane: int | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         options.budget,
         options.seed,
         options.threshold,
+        options.plane,
     )
 
 

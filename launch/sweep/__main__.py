@@ -77,6 +77,7 @@ def _run(overrides: Sequence[str]) -> None:
         config.data.train_path,
         count=sweep.largest_set,
         folder=out / "judge",
+        scaling=config.data.scaling,
     )
     content = {
         "config": _CONFIG.value,

@@ -37,7 +37,7 @@ WITHIN = 2.0  # combined standard errors
 class Judge:
     """Real images to compare with; what is computed is kept in a folder."""
 
-    def __init__(self, real: str, train: str, *, count: int, folder: Path):
+    def __init__(self, real: str, train: str, *, count: int, folder: Path, scaling: str = "none"):
         """Read ``count`` held-out images, and as many others for the floor, and label them.
 
         Args:
@@ -45,6 +45,7 @@ class Judge:
             train: training images, for the floor.
             count: the largest number of images of a set.
             folder: keeps results; a repeated call reads them back.
+            scaling: of both to 0..255, as in training.
 
         Raises:
             FileNotFoundError: if there are no such images.
@@ -62,7 +63,7 @@ class Judge:
         self._folder = folder / f"ssnet_{weights.sha256[:12]}"
         sets = {}
         for role, path in (("test", real), ("train", train)):
-            images = load(path, role, limit=count, seed=0)
+            images = load(path, role, limit=count, seed=0, scaling=scaling)
             if len(images) < count:
                 raise ValueError(
                     f"config.data.{role}_path={path} holds {len(images)} images, and sets of "

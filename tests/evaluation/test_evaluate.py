@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluation import evaluate
+from evaluation.images import alike
 from evaluation.images.sets import load
 from evaluation.metrics.metric import Metric, Result
 from tests.evaluation.drawn_images import drawn_images
@@ -89,6 +91,9 @@ def test_bad_arguments_are_refused_with_the_fix(images, changes, message):
 
 
 def test_empty_images_are_a_bad_generator_not_an_error(images):
+    with pytest.raises(ValueError, match="multiply by 255"):
+        load(np.ones((60, 16, 16), np.uint8), "x", limit=None, seed=0)
+    assert len(load(np.zeros((60, 16, 16), np.float32), "x", limit=None, seed=0)) == 60
     report = evaluate(images["real"], np.zeros((60, 16, 16), np.uint8), ssnet=False)
     assert any("generated: all 60 images are empty" in text for text in report.warnings)
     assert {row.status for row in report.results} <= {
@@ -124,7 +129,7 @@ def test_sets_on_two_scales_are_warned_of(images):
     in_mev = np.float32(images["a"] / 20)
     (text,) = [t for t in evaluate(images["real"], in_mev, **given).warnings if "one scale" in t]
     assert "--generated_scaling=per_image" in text
-    assert evaluate(images["real"], images["a"], **given).warnings == []
+    assert not alike.differences(evaluate(images["real"], images["a"], **given).sets, "real")
     texts = evaluate(images["real"], images["a"], train=in_mev, **given).warnings
     assert any("give --scaling=per_image" in text for text in texts)
 
@@ -156,3 +161,43 @@ def test_sets_cut_differently_are_cut_alike_and_the_report_says_so(images):
     flawed = evaluate(clean, faint["a"], **given | {"train": clean})
     assert flawed.sets["real"]["threshold"] == 0
     assert [text for text in flawed.warnings if "--threshold=4 treats" in text]
+
+
+def test_one_of_three_planes_is_compared(images):
+    planes = {name: np.stack([of, of[::-1], of // 2], axis=-1) for name, of in images.items()}
+    given = {"ssnet": False, "metrics": "looking", "threshold": 0}
+    with pytest.raises(ValueError, match="--plane=0"):
+        evaluate(planes["real"], planes["a"], **given)
+    with pytest.raises(ValueError, match="there are planes 0, 1 and 2"):
+        evaluate(planes["real"], planes["a"], plane=3, **given)
+    halves = evaluate(images["real"] // 2, images["a"] // 2, **given)["looking/mean_image"]
+    found = evaluate(planes["real"], planes["a"], plane=2, **given)["looking/mean_image"]
+    assert found.value == halves.value
+    grey = evaluate(planes["real"], images["a"] // 2, plane=2, **given)["looking/mean_image"]
+    assert grey.value == halves.value
+    equal = np.repeat(images["a"][..., None], 3, axis=-1)
+    as_grey = evaluate(images["real"], equal, **given)["looking/mean_image"]
+    assert (
+        as_grey.value == evaluate(images["real"], images["a"], **given)["looking/mean_image"].value
+    )
+
+
+def test_a_set_that_was_not_filled_is_named_in_the_report(images):
+    partly = images["real"].copy()
+    partly[6:] = 0
+    report = evaluate(partly, images["a"], ssnet=False, metrics="looking")
+    assert any(text.startswith("real: 54 of 60 images") for text in report.warnings)
+
+
+def test_a_folder_of_samples_is_read_as_its_samples(images, tmp_path):
+    folder = tmp_path / "step_40"
+    folder.mkdir()
+    np.savez(folder / "samples.npz", samples=images["a"][..., None])
+    Image.fromarray(images["a"][:4].reshape(-1, 16)).save(folder / "grid.png")
+    (folder / "recipe.json").write_text('{"checkpoint_step": 40}')
+    given = {"ssnet": False, "metrics": "looking"}
+    report = evaluate(images["real"], folder, **given)
+    assert report.sets["generated"]["images_used"] == 60
+    assert report.sets["generated"]["checkpoint_step"] == 40
+    of_file = evaluate(images["real"], folder / "samples.npz", **given)
+    assert report.results[0].value == of_file.results[0].value
