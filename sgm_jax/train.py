@@ -57,19 +57,24 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     parallel.check_divisible(training.batch_size, "--config.training.batch_size")
     parallel.check_divisible(config.eval.batch_size, "--config.eval.batch_size")
     distributed.check_shared(run)
-    workdir.check_workdir(run, config, free=contract.free_fields(config))
-    if not steps(run):
-        contract.check_new(config)
     weights = read_weights(training.initial_weights) if training.initial_weights else None
+    free = contract.free_fields(config)
     if weights:
         weights.check_begins(config)
+        if workdir.began_with(run, weights.sha256):
+            free = (*free, "training.initial_weights")
+    workdir.check_workdir(run, config, free=free)
+    if not steps(run):
+        contract.check_new(config)
     images, test_images = open_sets(config)
     check_pair(config, images, test_images, begins=not steps(run))
     config = with_measured_std(config, run, images, weights)
     workdir.check_data(run, images.fingerprint)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
-    with workdir.claimed(run, config, images.fingerprint):
+    with workdir.claimed(
+        run, config, images.fingerprint, initial=weights.sha256 if weights else None
+    ):
         if parallel.is_main():
             log_doubts(images)
             log_doubts(test_images)

@@ -20,7 +20,7 @@ from sgm_jax.generator import Generator
 from sgm_jax.run.experiment import from_json
 from sgm_jax.run.files import read_arrays, read_object, write_arrays
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.restore import load_state, matching_config, newest_step
+from sgm_jax.run.restore import load_state, matching_config, newest_step, state_hash
 from sgm_jax.run.workdir import differences, flatten, read_config
 from sgm_jax.step import Variables, averaged_variables, check_ema_rate
 
@@ -91,11 +91,17 @@ def from_run(
         FileNotFoundError: if there is no run, or no checkpoint yet.
         ValueError: if the configuration is not the run's, or it keeps no such average.
     """
-    config = matching_config(config, run, free=contract.free_fields(config))
+    # What a run began with is in its weights, and may have had another name.
+    free = (*contract.free_fields(config), "training.initial_weights")
+    config = matching_config(config, run, free=free)
     rate = check_ema_rate(config, ema_rate)
     generator = contract.build(config)
     step = newest_step(run) if checkpoint is None else checkpoint
-    origin = {"checkpoint_step": step, "ema_rate": rate, "run": str(Path(run).absolute())}
+    origin = {
+        "checkpoint_step": step,
+        "ema_rate": rate,
+        "checkpoint": state_hash(generator, run, step),
+    }
 
     def load() -> Variables:
         return averaged_variables(load_state(generator, run, step), config, rate)

@@ -55,7 +55,12 @@ class Plan:
     @property
     def recipe(self) -> dict[str, Any]:
         """Return what the page depends on, beside the images."""
-        return asdict(self) | {"run": str(self.run.absolute()), "out": None}
+        from sgm_jax.run.checkpoints import expected
+
+        # A run is its checkpoints, wherever its folder lies.
+        known = expected(self.run / "checkpoints")
+        run = {str(step): known.get(step) for step in self.checkpoints}
+        return asdict(self) | {"run": run, "out": None}
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

@@ -289,7 +289,9 @@ def train(config: ml_collections.ConfigDict, folder: Path) -> TrainState:
     """
     check(config)
     folder = Path(folder)
-    workdir.check_workdir(folder, config)
+    initial = _initial_hash(config)
+    same = initial is not None and workdir.began_with(folder, initial)
+    workdir.check_workdir(folder, config, free=("training.initial_weights",) if same else ())
     train_set = open_training(config.data)
     test_set = open_labelled(
         config.data.test_path,
@@ -299,7 +301,7 @@ def train(config: ml_collections.ConfigDict, folder: Path) -> TrainState:
     )
     fingerprint = _fingerprint(train_set)
     workdir.check_data(folder, fingerprint)
-    with workdir.claimed(folder, config, fingerprint):
+    with workdir.claimed(folder, config, fingerprint, initial=initial):
         return _train(config, folder, train_set, test_set)
 
 
@@ -358,6 +360,16 @@ def _train(
     return state
 
 
+def _initial_hash(config: ml_collections.ConfigDict) -> str | None:
+    """Return the SHA-256 of the file of weights to begin with, if there is one.
+
+    Raises:
+        FileNotFoundError: if the file is not there.
+    """
+    path = config.training.initial_weights
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+
+
 def _fingerprint(data: LabelledImages) -> str:
     """Return a hash of what is learnt from: as the images' own, and of all labels."""
     digest = hashlib.blake2b(data.images.fingerprint.encode(), digest_size=16)
@@ -401,7 +413,7 @@ def export(config: ml_collections.ConfigDict, folder: Path, path: Path, *, dtype
     saved = steps(folder)
     if not saved:
         raise FileNotFoundError(f"{folder} holds no checkpoints; train first, without --export")
-    workdir.check_workdir(folder, config)
+    workdir.check_workdir(folder, config, free=("training.initial_weights",))
     state = load_state(SegmentationTraining(config, 1), folder, saved[-1])
     net = network(config, "running_statistics")
     return weights.save(path, net, flax_variables(state.averaged), dtype=dtype)

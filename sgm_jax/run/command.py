@@ -74,7 +74,7 @@ def run_command(
 ) -> None:
     """Run a command; end with one line that says what is wrong, if something is.
 
-    A command that is stopped by SIGTERM or SIGINT says so, and ends with the exit status 143.
+    A command that is stopped by a signal says so, and ends with the exit status 143.
 
     Args:
         command: does the work. It imports JAX itself, after the environment has been set here.

@@ -1,4 +1,4 @@
-"""Leaving in good order on SIGTERM and SIGINT. Does not import JAX.
+"""Leaving in good order on SIGTERM, SIGINT and the notices of batch systems. Imports no JAX.
 
 What is finished is on the disk at any time, so a command may leave as soon as it is asked to. Only
 a training has more to lose, the steps since its last checkpoint: :class:`Stop` lets it save them.
@@ -15,6 +15,9 @@ from types import FrameType
 from sgm_jax.run.log import LOGGER
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# What SLURM (--signal=USR1@120), LSF and Grid Engine send some time before the SIGTERM of a job's
+# end. Unanswered they would end the process at once.
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 # What a shell reports of a program ended by SIGTERM; batch systems know to start it again.
 EXIT_STATUS = 128 + signal.SIGTERM
 # Python sees a signal between two of its instructions. Compiling a network, or waiting for devices,
@@ -39,7 +42,7 @@ class _Signals:
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """Raise KeyboardInterrupt, with the name of the signal, on SIGTERM and SIGINT in the block.
+    """Raise KeyboardInterrupt, with the name of the signal, on a signal in the block.
 
     Where Python does not get round to it, the process is ended with :data:`EXIT_STATUS`.
     """
@@ -49,7 +52,7 @@ def leaving() -> Iterator[None]:
     # The interpreter writes the number of every signal here, even while Python waits.
     woken = signal.set_wakeup_fd(send.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(receive,), daemon=True).start()
-    before = {number: signal.signal(number, _leave) for number in SIGNALS}
+    before = {number: signal.signal(number, _leave) for number in (*SIGNALS, *NOTICES)}
     try:
         yield
     finally:
@@ -76,7 +79,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _note(number: int) -> None:
-    _Signals.seen += 1
+    _Signals.seen += number in SIGNALS  # a notice leaves time, which nobody watches
     _Signals.last = signal.Signals(number).name
 
 
@@ -99,15 +102,22 @@ def _end(number: int, count: int) -> None:
     os._exit(EXIT_STATUS)
 
 
+def _as_sigterm(number: int, frame: FrameType | None) -> None:
+    """Tell the distributed service, which hears of SIGTERM only."""
+    del number, frame
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def taken_over() -> bool:
     """Tell whether a loop is running that saves its state when it is asked to stop."""
     return _Signals.stop is not None and not _Signals.stop.at_once
 
 
 class Stop:
-    """Turns SIGTERM and SIGINT into a request that the loop honours after the current step.
+    """Turns signals into a request that the loop honours after the current step.
 
-    A second signal ends the run at once; the newest checkpoint remains.
+    A second signal ends the run at once; the newest checkpoint remains. The SIGTERM that a batch
+    system sends some time after its notice is no second one.
 
     Attributes:
         requested: the loop is to save its state and leave.
@@ -129,9 +139,11 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         """Install the handlers."""
+        handlers = dict.fromkeys(NOTICES, _as_sigterm)
         if self._alone:
             _Signals.stop = self
-            self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+            handlers = dict.fromkeys((*SIGNALS, *NOTICES), self._request)
+        self._before = {number: signal.signal(number, each) for number, each in handlers.items()}
         return self
 
     def __exit__(self, *args: object) -> None:
@@ -142,8 +154,11 @@ class Stop:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         del frame
+        noticed = _Signals.last in {notice.name for notice in NOTICES}
         _note(number)
-        if self.requested or self.at_once:
+        if self.requested and number in NOTICES:
+            return
+        if (self.requested and not noticed) or self.at_once:
             raise KeyboardInterrupt(signal.Signals(number).name)
         self.requested = True
         self.name = signal.Signals(number).name

@@ -7,7 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from sgm_jax.run import checkpoints, parallel, workdir
+from sgm_jax.run import checkpoints, distributed, parallel, workdir
 from sgm_jax.run.workdir import differences, flatten
 
 
@@ -67,3 +67,17 @@ def load_state(trainable: Any, run: Path, step: int) -> Any:
     """
     like = jax.eval_shape(trainable.initial_state, jax.random.key(0))
     return checkpoints.load(run, step, like)
+
+
+def state_hash(trainable: Any, run: Path, step: int) -> str:
+    """Return what a checkpoint is known by, wherever its folder lies: the hash of its numbers.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if it does not fit the configuration, where it has to be read.
+    """
+    folder = Path(run) / "checkpoints"
+    # It is kept beside the checkpoint; that of one that was just saved may still be computed.
+    if distributed.decided(lambda: step in checkpoints.expected(folder)):
+        return checkpoints.expected(folder).get(step, "")
+    return checkpoints.digest(load_state(trainable, run, step))

@@ -40,6 +40,7 @@ FREE = (
     "training.tensorboard",
     "data.train_path",
     "data.test_path",
+    "data.labels_path",
 )
 # Fields that came after the first published weights; the values mean what was done before them.
 ADDED = {"optim.decay_start": 1000, "data.planes": False, "sampling.ode_batch": 4}
@@ -209,19 +210,37 @@ def check_data(workdir: Path, fingerprint: str) -> None:
         )
 
 
-def note_data(workdir: Path, fingerprint: str) -> None:
-    """Keep the fingerprint of the training images."""
-    write_json(Path(workdir) / DATA_FILE, {"train": fingerprint})
+def began_with(workdir: Path, weights: str) -> bool:
+    """Tell whether a run began with the weights of this hash, whatever their file was called.
+
+    Raises:
+        ValueError: if the note of it is damaged.
+    """
+    note = Path(workdir) / DATA_FILE
+    return note.is_file() and read_object(note, fix="restore it").get("initial") == weights
+
+
+def note_data(workdir: Path, fingerprint: str, initial: str | None) -> None:
+    """Keep the fingerprint of the training images, and the hash of the weights to begin with."""
+    note = {"train": fingerprint} | ({} if initial is None else {"initial": initial})
+    write_json(Path(workdir) / DATA_FILE, note)
 
 
 @contextlib.contextmanager
-def claimed(workdir: Path, config: ml_collections.ConfigDict, fingerprint: str) -> Iterator[None]:
+def claimed(
+    workdir: Path,
+    config: ml_collections.ConfigDict,
+    fingerprint: str,
+    *,
+    initial: str | None = None,
+) -> Iterator[None]:
     """Hold a workdir for this run alone, and keep what runs in it and what it says.
 
     Args:
         workdir: accepted by :func:`check_workdir` and :func:`check_data`.
         config: of the run.
         fingerprint: of the images that it trains on.
+        initial: hash of the weights that it begins with, if it does.
 
     Raises:
         ValueError: on all processes, if another run holds it.
@@ -231,7 +250,7 @@ def claimed(workdir: Path, config: ml_collections.ConfigDict, fingerprint: str) 
         def take() -> bool:
             stack.enter_context(locked(workdir, fix="choose another --workdir"))
             prepare(workdir, config)
-            note_data(workdir, fingerprint)
+            note_data(workdir, fingerprint, initial)
             stack.enter_context(to_file(Path(workdir) / "log.txt"))
             return True
 

@@ -1,7 +1,8 @@
 """Checkpoints of score_sde_pytorch, as nested arrays, to the state of a run and back.
 
 Such a checkpoint holds ``model`` (named tensors), ``ema`` (its shadow parameters: a list without
-names, trainable ones only), ``optimizer`` (Adam's moments by number) and ``step``.
+names, trainable ones only), ``optimizer`` (Adam's moments by number) and ``step``. Files that were
+stripped of all but the weights are read, too.
 """
 
 import functools
@@ -23,8 +24,9 @@ from sgm_jax.run.log import LOGGER
 from sgm_jax.run.workdir import flatten
 from sgm_jax.step import TrainState, optimizer_from_config
 
-PARTS = ("optimizer", "model", "ema", "step")
 PREFIX = "module."
+# What data-parallel training and torch.compile put before the names of tensors, or between them.
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod)\.")
 # Fields of which score_sde has one value only.
 CONVERTIBLE = {
     "generator": "score",
@@ -58,17 +60,18 @@ def check_convertible(config: ml_collections.ConfigDict) -> None:
 def state_from_checkpoint(content: Any, config: ml_collections.ConfigDict) -> TrainState:
     """Return the state of a run from the content of a checkpoint.
 
+    Of a file without an average, the weights themselves are drawn with; without an optimiser, a
+    training that goes on begins with fresh moments. Both are said.
+
     Args:
-        content: arrays in place of tensors.
+        content: arrays in place of tensors; or the tensors of ``model`` alone.
         config: that the network was trained with; :func:`check_convertible` accepts it.
 
     Raises:
-        ValueError: if parts are missing, tensors do not fit (all are listed), or the checkpoint
-            was made with other settings.
+        ValueError: if there are no weights, tensors do not fit or are not finite (all are listed),
+            or the checkpoint was made with other settings.
     """
-    if not isinstance(content, Mapping) or not set(PARTS) <= set(content):
-        holds = sorted(map(str, content)) if isinstance(content, Mapping) else type(content)
-        raise ValueError(f"no checkpoint of score_sde: it holds {holds}, not {', '.join(PARTS)}")
+    content = _parts(content)
     if config.model.ema_rates:
         raise ValueError(
             f"it holds one average, and config.model.ema_rates is {config.model.ema_rates}; set "
@@ -77,22 +80,50 @@ def state_from_checkpoint(content: Any, config: ml_collections.ConfigDict) -> Tr
     net = ncsnpp_from_config(config)
     params = from_torch(content["model"], net)
     _check_settings(content, config)
-    names, shadow = torch_names(net), content["ema"]["shadow_params"]
-    if len(shadow) != len(names):
-        raise ValueError(
-            f"the average holds {len(shadow)} tensors, and the network learns {len(names)}"
-        )
-    frozen = _frozen(content["model"], net)
-    ema_params = from_torch(frozen | dict(zip(names, shadow, strict=True)), net)
-    moments, updates = _moments(content, net)
-    step = int(content["step"])
-    counts = {"step": step, "optimizer": updates, "ema": int(content["ema"]["num_updates"])}
+    counts, moments, ema_params = {}, {}, params
+    if "step" in content:
+        counts["step"] = int(content["step"])
+    if "optimizer" in content:
+        moments, counts["optimizer"] = _moments(content, net)
+    else:
+        LOGGER.warning("it has no optimiser: a training that goes on begins with fresh moments")
+    if "ema" in content:
+        ema_params = _average(content, net)
+        counts["ema"] = int(content["ema"]["num_updates"])
+    else:
+        LOGGER.warning("it has no average: images are drawn with the weights themselves")
+    step = next(iter(counts.values()), 0)
     if len(set(counts.values())) > 1:
         LOGGER.warning("its parts have different numbers of updates, %s: using %d", counts, step)
     opt_state = optax.tree_utils.tree_set(
         optimizer_from_config(config).init(params), count=jnp.int32(step), **moments
     )
     return TrainState(jnp.int32(step), params, ema_params, opt_state)
+
+
+def _parts(content: Any) -> Mapping[str, Any]:
+    """Return the parts of a checkpoint, of which the model alone must be there."""
+    if isinstance(content, Mapping):
+        if "model" in content:
+            return content
+        if content and all(isinstance(value, np.ndarray) for value in content.values()):
+            return {"model": content}
+    holds = sorted(map(str, content)) if isinstance(content, Mapping) else type(content)
+    raise ValueError(
+        f"no checkpoint of score_sde: it holds {holds}, not model (and optimizer, ema, step), nor "
+        "the tensors of a model alone"
+    )
+
+
+def _average(content: Mapping, net: NCSNpp) -> dict:
+    """Return the averaged parameters of a checkpoint."""
+    names, shadow = torch_names(net), content["ema"]["shadow_params"]
+    if len(shadow) != len(names):
+        raise ValueError(
+            f"the average holds {len(shadow)} tensors, and the network learns {len(names)}"
+        )
+    tensors = _frozen(content["model"], net) | dict(zip(names, shadow, strict=True))
+    return from_torch(tensors, net, part="the average")
 
 
 def checkpoint_from_state(state: TrainState, config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -144,14 +175,20 @@ def checkpoint_from_state(state: TrainState, config: ml_collections.ConfigDict) 
 
 def _check_settings(content: Mapping, config: ml_collections.ConfigDict) -> None:
     """Refuse weights that were stored with settings other than those of the configuration."""
-    group, optim = content["optimizer"]["param_groups"][0], config.optim
-    sigmas = np.asarray(_unprefixed(content["model"]).get("sigmas", _sigmas(config)))
-    pairs = {
-        "model.ema_rate": (content["ema"]["decay"], config.model.ema_rate),
-        "optim.beta1": (group["betas"][0], optim.beta1),
-        "optim.beta2": (group["betas"][1], optim.beta2),
-        "optim.eps": (group["eps"], optim.eps),
-        "optim.weight_decay": (group["weight_decay"], optim.weight_decay),
+    optim, pairs = config.optim, {}
+    sigmas = np.asarray(_unprefixed(content["model"]).get("sigmas", _sigmas(config)), np.float64)
+    # Settings of a part that the file does not have are those of the configuration.
+    if "ema" in content:
+        pairs["model.ema_rate"] = content["ema"]["decay"], config.model.ema_rate
+    if "optimizer" in content:
+        group = content["optimizer"]["param_groups"][0]
+        pairs |= {
+            "optim.beta1": (group["betas"][0], optim.beta1),
+            "optim.beta2": (group["betas"][1], optim.beta2),
+            "optim.eps": (group["eps"], optim.eps),
+            "optim.weight_decay": (group["weight_decay"], optim.weight_decay),
+        }
+    pairs |= {
         "model.num_scales": (sigmas.size, config.model.num_scales),
         "model.sigma_max": (sigmas[0].round(6), config.model.sigma_max),
         "model.sigma_min": (sigmas[-1].round(6), config.model.sigma_min),
@@ -184,6 +221,7 @@ def _moments(content: Mapping, net: NCSNpp) -> tuple[dict[str, dict], int]:
                 for name, adam in of_name.items()
             },
             net,
+            part=f"the optimiser's {theirs}",
         )
         for ours, theirs in _MOMENTS.items()
     }
@@ -194,7 +232,8 @@ def _moments(content: Mapping, net: NCSNpp) -> tuple[dict[str, dict], int]:
 
 
 def _unprefixed(model: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(PREFIX): tensor for name, tensor in model.items()}
+    """Return tensors under the names that the network itself gives them."""
+    return {_WRAPPERS.sub("", name): tensor for name, tensor in model.items()}
 
 
 def _frozen(model: Mapping[str, np.ndarray], net: NCSNpp) -> dict[str, np.ndarray]:
@@ -287,18 +326,21 @@ def to_torch(params: Mapping) -> dict[str, np.ndarray]:
     }
 
 
-def from_torch(state: Mapping[str, np.ndarray], net: NCSNpp) -> dict:
+def from_torch(state: Mapping[str, np.ndarray], net: NCSNpp, *, part: str = "the weights") -> dict:
     """Return the parameters of ``net`` from the tensors of a score_sde state dictionary.
 
     Args:
-        state: arrays named as in ``state_dict()``, with or without the ``module.`` prefix that
-            parallel training leaves; the buffer of noise levels is not needed and skipped.
+        state: arrays named as in ``state_dict()``, with or without the ``module.`` that parallel
+            training puts before names, and the ``_orig_mod.`` of ``torch.compile``; the buffer of
+            noise levels is not needed and skipped.
         net: the network whose config the weights were trained with.
+        part: what the tensors are, for messages.
 
     Raises:
-        ValueError: naming every tensor that is missing, unexpected or of another shape.
+        ValueError: naming every tensor that is missing, unexpected, of another shape, or that
+            holds numbers that are not finite.
     """
-    tensors = {re.sub(r"^module\.", "", name): np.asarray(value) for name, value in state.items()}
+    tensors = {name: np.asarray(value) for name, value in _unprefixed(state).items()}
     tensors.pop("sigmas", None)
     expected = flatten_dict(_abstract_params(net))
     unused = set(tensors) - {_torch_name(path) for path in expected} - set(torch_names(net))
@@ -318,7 +360,17 @@ def from_torch(state: Mapping[str, np.ndarray], net: NCSNpp) -> dict:
         params[path] = jnp.asarray(array, jnp.float32)
     if problems:
         raise ValueError(
-            "the weights do not fit the network; is it the config they were trained with?\n  "
+            f"{part} do not fit the network; is it the config they were trained with?\n  "
             + "\n  ".join(problems)
+        )
+    broken = [
+        f"{name} ({lost} of {tensors[name].size})"
+        for name in map(_torch_name, sorted(expected, key=_rank))
+        if (lost := np.count_nonzero(~np.isfinite(tensors[name])))
+    ]
+    if broken:
+        raise ValueError(
+            f"{part} hold numbers that are not finite: {', '.join(broken)}; take an earlier "
+            "checkpoint"
         )
     return unflatten_dict(params)

@@ -73,7 +73,9 @@ def _to_numpy(tensor: Any) -> np.ndarray:
     if needed > tensor.untyped_storage().nbytes():
         shape, held = tuple(tensor.shape), tensor.untyped_storage().nbytes()
         raise ValueError(f"a tensor of {shape} has {held} bytes of {needed}")
-    return tensor.detach().numpy()
+    # numpy has no bfloat16; float32 holds the same numbers.
+    wide = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    return wide.detach().numpy()
 
 
 def _import_torch(path: Path) -> ModuleType:

@@ -1,6 +1,8 @@
 """Sampling: an image depends on the seed and its number, and nothing drawn is drawn twice."""
 
 import json
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -153,6 +155,36 @@ def test_few_images_are_drawn_in_small_batches(trained, tmp_path, monkeypatch):
     sample(big, run, num_samples=5, out=tmp_path / "a")
     sample(config(**{"eval.batch_size": 9}), run, num_samples=17, out=tmp_path / "b")
     assert sizes == [8, 8]  # there are eight devices
+
+
+@pytest.mark.parametrize("how", ["link", "relative", "copy"])
+def test_the_same_run_under_another_name_is_the_same_run(trained, tmp_path, monkeypatch, how):
+    run, config = trained
+    out = sample(config(), run, num_samples=1, out=tmp_path / "out")
+    before = (out / "samples.npz").stat().st_mtime_ns
+    other = tmp_path / "elsewhere"
+    if how == "link":
+        other.symlink_to(run)
+    elif how == "copy":
+        shutil.copytree(run, other)
+    else:
+        monkeypatch.chdir(run.parent)
+        other = Path(run.name)
+    assert sample(config(), other, num_samples=1, out=out) == out
+    assert (out / "samples.npz").stat().st_mtime_ns == before
+    # Without the note of its hash, as beside a checkpoint that was just saved, it is computed.
+    if how == "copy":
+        (other / "checkpoints" / "digests.jsonl").unlink()
+        assert sample(config(), other, num_samples=1, out=out) == out
+
+
+def test_other_weights_of_the_same_configuration_are_another_run(trained, tmp_path):
+    run, config = trained
+    out = sample(config(), run, num_samples=1, out=tmp_path / "out")
+    changes = {"seed": 5, "training.snapshot_sampling": False}
+    train(config(**changes), tmp_path / "run")
+    with pytest.raises(ValueError, match="another recipe .checkpoint: "):
+        sample(config(), tmp_path / "run", num_samples=1, out=out)
 
 
 def test_in_memory_are_the_images_that_the_command_writes(trained, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 
 import jax
@@ -75,6 +76,16 @@ def test_training_begins_with_the_weights_and_their_scale(folder, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, params, expected)
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["data"]["std"] == read_weights(source).config.data.std
+    # The same weights under another name are the same; others of that name are not.
+    shutil.copy(source, tmp_path / "copy.npz")
+    config.training.initial_weights, config.training.n_iters = str(tmp_path / "copy.npz"), 2
+    assert int(train(config, tmp_path / "run").step) == 2
+    config.training.initial_weights = str(tmp_path / "other.npz")
+    export_weights(from_run(config, tmp_path / "run"), tmp_path / "other.npz")
+    with pytest.raises(
+        ValueError, match=r"initial_weights: .*copy\.npz' there, .*other\.npz' here"
+    ):
+        train(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

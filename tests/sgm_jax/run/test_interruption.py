@@ -3,8 +3,14 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from sgm_jax.run import checkpoints
+from sgm_jax.run.interruption import NOTICES, Stop
+from tests.tiny_command import environment, tiny_command
+from tests.tiny_run import write_images
 
 BEGIN = """
 import time
@@ -66,6 +72,61 @@ def ended(code, number):
     process.send_signal(number)
     words, _ = process.communicate(timeout=60)
     return process.returncode, words
+
+
+@pytest.mark.parametrize("number", NOTICES)
+@pytest.mark.parametrize("code", [WAITING, BROKEN, TRAINING, LONG_STEP])
+def test_a_notice_of_a_batch_system_is_a_request_to_stop(code, number):
+    test_a_stopped_command_ends_with_143_and_without_an_error(code, number)
+
+
+@pytest.mark.parametrize("number", NOTICES)
+def test_neither_a_second_notice_nor_its_sigterm_ends_the_saving(number):
+    before = signal.getsignal(number)
+    with Stop() as stop:
+        signal.raise_signal(number)
+        assert stop.requested and stop.name == number.name
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested and stop.name == "SIGTERM"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", NOTICES)
+def test_of_several_processes_the_service_that_hears_of_sigterm_is_told(number):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
+    try:
+        with Stop(alone=False):
+            signal.raise_signal(number)
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == ["SIGTERM"]
+
+
+def test_training_saves_its_state_and_leaves_at_the_notice_of_slurm(tmp_path):
+    write_images(tmp_path)
+    run = tmp_path / "run"
+    never = ("training.snapshot_freq_for_preemption", "training.snapshot_freq")
+    long = dict.fromkeys((*never, "training.eval_freq", "training.n_iters"), 100_000)
+    command = tiny_command(tmp_path, f"--workdir={run}", **long)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    log, deadline = run / "metrics.jsonl", time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.is_file() and '"loss"' in log.read_text():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    _, text = process.communicate(timeout=120)
+    assert process.returncode == 143, text
+    (step,) = checkpoints.steps(run)
+    text = (run / "log.txt").read_text()
+    assert step > 0 and f"stopped by SIGUSR1; the state of step {step} is saved" in text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

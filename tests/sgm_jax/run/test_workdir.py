@@ -18,7 +18,7 @@ def begun(tmp_path):
     store = Checkpoints(tmp_path, keep_every=1)
     store.save(1, {"w": np.zeros(3, np.float32)})
     store.close()
-    workdir.note_data(tmp_path, "old")
+    workdir.note_data(tmp_path, "old", None)
     return tmp_path
 
 
@@ -37,7 +37,7 @@ def test_whoever_means_it_removes_the_note(begun):
 
 
 def test_where_nothing_was_trained_any_images_will_do(tmp_path):
-    workdir.note_data(tmp_path, "old")
+    workdir.note_data(tmp_path, "old", None)
     workdir.check_data(tmp_path, "new")
 
 

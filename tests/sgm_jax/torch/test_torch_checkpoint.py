@@ -2,16 +2,24 @@
 
 import json
 import pickle
+import re
 import sys
 
 import jax
 import numpy as np
 import pytest
+from optax.tree_utils import tree_get
 
 from configs import larcv_png64
 from sgm_jax.generators import score
 from sgm_jax.run import checkpoints
-from sgm_jax.torch.checkpoint import check_convertible, checkpoint_from_state, state_from_checkpoint
+from sgm_jax.sample import sample
+from sgm_jax.torch.checkpoint import (
+    check_convertible,
+    checkpoint_from_state,
+    state_from_checkpoint,
+    torch_names,
+)
 from sgm_jax.torch.convert import export_checkpoint, import_checkpoint
 from sgm_jax.torch.file import read_torch_file, write_torch_file
 from sgm_jax.train import train
@@ -135,7 +143,7 @@ def test_a_checkpoint_of_other_settings_is_refused_with_them(options, message, t
         state_from_checkpoint(content, tiny_config(tmp_path, **options))
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state": {}}, {"model": {}, "step": 1}])
+@pytest.mark.parametrize("content", [[1, 2], {}, {"state": {}}, {"ema": {}, "step": 1}])
 def test_other_files_are_not_taken_for_checkpoints(content, tmp_path):
     with pytest.raises(ValueError, match="no checkpoint of score_sde"):
         state_from_checkpoint(content, tiny_config(tmp_path))
@@ -173,6 +181,92 @@ def test_parts_that_count_other_updates_are_told(tmp_path, caplog):
     with caplog.at_level("WARNING", logger="sgm_jax"):
         state = state_from_checkpoint(content, config)
     assert "'ema': 7" in caplog.text and int(state.step) == 3
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", ""])
+def test_what_wrappers_put_before_names_is_taken_off(wrapper, tmp_path):
+    config = tiny_config(tmp_path)
+    state = random_state(config)
+    content = checkpoint_from_state(state, config)
+    content["model"] = {
+        name.replace("module.", wrapper): tensor for name, tensor in content["model"].items()
+    }
+    jax.tree.map(np.testing.assert_array_equal, state_from_checkpoint(content, config), state)
+    # A block that was compiled by itself has the name in the middle.
+    content["model"] = {
+        re.sub(r"all_modules\.(\d+)\.", r"all_modules.\1._orig_mod.", name): tensor
+        for name, tensor in content["model"].items()
+    }
+    jax.tree.map(np.testing.assert_array_equal, state_from_checkpoint(content, config), state)
+
+
+@pytest.mark.parametrize("part", ["model", "ema", "optimizer"])
+def test_numbers_that_are_not_finite_are_refused_with_their_tensor(part, tmp_path):
+    config = tiny_config(tmp_path)
+    content = checkpoint_from_state(random_state(config), config)
+    name = torch_names(score.build(config).net)[2]
+    tensor = {
+        "model": lambda: content["model"][f"module.{name}"],
+        "ema": lambda: content["ema"]["shadow_params"][2],
+        "optimizer": lambda: content["optimizer"]["state"][2]["exp_avg_sq"],
+    }[part]()
+    tensor.flat[0], tensor.flat[-1] = np.nan, np.inf
+    with pytest.raises(ValueError, match=rf"not finite: {name} .2 of {tensor.size}.; take an ear"):
+        state_from_checkpoint(content, config)
+
+
+def test_weights_of_half_precision_are_read(tmp_path):
+    config = tiny_config(tmp_path)
+    state = random_state(config)
+    content = checkpoint_from_state(state, config)
+    content["model"] = {name: t.astype(np.float16) for name, t in content["model"].items()}
+    del content["model"]["module.sigmas"]
+    content["ema"]["shadow_params"] = [
+        tensor.astype(np.float16) for tensor in content["ema"]["shadow_params"]
+    ]
+    read = state_from_checkpoint(content, config)
+    for ours, theirs in ((read.params, state.params), (read.ema_params, state.ema_params)):
+        half = jax.tree.map(lambda leaf: leaf.astype(np.float16).astype(np.float32), theirs)
+        jax.tree.map(np.testing.assert_array_equal, ours, half)
+        assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(ours))
+
+
+@pytest.mark.parametrize(
+    "kept", [("model", "ema", "step"), ("model", "ema"), ("model", "step"), ("model",), ()]
+)
+def test_files_stripped_to_the_weights_are_read(kept, tmp_path, caplog):
+    config = tiny_config(tmp_path)
+    state = random_state(config)
+    content = checkpoint_from_state(state, config)
+    stripped = {name: content[name] for name in kept} if kept else content["model"]
+    with caplog.at_level("WARNING", logger="sgm_jax"):
+        read = state_from_checkpoint(stripped, config)
+    drawn_with = state.ema_params if "ema" in kept else state.params
+    jax.tree.map(np.testing.assert_array_equal, read.params, state.params)
+    jax.tree.map(np.testing.assert_array_equal, read.ema_params, drawn_with)
+    assert int(read.step) == (3 if {"step", "ema"} & {*kept} else 0)
+    assert jax.tree.structure(read) == jax.tree.structure(state)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(tree_get(read.opt_state, "mu")))
+    assert "no optimiser" in caplog.text and ("no average" in caplog.text) == ("ema" not in kept)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_a_stripped_file_of_pytorch_is_drawn_from(kind, tmp_path):
+    torch = pytest.importorskip("torch")
+    config = tiny_config(tmp_path, **{"data.std": 0.1})
+    content = checkpoint_from_state(random_state(config), config)
+    tensors = {
+        name.replace("module.", "_orig_mod."): torch.from_numpy(tensor).to(getattr(torch, kind))
+        for name, tensor in content["model"].items()
+        if "sigmas" not in name
+    }
+    torch.save(tensors, tmp_path / "in.pth")
+    assert import_checkpoint(config, tmp_path / "in.pth", tmp_path / "run") == 0
+    out = sample(config, tmp_path / "run", num_samples=1, out=tmp_path / "out")
+    assert np.isfinite(np.load(out / "samples.npz")["raw"]).all()
+    written = tensors["_orig_mod.all_modules.0.weight"].float().numpy()
+    read = read_torch_file(tmp_path / "in.pth")["_orig_mod.all_modules.0.weight"]
+    np.testing.assert_array_equal(read.astype(np.float32), written)
 
 
 def test_without_pytorch_its_files_are_refused_with_the_fix(tmp_path, monkeypatch):
