@@ -11,12 +11,18 @@ CONSTRAINTS = $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sy
 
 .PHONY: demo tour test lint clean
 
+# The demo needs neither browsers nor linters.
+$(VENV)/demo: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[sim,evaluation]'
+	touch $@
+
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
-demo: $(VENV)/installed
+demo: $(VENV)/demo
 	$(MAIN) --mode=sample --pretrained=lar64 --num_samples=128 --samples_dir=$(DEMO)/lar64
 	@echo "Drawn with the weights of the package: $(DEMO)/lar64/grid.png. Now a training of five minutes."
 	$(RUN) --mode=simulate

@@ -15,7 +15,7 @@ from sgm_jax.run import interruption
 from sgm_jax.run.address import refuse_addresses
 from sgm_jax.run.experiment import fields_called, split_overrides
 from sgm_jax.run.extras import missing
-from sgm_jax.run.files import cache_folder
+from sgm_jax.run.files import cache_folder, ensure_home
 from sgm_jax.run.log import LOGGER, to_terminal
 
 # It imports JAX; where nobody has imported it there is only one process.
@@ -82,6 +82,7 @@ def run_command(
         options: the settings by their flags; none may be an address such as gs://bucket.
     """
     to_terminal()
+    ensure_home()
     # Tracing a network makes a million objects and no garbage; looking for it takes a second.
     gc.set_threshold(200_000, 20, 100)
     if not debug:

@@ -30,6 +30,32 @@ _DAMAGED = (ValueError, LookupError, EOFError, OSError, OverflowError, RuntimeEr
 _DAMAGED += (zipfile.BadZipFile, zlib.error)
 
 
+def ensure_home() -> None:
+    """Give this process and its children a ``$HOME`` where there is none, as in some containers.
+
+    Libraries end the process without it. A user without a home folder gets a temporary one, which
+    is removed when this process ends.
+    """
+    if os.environ.get("HOME"):
+        return
+    os.environ.pop("HOME", None)  # an empty one would mean the root folder
+    try:
+        os.environ["HOME"] = str(Path.home())
+    except RuntimeError:
+        os.environ["HOME"] = str(_temporary_folder())
+        LOGGER.info(
+            "this user has no home folder, so nothing is cached for the next run; set HOME or "
+            "XDG_CACHE_HOME to do so"
+        )
+
+
+def _temporary_folder() -> Path:
+    """Return a new folder that is removed when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="sgm_jax_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @functools.cache
 def cache_folder() -> Path:
     """Return the folder for what can be made again: ``$XDG_CACHE_HOME/sgm_jax``.
@@ -47,9 +73,7 @@ def cache_folder() -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         reason = str(error)
     LOGGER.info("nothing is cached for the next run (%s); set XDG_CACHE_HOME to do so", reason)
-    folder = Path(tempfile.mkdtemp(prefix="sgm_jax_"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return _temporary_folder()
 
 
 @contextlib.contextmanager

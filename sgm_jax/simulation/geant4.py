@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sgm_jax.run.files import ensure_home
 from sgm_jax.simulation.argon_data import DATA_VARIABLE, GEANT4_VERSION, Geant4Data
 from sgm_jax.simulation.particles import Primaries
 from sgm_jax.simulation.truth import label_deposits
@@ -45,6 +46,7 @@ def import_calzone() -> ModuleType:
         ModuleNotFoundError: if calzone is not installed.
         RuntimeError: if it brings another Geant4 than the data folder is written for.
     """
+    ensure_home()  # calzone asks for it
     try:
         import calzone
     except ModuleNotFoundError as error:

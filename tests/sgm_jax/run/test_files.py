@@ -1,6 +1,9 @@
 """Files are written whole or not at all, and damaged ones are named."""
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -78,6 +81,54 @@ def test_without_a_home_the_cache_is_a_temporary_folder(tmp_path, monkeypatch, c
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert cache_folder().parent == tmp_path and cache_folder().is_dir()
     assert cache_folder() == cache_folder()
+
+
+def test_a_user_without_a_home_gets_one_for_the_command(tmp_path, monkeypatch, cache_folder):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with monkeypatch.context() as without:
+        without.setenv("HOME", "")
+        files.ensure_home()
+        assert Path(os.environ["HOME"]) == Path.home() != Path("/")  # that of the user
+        without.delenv("HOME")
+        without.setattr(Path, "home", no_home)
+        files.ensure_home()
+        assert Path(os.environ["HOME"]).parent == tmp_path
+        without.undo()
+    monkeypatch.setenv("HOME", str(tmp_path / "mine"))
+    files.ensure_home()
+    assert os.environ["HOME"] == str(tmp_path / "mine")
+    assert cache_folder() == tmp_path / "mine/.cache/sgm_jax"
+
+
+# A container's number of a user that no file of passwords knows.
+NOBODY = """
+import os, pwd
+os.environ.pop("HOME", None)
+def nobody(number):
+    raise KeyError("getpwuid(): uid not found")
+pwd.getpwuid = nobody
+from pathlib import Path
+from sgm_jax.run.command import run_command
+def work():
+    from sgm_jax.simulation.geant4 import import_calzone
+    from matplotlib import pyplot
+    from sgm_jax.run.files import cache_folder
+    cache_folder()
+    import_calzone()
+    print(os.environ["HOME"], Path.home() / "there")
+run_command(work, debug=False)
+"""
+
+
+def test_libraries_start_without_a_home(tmp_path):
+    pytest.importorskip("calzone")
+    command, environment = [sys.executable, "-c", NOBODY], os.environ | {"TMPDIR": str(tmp_path)}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0 and "Matplotlib" not in ended.stderr, ended.stderr
+    home, there = ended.stdout.splitlines()[-1].split()
+    assert Path(home).parent == tmp_path and there == f"{home}/there"
+    assert not list(tmp_path.iterdir())
 
 
 def test_blocks_come_back_as_one_array(tmp_path):
