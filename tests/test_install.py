@@ -3,6 +3,7 @@
 import configparser
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ from sgm_jax import commands
 from sgm_jax.run.experiment import config_names, find_config, read_experiment
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("sgm_jax", "evaluation", "launch", "configs")
 
 
 def scripts():
@@ -54,12 +56,22 @@ def test_what_is_here_goes_before_what_is_installed(tmp_path, monkeypatch):
         read_experiment("demi")
 
 
+def tracked(*names):
+    """Return the paths of the files of the project, relative to its root."""
+    command = ["git", "-C", ROOT, "ls-files", *names]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder into which the wheel was installed."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    build = [*pip, "wheel", "--no-deps", f"--wheel-dir={folder}", str(ROOT)]
+    # A build leaves files beside the sources.
+    for name in tracked(*PACKAGES, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / "source" / name)
+    build = [*pip, "wheel", "--no-deps", f"--wheel-dir={folder}", str(folder / "source")]
     built = subprocess.run(build, capture_output=True, text=True, check=False)
     if built.returncode and "setuptools>=77" in built.stderr:
         pytest.skip("setuptools cannot be had to build with")
@@ -71,11 +83,7 @@ def site(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_packages(site):
-    packages = ("sgm_jax", "evaluation", "launch", "configs")
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", *packages], capture_output=True, text=True, check=True
-    )
-    missing = [name for name in listed.stdout.split() if not (site / name).is_file()]
+    missing = [name for name in tracked(*PACKAGES) if not (site / name).is_file()]
     assert set(missing) <= {"launch/README.md", "sgm_jax/simulation/README.md"}
 
 
