@@ -123,12 +123,15 @@ class Conditions:
         Known pixels are what they were: the cut at 4 is for the noise of drawn ones. Where a charge
         was asked for, the cut and the whole levels would take a twentieth of it, so the drawn
         pixels of each image are multiplied by the factor, at most :data:`STRETCH`, that brings its
-        samples to the charge that was drawn, or to one spread from the target if that is nearer.
+        samples to the charge that was drawn. Guidance may have missed the target by more than one
+        spread: then it is brought to some charge within that, which the image's number decides.
         """
         if self.observable is None:
             return self._written(raw, index)
-        near = self.target - self.spread, self.target + self.spread
-        goal = np.clip(self.reached(raw), *near)
+        drawn = self.reached(raw)
+        off = np.array([np.random.default_rng(int(i)).uniform(-1, 1) for i in index]) * self.spread
+        missed = np.abs(drawn - self.target) > self.spread
+        goal = np.where(missed, self.target + off, drawn)
         low, high = (np.full(len(raw), end, np.float32) for end in (1 / STRETCH, STRETCH))
         for _ in range(_HALVINGS):
             middle = np.sqrt(low * high)

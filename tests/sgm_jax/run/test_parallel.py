@@ -78,3 +78,15 @@ def test_one_process_agrees_with_itself():
     assert parallel.where(True) == [0] and parallel.where(False) == []
     parallel.wait_for_all()
     parallel.meet()
+
+
+@pytest.mark.parametrize("most", [1, 8, 64, 512])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 65, 130, 520, 1000])
+def test_a_batch_fits_what_is_asked_for_and_the_devices(count, most):
+    devices = parallel.device_count()
+    batch = parallel.fitting_batch(count, most=most)
+    assert batch % devices == 0 and devices <= batch <= max(most, devices)
+    # As few calls as the largest batch takes, and hardly more images than those.
+    calls = -(-count // batch)
+    assert calls == -(-count // (max(most // devices, 1) * devices))
+    assert calls * batch < 1.125 * count + calls * devices
