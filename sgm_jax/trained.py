@@ -114,8 +114,8 @@ def from_weights(source: str, config: ml_collections.ConfigDict | None = None) -
 
     Args:
         source: a name in :func:`packaged`, or the path of a file.
-        config: checked; if given, its ``eval``, ``sampling`` and ``seed`` are taken, and all that
-            belongs to the training must be as in the file.
+        config: checked; if given, its ``eval``, ``sampling``, ``seed`` and what the family lets
+            change are taken, and all that belongs to the training must be as in the file.
 
     Raises:
         FileNotFoundError: if there is no such file; with the names of those of the package.
@@ -131,6 +131,9 @@ def from_weights(source: str, config: ml_collections.ConfigDict | None = None) -
             raise ValueError(f"{weights.path} is of another configuration: {'; '.join(changes)}")
         stored = stored.copy_and_resolve_references()
         stored.seed, stored.sampling, stored.eval = config.seed, config.sampling, config.eval
+        for place in free:
+            section, name = place.split(".")
+            stored[section][name] = config[section][name]
     generator = contract.build(stored)
     origin = {
         "checkpoint_step": weights.step,

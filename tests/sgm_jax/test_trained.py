@@ -56,9 +56,10 @@ def test_the_configuration_of_a_run_is_read_back_as_it_was(folder, tmp_path):
 
 def test_a_configuration_beside_the_file_says_how_to_draw(folder):
     source = str(folder / "w.npz")
-    config = tiny_config(folder, **OPTIONS | {"sampling.num_steps": 7, "seed": 5})
-    chosen = from_weights(source, config).config
+    changes = {"sampling.num_steps": 7, "seed": 5, "model.num_scales": 33}
+    chosen = from_weights(source, tiny_config(folder, **OPTIONS | changes)).config
     assert (chosen.sampling.num_steps, chosen.seed) == (7, 5) and chosen.data.std > 0
+    assert chosen.model.num_scales == 33  # of "pc"; the network does not know it
     with pytest.raises(ValueError, match=r"another configuration: model\.nf: 8 there, 16 here"):
         from_weights(source, tiny_config(folder, **OPTIONS, **{"model.nf": 16}))
 
