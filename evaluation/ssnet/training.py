@@ -361,13 +361,9 @@ def _train(
 
 
 def _initial_hash(config: ml_collections.ConfigDict) -> str | None:
-    """Return the SHA-256 of the file of weights to begin with, if there is one.
-
-    Raises:
-        FileNotFoundError: if the file is not there.
-    """
-    path = config.training.initial_weights
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+    """Return the SHA-256 of the file of weights to begin with; None without one."""
+    path = Path(config.training.initial_weights)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _fingerprint(data: LabelledImages) -> str:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 
 import h5py
@@ -119,6 +120,11 @@ def test_a_run_begins_with_the_weights_that_are_named(finished, tmp_path):
     state = training.train(again, tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, state.params, whole.params)
     assert state.step == 3
+    # The file may have been moved since, and the labels.
+    (tmp_path / "first.npz").rename(tmp_path / "moved.npz")
+    again.training.initial_weights = str(tmp_path / "moved.npz")
+    again.data.labels_path = str(shutil.copy(again.data.labels_path, tmp_path / "labels.h5"))
+    assert training.train(again, tmp_path / "run").step == 3
 
 
 def test_weights_of_another_network_are_refused_before_training(finished, tmp_path):
