@@ -104,7 +104,7 @@ def draw_excess(results: list[Result]) -> Drawn:
     axes.set_yticks(range(len(shown)), shown, fontsize=6.5)
     axes.tick_params(axis="x", labelsize=7)
     axes.invert_yaxis()
-    axes.set_xlabel("errors from the floor (grey: no difference seen)", fontsize=8)
+    axes.set_xlabel("errors from the floor (grey: not seen)", fontsize=7.5)
     if shown and max(length for _, length in farthest.values()) > _LINEAR:
         axes.set_xscale("symlog", linthresh=10)
     if len(names) > 1:
