@@ -8,6 +8,7 @@ import ml_collections
 
 from sgm_jax.generator import Generator
 from sgm_jax.run.log import LOGGER
+from sgm_jax.run.progress import duration
 from sgm_jax.step import Variables
 
 # Convolutions of both networks in configs/, float32, on an EPYC core of 2021: 35 GFLOP/s.
@@ -16,8 +17,6 @@ CPU_FLOPS = 3e10
 PASSES = 3
 LONG_SECONDS = 7 * 24 * 3600.0
 FOR_A_CPU = "--config=configs/larcv_png64_cpu.py"
-
-_UNITS = (("year", 365.25 * 86400), ("day", 86400.0), ("hour", 3600.0), ("minute", 60.0))
 
 
 def warn_if_long(
@@ -63,15 +62,6 @@ def forward_flops(generator: Generator, variables: Variables) -> float:
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
     lowered = jax.jit(lambda *args: generator.eval_loss(*args)[0]).lower(like, key, batch)
     return float(lowered.cost_analysis()["flops"])
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, with one or two digits: ``1.3 years``, ``20 hours``."""
-    for name, unit in _UNITS:
-        if seconds >= unit:
-            count = f"{seconds / unit:.2g}" if seconds < 99 * unit else f"{seconds / unit:,.0f}"
-            return f"{count} {name}{'' if count == '1' else 's'}"
-    return f"{seconds:.2g} seconds"
 
 
 def cores() -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from sgm_jax.conditions import Conditions
 from sgm_jax.generator import Drawing, Generator, Purpose, run_key
 from sgm_jax.run import parallel
+from sgm_jax.run.log import announced
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.step import Variables
 
@@ -97,10 +98,11 @@ class Drawer:
 
     def compile(self, variables: Variables) -> None:
         """Compile everything, by a run of no steps (or of one, where steps are called singly)."""
-        index, given, state = self._begin(0)
-        none = jnp.int32(0)
-        state = self._advance(variables, state, index, given, none, none)
-        jax.block_until_ready(self._finish(variables, state, given))
+        with announced("compiling the sampler"):
+            index, given, state = self._begin(0)
+            none = jnp.int32(0)
+            state = self._advance(variables, state, index, given, none, none)
+            jax.block_until_ready(self._finish(variables, state, given))
 
     def draw(
         self, variables: Variables, first: int, count: int, *, progress: Progress

@@ -18,7 +18,7 @@ from sgm_jax.data import Images
 from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_arrays, read_object, write_blocks, write_json
-from sgm_jax.run.log import LOGGER
+from sgm_jax.run.log import LOGGER, announced
 from sgm_jax.run.parts import Parts, is_finished, open_parts
 from sgm_jax.run.workdir import flatten, is_free
 from sgm_jax.samplers.base import image_keys
@@ -155,7 +155,9 @@ def _measure(
             if name in missing:
                 # The last image fills up the batch.
                 rows = np.minimum(np.arange(first, first + size), count - 1)
-                columns = compiled(variables, images, rows)
+                what = f"compiling, and the likelihoods of {stops[first] - first} images"
+                with announced(what, only=name == missing[0]):
+                    columns = compiled(variables, images, rows)
                 columns = {key: values[: stops[first] - first] for key, values in columns.items()}
                 parts.save(name, columns)
                 bar.update(stops[first] - first)

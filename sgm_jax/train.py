@@ -8,7 +8,6 @@ on the seed and the step only.
 has the methods of :class:`sgm_jax.generator.Trainable`.
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -253,7 +252,8 @@ def fit(
         steps_per_call: updates in one dispatch.
         tasks: what else is to be done.
         initial: what to begin with in place of random weights, where there is no checkpoint.
-        begins: told the first state and how many updates are left, before anything is compiled.
+        begins: told the shapes of the state and how many updates are left, before anything is
+            compiled.
 
     Raises:
         ValueError: if the steps that are left cannot be made in such dispatches.
@@ -265,20 +265,22 @@ def fit(
         stop.at_once = True
         store = Checkpoints(run, keep_every=keep_every)
         try:
-            state = parallel.replicate(_first_state(trainable, seed, store, initial))
+            like = jax.eval_shape(trainable.initial_state, run_key(seed, Purpose.INITIALISATION))
+            left = last - max(steps(run), default=0)
+            if begins is not None and left > 0:
+                begins(like, left)
+            state = parallel.replicate(_first_state(trainable, like, seed, store, initial))
             first = int(state.step)
             if (last - first) % steps_per_call:
                 raise ValueError(
                     f"--config.training.n_jitted_steps={steps_per_call} does not fit from step "
                     f"{first} to {last}; set it to 1"
                 )
-            if begins is not None and first < last:
-                begins(state, last - first)
             update = parallel.train_function(trainable.train_step, steps_per_call=steps_per_call)
             key, step = run_key(seed, Purpose.TRAINING), first
             for batch in _stacks(batches, first, last, steps_per_call):
                 began = time.perf_counter()
-                with _first_time(step == first, "compiling and making the first step"):
+                with announced("compiling and making the first step", only=step == first):
                     state, metrics = update(state, key, batch)
                     # Waiting for the numbers of every step names the step that went wrong.
                     metrics = jax.device_get(metrics)
@@ -304,18 +306,13 @@ def fit(
     return state
 
 
-def _first_time(first: bool, what: str) -> contextlib.AbstractContextManager[None]:
-    """Announce what compiles; the times after that are not worth a line."""
-    return announced(what) if first else contextlib.nullcontext()
-
-
 def _first_state(
-    trainable: Trainable, seed: int, store: Checkpoints, initial: Variables | None
+    trainable: Trainable, like: Any, seed: int, store: Checkpoints, initial: Variables | None
 ) -> TrainState:
     """Return the state of the newest checkpoint, or a new one; its weights depend on the seed."""
-    key = run_key(seed, Purpose.INITIALISATION)
-    state = store.restore_newest(jax.eval_shape(trainable.initial_state, key))
+    state = store.restore_newest(like)
     if state is None:
+        key = run_key(seed, Purpose.INITIALISATION)
         with announced("compiling and drawing the first weights"):
             state = jax.block_until_ready(jax.jit(trainable.initial_state)(key))
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -351,7 +348,7 @@ class Watch:
         self._test = test_images
         self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
-        self._evaluated = False
+        self._fresh = True  # nothing was evaluated yet
         self._drawn: tuple[int, np.ndarray] | None = None  # the newest samples, and their step
         self._drawer = None
         if config.training.snapshot_sampling:
@@ -372,19 +369,20 @@ class Watch:
         key = run_key(self._config.seed, Purpose.EVALUATION)
         losses = []
         # Whole batches on every device: the last one starts again at the first image.
-        with _first_time(not self._evaluated, f"compiling, and the loss on {total} test images"):
+        with announced(f"compiling, and the loss on {total} test images", only=self._fresh):
             for begin in range(0, total, batch_size):
                 index = np.arange(begin, begin + batch_size, dtype=np.int32)
                 index = index[parallel.local_rows(batch_size)]
                 image = self._scale.to_model(self._test[index % total])
                 losses.append(float(self._loss(variables, key, {"image": image, "index": index})))
-        self._evaluated = True
+        self._fresh = False
         self._progress.write(step, {"eval_loss": float(np.mean(losses))})
 
     def draw(self, step: int, variables: Variables) -> None:
         """Write a grid of samples."""
         count = min(GRID_IMAGES, self._config.eval.batch_size)
-        with _first_time(self._drawn is None, f"compiling the sampler and drawing {count} images"):
+        what = f"compiling the sampler and drawing {count} images"
+        with announced(what, only=self._drawn is None):
             images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
         planes = self._config.data.planes
         self._drawn = step, to_uint8(self._scale.from_model(images), planes=planes)

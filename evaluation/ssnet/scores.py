@@ -30,6 +30,7 @@ _BATCH_PER_DEVICE = 32
 # Charge above which a pixel is lit, on the scale 0..255; compared as float32.
 LIT_ABOVE = np.float32(0.2)
 SCORE_BINS, PIXEL_BINS, MOST_PIXELS = 50, 25, 500
+from sgm_jax.run.log import announced
 
 
 class Scores(NamedTuple):
@@ -92,7 +93,8 @@ def blocks(images: Images, score: ScoreFn, *, batch_size: int) -> Iterator[tuple
     for start in range(0, total, batch_size):
         stop = min(start + batch_size, total)
         rows = np.arange(stop - batch_size, stop) % total
-        scored = score(images[rows])
+        with announced("compiling SSNet", only=start == 0):
+            scored = score(images[rows])
         yield slice(start, stop), Scores(*(part[start - stop :] for part in scored))
 
 

@@ -55,8 +55,17 @@ def to_file(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def announced(what: str, *, after_seconds: float = 4.0) -> Iterator[None]:
-    """Say what is being done if the block takes longer than that, and then how long it took."""
+def announced(what: str, *, only: bool = True, after_seconds: float = 4.0) -> Iterator[None]:
+    """Say what is being done if the block takes longer than that, and then how long it took.
+
+    Args:
+        what: is being done, for the message.
+        only: nothing is said otherwise: the second time, what was compiled is there.
+        after_seconds: as long nothing is said.
+    """
+    if not only:
+        yield
+        return
     began = time.monotonic()
     saying = threading.Timer(after_seconds, LOGGER.info, (f"{what} ...",))
     saying.daemon = True

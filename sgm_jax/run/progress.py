@@ -9,6 +9,11 @@ import numpy as np
 import tqdm
 
 from sgm_jax.run import parallel
+from sgm_jax.run.log import LOGGER
+
+_UNITS = (("year", 365.25 * 86400), ("day", 86400.0), ("hour", 3600.0), ("minute", 60.0))
+# Steps that are timed before it is said how long the rest will take, where that is long.
+_TIMED, _LONG_SECONDS = 10, 600.0
 
 
 class Progress:
@@ -79,7 +84,10 @@ class Progress:
         else:
             self._bar.update(step - self._bar.n)
             self._seconds += seconds
+            told = self._timed_steps >= _TIMED
             self._timed_steps += len(metrics["loss"])
+            if not told and self._timed_steps >= _TIMED:
+                self._tell_rest(step)
         if step % self._log_every == 0 or step == self._last:
             self._log(step, {name: float(values[-1]) for name, values in metrics.items()})
 
@@ -99,6 +107,16 @@ class Progress:
             if opened is not None:
                 opened.close()
 
+    def _tell_rest(self, step: int) -> None:
+        each, left = self._seconds / self._timed_steps, self._last - step
+        if left * each > _LONG_SECONDS:
+            LOGGER.info(
+                "%s a step: the %s steps that are left take about %s",
+                duration(each),
+                f"{left:,}",
+                duration(left * each),
+            )
+
     def _log(self, step: int, numbers: dict[str, float]) -> None:
         seen = step * self._batch_size
         numbers |= {"images_seen": seen, "epochs": seen / self._epoch_images}
@@ -116,3 +134,12 @@ def _summary_writer(run: Path):
             "--config.training.tensorboard needs an extra: pip install 'sgm_jax[tensorboard]'"
         ) from error
     return SummaryWriter(str(Path(run) / "tensorboard"))
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, with one or two digits: ``1.3 years``, ``20 hours``."""
+    for name, unit in _UNITS:
+        if seconds >= unit:
+            count = f"{seconds / unit:.2g}" if seconds < 99 * unit else f"{seconds / unit:,.0f}"
+            return f"{count} {name}{'' if count == '1' else 's'}"
+    return f"{seconds:.2g} seconds"

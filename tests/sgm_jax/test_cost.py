@@ -9,6 +9,7 @@ from configs import larcv_png64, larcv_png64_cpu
 from launch.programs import known_std
 from sgm_jax import cost
 from sgm_jax.generators import score
+from sgm_jax.run.progress import duration
 from tests.tiny_run import tiny_config
 
 
@@ -28,7 +29,7 @@ def test_the_papers_network_on_a_cpu_takes_years_and_a_config_that_fits_is_named
     flops = 3 * 128 * cost.forward_flops(generator, variables)
     assert flops == pytest.approx(32.3e12, rel=0.06)
     cost.warn_if_long(config, generator, variables, 60_000)
-    assert cost.duration(60_000 * flops / 6e10) in said[0]
+    assert duration(60_000 * flops / 6e10) in said[0]
     assert "--config=configs/larcv_png64_cpu.py" in said[0]
     cost.warn_if_long(config, generator, variables, 2)
     assert len(said) == 1
@@ -55,4 +56,4 @@ def test_of_what_fits_a_cpu_nothing_is_said(config, tmp_path, caplog):
     ],
 )
 def test_times_in_words(seconds, words):
-    assert cost.duration(seconds) == words
+    assert duration(seconds) == words
