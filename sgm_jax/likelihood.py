@@ -63,12 +63,12 @@ def measure(
     trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
     config, generator = trained.config, trained.generator
     if generator.log_prob is None:
-        raise ValueError(f"config.generator {config.generator!r} has no likelihood")
+        raise ValueError(f"--config.generator {config.generator!r} has no likelihood")
     _, images = open_sets(config)
     if images.dtype != np.uint8:
         raise ValueError(
             f"{images.source}: bits per dimension are those of whole levels 0..255, and the images "
-            f"are {images.dtype}; write them as uint8 and set config.data.scaling='none'"
+            f"are {images.dtype}; write them as uint8 and set --config.data.scaling='none'"
         )
     count = min(len(images), config.eval.num_images)
     recipe = {

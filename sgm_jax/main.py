@@ -107,6 +107,14 @@ def _run(overrides: Sequence[str]) -> None:
             "--mode=simulate", "start it once; --config.simulation.num_workers are its own"
         )
         out = Path(_WORKDIR.value) if _WORKDIR.value else simulated_folder(config)
+        made, wanted = config.simulation.image_size, config.data.image_size
+        if made != wanted:
+            LOGGER.warning(
+                "these images are %d pixels wide, and training with this configuration wants %d: "
+                "set --config.simulation.image_size and --config.data.image_size alike",
+                made,
+                wanted,
+            )
         LOGGER.info("%s", simulate(config.simulation, out, seed=config.seed))
         return
 

@@ -194,7 +194,7 @@ class Weights(NamedTuple):
         ]
         if changes:
             raise ValueError(
-                f"config.training.initial_weights {self.path} mean something else with this "
+                f"--config.training.initial_weights {self.path} mean something else with this "
                 f"configuration ({'; '.join(changes)}); set these fields as they were"
             )
 

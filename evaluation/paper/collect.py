@@ -190,7 +190,7 @@ def _draw_with(material: Material, evaluations: int) -> ImageSet:
     config = material.config.copy_and_resolve_references()
     method = config.sampling.get("method")
     if method not in SOLVERS:
-        raise ValueError(f"config.sampling.method {method!r} has no number of steps to choose")
+        raise ValueError(f"--config.sampling.method {method!r} has no number of steps to choose")
     # Heun's method takes two in each step but the last.
     config.sampling.num_steps = (evaluations + 1) // 2 if method == "heun" else evaluations
     name = f"evaluations_{evaluations}"

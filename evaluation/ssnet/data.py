@@ -64,7 +64,7 @@ def _read_codes(path: Path, split: str) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(
             f"no label file {path}; simulate images, 'python -m sgm_jax.main --mode=simulate', "
-            "and set config.data.labels_path"
+            "and set --config.data.labels_path"
         )
     return read_hdf5(path, member=f"{split}/pixel_label")[:]
 

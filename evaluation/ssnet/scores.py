@@ -24,13 +24,13 @@ from evaluation.ssnet.network import (
 )
 from sgm_jax.data import Images
 from sgm_jax.run import parallel
+from sgm_jax.run.log import announced
 
 PUBLISHED_BATCH = 16
 _BATCH_PER_DEVICE = 32
 # Charge above which a pixel is lit, on the scale 0..255; compared as float32.
 LIT_ABOVE = np.float32(0.2)
 SCORE_BINS, PIXEL_BINS, MOST_PIXELS = 50, 25, 500
-from sgm_jax.run.log import announced
 
 
 class Scores(NamedTuple):

@@ -66,7 +66,7 @@ class Judge:
             images = load(path, role, limit=count, seed=0, scaling=scaling)
             if len(images) < count:
                 raise ValueError(
-                    f"config.data.{role}_path={path} holds {len(images)} images, and sets of "
+                    f"--config.data.{role}_path={path} holds {len(images)} images, and sets of "
                     f"{count} are compared; lower --num_samples or give more images"
                 )
             recipe = {"images": images.facts["hash_of_used"], "ssnet": weights.sha256}

@@ -12,9 +12,10 @@ _CHECK_BYTES = 2**26
 
 def size_message(source: str, height: int, width: int, image_size: int) -> str:
     """Say that images have another size than the configured one."""
+    other = f", or set --config.data.image_size={height}" if height == width else ""
     return (
-        f"{source}: images are {height}x{width} (height x width) but image_size is {image_size}; "
-        f"crop the images to {image_size}x{image_size} or change image_size"
+        f"{source}: images are {height}x{width} (height x width) but --config.data.image_size is "
+        f"{image_size}; crop or pad the images to {image_size}x{image_size}{other}"
     )
 
 
@@ -40,13 +41,16 @@ def check_channels(
         ValueError: with both numbers.
     """
     if wanted not in (1, 3):
-        raise ValueError(f"num_channels is {wanted}; images have 1 (grey) or 3 (planes)")
+        raise ValueError(
+            f"--config.data.num_channels is {wanted}; images have 1 (grey) or 3 (planes)"
+        )
     if plane is not None and planes:
         raise ValueError(f"plane is {plane} and planes is True; take one plane or all three")
     if planes and (stored, wanted) != (3, 3):
         raise ValueError(
-            f"{source}: images have {stored} channel{'s'[: stored > 1]} and num_channels is "
-            f"{wanted}; three planes need 3 and 3, otherwise set --config.data.planes=False"
+            f"{source}: images have {stored} channel{'s'[: stored > 1]} and "
+            f"--config.data.num_channels is {wanted}; three planes need 3 and 3, otherwise set "
+            "--config.data.planes=False"
         )
     if plane is not None and not (stored == 3 and plane in range(3)):
         raise ValueError(

@@ -52,7 +52,7 @@ def check_convertible(config: ml_collections.ConfigDict) -> None:
     for name, value in CONVERTIBLE.items():
         if fields[name] != value:
             raise ValueError(
-                f"config.{name} is {fields[name]!r}, which score_sde does not have; its "
+                f"--config.{name} is {fields[name]!r}, which score_sde does not have; its "
                 f"checkpoints need --config.{name}={value}"
             )
 
@@ -74,7 +74,7 @@ def state_from_checkpoint(content: Any, config: ml_collections.ConfigDict) -> Tr
     content = _parts(content)
     if config.model.ema_rates:
         raise ValueError(
-            f"it holds one average, and config.model.ema_rates is {config.model.ema_rates}; set "
+            f"it holds one average, and --config.model.ema_rates is {config.model.ema_rates}; set "
             "it to ()"
         )
     net = ncsnpp_from_config(config)

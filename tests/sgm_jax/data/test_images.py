@@ -46,7 +46,7 @@ def test_channels_first_colour_is_transposed():
         ((5, 8, 8, 4), r"neither axis 1 nor axis 3.*\[\.\.\., :-1\]"),
         ((0, 8, 8), "holds no images"),
         ((5, 0, 8), "holds no images"),
-        ((5, 8, 6), "8x6 .* image_size is 8"),
+        ((5, 8, 6), "8x6 .* --config.data.image_size is 8; crop or pad"),
     ],
 )
 def test_wrong_shapes_are_refused(shape, message):

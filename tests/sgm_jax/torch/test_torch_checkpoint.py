@@ -168,7 +168,7 @@ def test_of_several_averages_the_main_one_leaves_and_none_can_come(tmp_path):
     several = tiny_config(tmp_path, **{"model.ema_rates": (0.5,)})
     state = random_state(several)
     content = checkpoint_from_state(state, several)
-    with pytest.raises(ValueError, match=r"one average, and config.model.ema_rates is \(0.5,\)"):
+    with pytest.raises(ValueError, match=r"one average, and --config.model.ema_rates is \(0.5,\)"):
         state_from_checkpoint(content, several)
     back = state_from_checkpoint(content, tiny_config(tmp_path)).ema_params
     jax.tree.map(np.testing.assert_array_equal, back, state.ema_params)
