@@ -1,7 +1,10 @@
 """Compare generated images with real ones: numbers with errors and floors, and pictures.
 
   python -m evaluation --real=test/ --generated=samples.npz --train=train/ --out=report/
+  python -m evaluation --workdir=runs/mine
 
+The second line takes what a run was trained and tested on, and the newest images that were drawn
+with it; its report goes to runs/mine/report. What is typed beside --workdir goes first.
 A set of images is anything that sgm_jax.data reads: a folder of PNG files, .npy, .npz or HDF5, on
 the scale 0..255, or charges of any unit with --scaling. OUT gets report.json, report.md,
 report.html (one file with the figures inside), figures/ with the numbers behind each figure, and
@@ -23,8 +26,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--real", required=True, help="held-out real images")
-    parser.add_argument("--generated", required=True, help="generated images")
+    parser.add_argument("--workdir", type=Path, help="of a training run, whose sets are compared")
+    parser.add_argument("--real", help="held-out real images")
+    parser.add_argument("--generated", help="generated images")
     parser.add_argument(
         "--train", help="training images; compared with the real ones they give the floor"
     )
@@ -38,15 +42,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--nossnet", action="store_true", help="leave out everything that needs SSNet"
     )
-    parser.add_argument("--out", required=True, type=Path, help="folder to make")
+    parser.add_argument("--out", type=Path, help="folder to make")
     parser.add_argument("--metrics", help="only these, like physics,looking (default: all)")
     parser.add_argument("--budget", choices=BUDGETS, default="small", help="numbers of images")
     help_text = "pixels at most this become 0 in all sets; auto: 4 if generated images were cut "
     help_text += "there, as --mode=sample does, and the real ones were not (default: %(default)s)"
     parser.add_argument("--threshold", default="auto", help=help_text)
     help_text = "of --real and --train to 0..255, as config.data.scaling in training: none, "
-    help_text += "per_image, quantile or fixed:FULL (default: %(default)s)"
-    parser.add_argument("--scaling", default="none", help=help_text)
+    help_text += "per_image, quantile or fixed:FULL (default: that of --workdir, or none)"
+    parser.add_argument("--scaling", help=help_text)
     help_text = "the same of generated images (default: %(default)s)"
     parser.add_argument(
         "--generated_scaling", "--generated-scaling", default="none", help=help_text
@@ -78,7 +82,9 @@ def make_report(options: argparse.Namespace) -> None:
     # Imported here because it imports JAX, which reads the environment that run sets.
     from evaluation import evaluate
     from evaluation.images.alike import parse_threshold
+    from evaluation.of_run import complete
 
+    options = complete(options)
     threshold = parse_threshold(options.threshold)
     _check_free(options.out, options.overwrite)
     start_jax(alone="python -m evaluation")

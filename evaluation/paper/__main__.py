@@ -1,6 +1,6 @@
 """Make every figure and table of arXiv:2307.13687 from the checkpoints of a run.
 
-  python -m evaluation.paper --workdir=runs/X --real=test/ --train=train/ --out=paper
+  python -m evaluation.paper --workdir=runs/X --out=paper
 
 Images are drawn from each checkpoint, measured as the paper does and compared with real ones. OUT
 gets index.html (one file with the figures inside), paper.json with all numbers, figures/ as PNG and
@@ -28,8 +28,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m evaluation.paper", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--workdir", required=True, type=Path, help="of the training run")
-    parser.add_argument("--real", required=True, help="held-out real images")
-    parser.add_argument("--train", required=True, help="training images; they give the floor")
+    parser.add_argument("--real", help="held-out real images (default: the run's test images)")
+    help_text = "training images; they give the floor (default: the run's)"
+    parser.add_argument("--train", help=help_text)
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
     help_text = "numbers of images; small: 2,000 of a checkpoint, paper: 10,000"
     parser.add_argument("--budget", choices=SIZES, default="small", help=help_text)
@@ -74,6 +75,8 @@ def make_page(options: argparse.Namespace) -> None:
     from sgm_jax.trained import from_run, stored_config
 
     config = stored_config(options.workdir)
+    options.real = options.real or config.data.test_path
+    options.train = options.train or config.data.train_path
     plan = plan_of(options)
     weights = open_weights(options.ssnet)
     real, train = open_sets(plan, config, options.real, options.train)
