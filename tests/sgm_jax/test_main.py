@@ -44,6 +44,16 @@ def test_a_mistake_gives_one_clear_line_and_no_traceback(tmp_path, argument, mes
     assert not (tmp_path / "run").exists()
 
 
+def test_naming_only_one_of_the_two_sets_is_noticed(tmp_path):
+    write_images(tmp_path)
+    command = tiny_command(tmp_path, f"--workdir={tmp_path}/run")
+    half = [part for part in command if "test_path" not in part]
+    # The configured test images are not there, or have another size.
+    ended = run_command([*half, "--config.training.n_iters=1"])
+    assert ended.returncode == 1
+    assert "--config.data.test_path is not: it is data/lar64/test" in ended.stdout
+
+
 @pytest.mark.slow
 def test_one_device_and_eight_train_and_sample_the_same(tmp_path):
     write_images(tmp_path)
