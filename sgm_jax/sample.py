@@ -133,7 +133,7 @@ def draw(
     )
     variables = parallel.replicate(trained.load())
     steps = drawer.drawing.num_steps
-    with _progress(num_samples * steps, steps) as bar:
+    with _progress(num_samples, steps) as bar:
         images = drawer.draw(variables, 0, num_samples, progress=bar.update)
     raw = PixelScale.from_config(config.data).from_model(images)
     samples = conditions.to_samples(raw, np.arange(num_samples))
@@ -159,9 +159,9 @@ def _redrawn(
     return config
 
 
-def _progress(total: int, steps: int, done: int = 0) -> tqdm.tqdm:
+def _progress(count: int, steps: int) -> tqdm.tqdm:
     """Return a bar of images that counts their steps."""
-    return tqdm.tqdm(total=total, initial=done, unit="image", unit_scale=1 / steps, desc="sample")
+    return tqdm.tqdm(total=count * steps, unit="image", unit_scale=1 / steps, desc="sample")
 
 
 def _recipe(trained: Trained, drawing: Drawing, conditions: Conditions) -> dict[str, Any]:
@@ -212,10 +212,12 @@ def _draw_missing(
         seed=config.seed,
         conditions=conditions,
     )
+    if missing < count:
+        LOGGER.info("%d of %d images are there", count - missing, count)
     drawer.compile(variables)
     begin = time.perf_counter()
     steps, size = drawer.drawing.num_steps, drawer.batch_size
-    with _progress(count * steps, steps, done=(count - missing) * steps) as bar:
+    with _progress(missing, steps) as bar:
         for gap, stop in gaps:
             for first in range(gap, stop, size):
                 number = min(size, stop - first)

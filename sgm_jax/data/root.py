@@ -172,25 +172,25 @@ def _choose(trees: dict[str, Any], path: Path, member: str | None) -> _Branch:
     named = _named(trees, member) if member else ("", None)
     if isinstance(named, _Branch):
         return named
-    found = _candidates(trees)
+    candidates = _candidates(trees)
     problem = f"no branch {member!r}"
     if named is not None:
         tree, plane = named
-        inside = {name: branch for name, (branch, _) in found.items() if _in_tree(name, tree)}
+        inside = {name: branch for name, (branch, _) in candidates.items() if _in_tree(name, tree)}
         larcv = {name: branch for name, branch in inside.items() if branch.is_larcv}
         for choice in (larcv, inside):
             if len(choice) == 1:
                 return replace(next(iter(choice.values())), plane=plane)
         problem = f"{len(inside)} branches that may hold images"
-    raise _Refused(f"{path}: {problem}; name one as {path}::TREE/BRANCH; {_listing(found)}")
+    raise _Refused(f"{path}: {problem}; name one as {path}::TREE/BRANCH; {_listing(candidates)}")
 
 
 def _in_tree(name: str, tree: str) -> bool:
     return not tree or name == tree or name.startswith(f"{tree}/")
 
 
-def _listing(found: dict[str, tuple[_Branch, str]]) -> str:
-    names = [f"{name} ({text})" for name, (_, text) in found.items()]
+def _listing(candidates: dict[str, tuple[_Branch, str]]) -> str:
+    names = [f"{name} ({text})" for name, (_, text) in candidates.items()]
     if len(names) > _MOST_LISTED:
         names[_MOST_LISTED:] = [f"and {len(names) - _MOST_LISTED} more"]
     return f"can be read: {', '.join(names) or 'nothing in this file'}"
@@ -207,7 +207,7 @@ def _named(trees: dict[str, Any], member: str) -> _Branch | tuple[str, int | Non
         if rest not in leaves and (number := rest.rpartition("/")[2]).isdigit():
             rest, plane = rest.rpartition("/")[0], int(number)
         # The end of a path is enough, and of larcv2's image branch also its beginning.
-        found = [
+        matches = [
             leaf
             for leaf in leaves
             if f"/{leaf}".endswith(f"/{rest}")
@@ -215,26 +215,26 @@ def _named(trees: dict[str, Any], member: str) -> _Branch | tuple[str, int | Non
         ]
         if not rest:
             return tree, plane
-        if len(found) == 1:
-            return _Branch(trees[tree], found[0], plane)
+        if len(matches) == 1:
+            return _Branch(trees[tree], matches[0], plane)
     return None
 
 
 def _candidates(trees: dict[str, Any]) -> dict[str, tuple[_Branch, str]]:
     """Return the branches that may hold images, by name, and what their first entry is."""
-    found = {}
+    candidates = {}
     for name, tree in trees.items():
         for leaf in _leaves(tree)[:_MOST_LOOKED_AT]:
             branch = _Branch(tree, leaf)
             if branch.is_larcv:
-                found[name] = branch, "images of larcv2"
+                candidates[name] = branch, "images of larcv2"
                 continue
             with contextlib.suppress(Exception):  # no branch of numbers, or a damaged one
                 shape = branch.read(0, 1, leaf).shape[1:]
                 tiny = math.prod(shape) < _SMALLEST_FLAT_IMAGE and branch.is_flat
                 if min(shape) > 1 and not tiny:
-                    found[f"{name}/{leaf}"] = branch, _text(shape)
-    return found
+                    candidates[f"{name}/{leaf}"] = branch, _text(shape)
+    return candidates
 
 
 def _leaves(tree: Any) -> list[str]:

@@ -95,17 +95,17 @@ def survey(images: Images) -> Survey:
     A set of more than 2^28 pixels is judged by as many evenly spaced images as have that many.
     """
     rows = evenly_spaced(len(images), max(1, MOST_PIXELS // math.prod(images.shape[1:3])))
-    found = _Counts(images)
+    counts = _Counts(images)
     for block in _blocks(images, rows):
-        found.add(block)
-    return found.survey(len(rows))
+        counts.add(block)
+    return counts.survey(len(rows))
 
 
 def log_doubts(images: Images) -> None:
     """Log what a set holds, and what may be wrong with it."""
-    found = survey(images)
-    _LOGGER.info("%s", found)
-    for doubt in found.warnings:
+    counts = survey(images)
+    _LOGGER.info("%s", counts)
+    for doubt in counts.warnings:
         _LOGGER.warning("%s", doubt)
 
 
@@ -219,63 +219,66 @@ def _backgrounds(scaled: np.ndarray, charge: np.ndarray) -> np.ndarray:
     return np.stack([level, pedestal, noise], axis=1)
 
 
-def _warnings(found: Survey, images: Images) -> Iterator[str]:
+def _warnings(counts: Survey, images: Images) -> Iterator[str]:
     """Yield what is doubtful, with the way out."""
-    kind, of = images.scaling.kind, f"of {found.surveyed} images of {found.source}"
-    if found.empty > DOUBTFUL * found.surveyed:
+    kind, of = images.scaling.kind, f"of {counts.surveyed} images of {counts.source}"
+    if counts.empty > DOUBTFUL * counts.surveyed:
         yield (
-            f"{found.empty} {of} are empty: a network learns to draw blanks. If the set was not "
+            f"{counts.empty} {of} are empty: a network learns to draw blanks. If the set was not "
             "written to its end, write it again; otherwise keep images[images.any(axis=(1, 2))]"
         )
-    if found.constant:
-        yield f"{found.constant} {of} have one value in all pixels; leave them out"
-    if found.duplicates:
+    if counts.constant:
+        yield f"{counts.constant} {of} have one value in all pixels; leave them out"
+    if counts.duplicates:
         yield (
-            f"{found.duplicates} {of} are copies of others; keep one of each, "
+            f"{counts.duplicates} {of} are copies of others; keep one of each, "
             "numpy.unique(images, axis=0)"
         )
-    if found.background > DOUBTFUL * found.surveyed:
-        cut = 4 * found.noise
-        subtracted = f"images = images.astype('float32') - {found.pedestal:.6g}; "
+    if counts.background > DOUBTFUL * counts.surveyed:
+        steps = []
+        if counts.pedestal:
+            steps.append(f"images = images.astype('float32') - {counts.pedestal:.6g}")
+        if counts.noise:
+            steps.append(f"images[images < {4 * counts.noise:.3g}] = 0")
+        fix = f"Subtract the pedestal and cut the noise: {'; '.join(steps)}"
         yield (
-            f"{found.background} {of} have a background that is not 0: more than a third of their "
-            f"pixels are lit, half of those at more than {found.level:.3g} of 255. Subtract the "
-            f"pedestal and cut the noise: {subtracted if found.pedestal else ''}"
-            f"images[images < {cut:.3g}] = 0"
+            f"{counts.background} {of} have a background that is not 0: over a third of their "
+            f"pixels are lit, half of those at more than {counts.level:.3g} of 255. "
+            f"{fix if steps else 'Make what is no charge 0'}"
         )
-    if found.one_pixel > DOUBTFUL * found.surveyed:
+    if counts.one_pixel > DOUBTFUL * counts.surveyed:
         yield (
-            f"the scale of {found.one_pixel} {of} rests on one pixel, more than {HOT} times the "
+            f"the scale of {counts.one_pixel} {of} rests on one pixel, more than {HOT} times the "
             f"second largest; {_give(QUANTILE, images)}"
         )
-    if found.excess > SATURATED:
+    if counts.excess > SATURATED:
         fix = {
             NONE: f"store the charge before it is cut, and {_give(QUANTILE, images)}",
-            FIXED: _give(f"fixed:{found.largest:.6g}", images),
+            FIXED: _give(f"fixed:{counts.largest:.6g}", images),
         }
         yield (
-            f"{found.saturated:.0%} of the lit pixels of {found.source} are at 255, where charges "
-            f"cannot be told apart; {fix.get(kind, 'store the charge before it saturates')}"
+            f"{counts.saturated:.0%} of the lit pixels of {counts.source} are at 255, where "
+            f"charges cannot be told apart; {fix.get(kind, 'store the charge before it saturates')}"
         )
-    if found.faint > 1 / 2:
+    if counts.faint > 1 / 2:
         fix = {
             NONE: f"if these are absolute charges, {_give(PER_IMAGE, images)}",
             PER_IMAGE: _give(QUANTILE, images),
-            FIXED: _give(f"fixed:{found.largest:.6g}", images),
+            FIXED: _give(f"fixed:{counts.largest:.6g}", images),
         }
         yield (
-            f"{found.faint:.0%} of the lit pixels of {found.source} are at most {FAINT} of 255, "
+            f"{counts.faint:.0%} of the lit pixels of {counts.source} are at most {FAINT} of 255, "
             f"which generated images cannot be; {fix.get(kind, 'cut the noise to 0')}"
         )
-    if found.negative > NEGATIVE:
+    if counts.negative > NEGATIVE:
         yield (
-            f"{found.negative:.0%} of the charge of {found.source} is negative and becomes 0; if "
+            f"{counts.negative:.0%} of the charge of {counts.source} is negative and becomes 0; if "
             "the signal is negative store -images, if it is both numpy.abs(images)"
         )
     planes = images.stored_channels == 3 and images.channel is None
-    if planes and not found.unequal_channels:
+    if planes and not counts.unequal_channels:
         yield (
-            f"the three planes of all {found.surveyed} images of {found.source} are equal; give "
+            f"the three planes of all {counts.surveyed} images of {counts.source} are equal; give "
             "--config.data.planes=False"
         )
 

@@ -284,7 +284,7 @@ def _git_commit() -> str | None:
     where = Path(__file__).parent
     command = ["git", "-C", str(where), "describe", "--always", "--abbrev=40", "--dirty=+"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return answer.stdout.strip() or None

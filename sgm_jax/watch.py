@@ -1,0 +1,98 @@
+"""What is watched while a generator is trained: its loss on test images, and what it draws."""
+
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from sgm_jax.data import Images, PixelScale, to_uint8
+from sgm_jax.data.grid import save_grid
+from sgm_jax.data.images import evenly_spaced
+from sgm_jax.drawer import Drawer
+from sgm_jax.generator import Generator, Purpose, run_key
+from sgm_jax.run import distributed, parallel
+from sgm_jax.run.log import LOGGER, announced
+from sgm_jax.run.progress import Progress
+from sgm_jax.step import Variables
+
+GRID_IMAGES = 36
+
+
+class Watch:
+    """Looks at a generator at certain steps of its training, and at the end."""
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        generator: Generator,
+        run: Path,
+        test_images: Images,
+        progress: Progress,
+    ):
+        """Prepare; nothing is compiled before it is used."""
+        self._config, self._run, self._progress = config, Path(run), progress
+        self._test = test_images
+        self._scale = PixelScale.from_config(config.data)
+        self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
+        self._fresh = True  # nothing was evaluated yet
+        self._drawn: tuple[int, np.ndarray] | None = None  # the newest samples, and their step
+        self._drawer = None
+        if config.training.snapshot_sampling:
+            self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
+
+    def evaluate(self, step: int, variables: Variables) -> None:
+        """Write the loss on the first test images, always the same with the same noise."""
+        batch_size = self._config.eval.batch_size
+        total = min(self._config.eval.num_images, len(self._test))
+        key = run_key(self._config.seed, Purpose.EVALUATION)
+        losses = []
+        # Whole batches on every device: the last one starts again at the first image.
+        with announced(f"compiling, and the loss on {total} test images", only=self._fresh):
+            for begin in range(0, total, batch_size):
+                index = np.arange(begin, begin + batch_size, dtype=np.int32)
+                index = index[parallel.local_rows(batch_size)]
+                image = self._scale.to_model(self._test[index % total])
+                losses.append(float(self._loss(variables, key, {"image": image, "index": index})))
+        self._fresh = False
+        self._progress.write(step, {"eval_loss": float(np.mean(losses))})
+
+    def draw(self, step: int, variables: Variables) -> None:
+        """Write a grid of samples."""
+        count = min(GRID_IMAGES, self._config.eval.batch_size)
+        what = f"compiling the sampler and drawing {count} images"
+        with announced(what, only=self._drawn is None):
+            images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
+        planes = self._config.data.planes
+        self._drawn = step, to_uint8(self._scale.from_model(images), planes=planes)
+        if parallel.is_main():
+            folder = self._run / "samples"
+            folder.mkdir(exist_ok=True)
+            path = folder / f"step_{step:06d}.png"
+            save_grid(path, self._drawn[1])
+            LOGGER.info("samples of step %d: %s", step, path)
+
+    def look_back(self, step: int, variables: Variables) -> None:
+        """Write the losses of a finished training, and real images beside samples of its last step.
+
+        Without config.training.snapshot_sampling there are no samples. What an earlier start has
+        written already is kept.
+        """
+        # It imports Matplotlib, which takes half a second.
+        from sgm_jax import pictures
+
+        losses, sets = self._run / "loss.png", self._run / "real_and_drawn.png"
+        if parallel.is_main() and not pictures.shows(losses, step):
+            pictures.loss_plot(losses, self._run / "metrics.jsonl", step=step)
+        LOGGER.info("the losses of the run: %s", losses)
+        if self._drawer is None:
+            LOGGER.info("to see images: --mode=sample --workdir=%s --num_samples=36", self._run)
+            return
+        if not distributed.decided(lambda: pictures.shows(sets, step)):
+            if self._drawn is None or self._drawn[0] != step:
+                self.draw(step, variables)
+            if parallel.is_main():
+                drawn = self._drawn[1]
+                real = self._test[evenly_spaced(len(self._test), len(drawn))]
+                real = to_uint8(real, planes=self._config.data.planes)
+                pictures.side_by_side(sets, real, drawn, step=step)
+        LOGGER.info("real images beside drawn ones: %s", sets)
