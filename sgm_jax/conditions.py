@@ -7,7 +7,7 @@ seed and i.
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from sgm_jax import asked
 from sgm_jax.data import Images, PixelScale, from_array, open_images, to_uint8
 from sgm_jax.guidance import tile_corners, total_charge
 
@@ -46,8 +47,13 @@ class Request:
         observable: a name in :data:`OBSERVABLES`.
         target: its value on the scale 0..255, channels averaged.
         spread: how far from it images may be, one standard deviation.
+        particle: a name in ``config.data.particles``, of a network trained with conditions.
+        momentum: three numbers in MeV/c, see :mod:`sgm_jax.asked`; ``0,0,300``.
+        momentum_range: sizes of momenta in the plane of the image, ``100:500``.
+        conditions: file with a row for each image.
+        extrapolate: draw momenta that were not in the training, too.
         condition: from Python only: what a conditional generator was trained with, arrays
-            ``[N, ...]`` by name; image i gets row i.
+            ``[N, ...]`` by name; image i gets row i, modulo their number.
     """
 
     inpaint: str | np.ndarray | None = None
@@ -58,6 +64,11 @@ class Request:
     observable: str | None = None
     target: float | None = None
     spread: float | None = None
+    particle: str | None = None
+    momentum: str | Sequence[float] | None = None
+    momentum_range: str | Sequence[float] | None = None
+    conditions: str | None = None
+    extrapolate: bool | None = None
     condition: dict[str, np.ndarray] | None = None
 
 
@@ -71,7 +82,9 @@ class Conditions:
     known: Images | None = None
     mask: np.ndarray | None = None
     repeats: int = 1
-    condition: dict[str, np.ndarray] | None = None
+    condition: asked.Rows | None = None
+    rows: int | None = None  # of a file of conditions, which has one for each image
+    particles: tuple[str, ...] = ()
     observable: str | None = None
     target: float = 0.0
     spread: float = 0.0
@@ -97,10 +110,7 @@ class Conditions:
             recipe |= {"inpaint": self.known.fingerprint, "mask": masked.hexdigest()}
             recipe |= {"resample": self.repeats}
         if self.condition is not None:
-            recipe["condition"] = {
-                name: hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-                for name, values in self.condition.items()
-            }
+            recipe["condition"] = asked.recipe(self.condition, self.particles)
         if self.observable is not None:
             recipe |= {"observable": self.observable, "target": self.target, "spread": self.spread}
         return recipe or None
@@ -113,9 +123,23 @@ class Conditions:
             given["known"] = self.scale.to_model(images)
             given["mask"] = self.mask[index % len(self.mask)]
         if self.condition is not None:
-            rows = {name: values[index % len(values)] for name, values in self.condition.items()}
-            given["condition"] = rows
+            given["condition"] = asked.row_of(self.condition, index)
         return given
+
+    def number(self, num_samples: int | None, default: int) -> int:
+        """Return how many images to draw: one for each row of a file of conditions, if any.
+
+        Raises:
+            ValueError: if another number is asked for.
+        """
+        if self.rows is None:
+            return num_samples or default
+        if num_samples not in (None, self.rows):
+            raise ValueError(
+                f"--conditions has {self.rows} rows, one for each image, and --num_samples is "
+                f"{num_samples}; leave that out, or give as many rows"
+            )
+        return self.rows
 
     def to_samples(self, raw: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Return images on the scale 0..255 ``[B, H, W, C]`` as :func:`to_uint8` writes them.
@@ -189,7 +213,7 @@ def read_conditions(request: Request, config: ml_collections.ConfigDict) -> Cond
         **_canvas(request, config.data.image_size),
         **_known(request, config),
         **_observable(request),
-        condition=request.condition,
+        **_asked(request, config),
         scale=PixelScale.from_config(config.data),
         planes=config.data.planes,
     )
@@ -261,6 +285,21 @@ def _observable(request: Request) -> dict[str, Any]:
     if not 0 < spread < np.inf:
         raise ValueError(f"--spread is {spread}; it must be above 0 (not given: 1 % of --target)")
     return {"observable": request.observable, "target": request.target, "spread": spread}
+
+
+def _asked(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any]:
+    fields = ("particle", "momentum", "momentum_range", "conditions", "condition", "extrapolate")
+    rows = asked.asked(config, **{name: getattr(request, name) for name in fields})
+    if rows is None:
+        weight = config.sampling.get("guidance", 1.0)
+        if weight != 1:
+            raise ValueError(
+                f"--guidance={weight:g} says nothing without a condition, such as --particle or "
+                "--momentum, of a network that was trained with one"
+            )
+        return {}
+    count = None if request.conditions is None else max(map(len, rows.values()))
+    return {"condition": rows, "rows": count, "particles": tuple(config.data.particles)}
 
 
 def _check_possible(conditions: Conditions) -> None:

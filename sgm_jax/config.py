@@ -14,7 +14,8 @@ import ml_collections
 
 from sgm_jax.data.normalise import TRANSFORMS
 from sgm_jax.data.scaling import Scaling
-from sgm_jax.run.workdir import FREQUENCIES, flatten
+from sgm_jax.models import condition
+from sgm_jax.run.workdir import CONDITIONAL, FREQUENCIES, flatten
 
 __all__ = ["Rules", "check", "flatten", "simulated_folder"]
 
@@ -93,10 +94,21 @@ RULES = Rules(
         "eval.num_samples",
         "eval.num_images",
     ),
-    positive=("optim.lr", "optim.adam_lr", "optim.eps"),
-    fractions=("optim.decay_fraction", "model.ema_rate", "optim.beta1", "optim.beta2"),
-    lists=("model.ema_rates",),
+    positive=("optim.lr", "optim.adam_lr", "optim.eps", "model.momentum_scale"),
+    fractions=(
+        "optim.decay_fraction",
+        "model.ema_rate",
+        "optim.beta1",
+        "optim.beta2",
+        "training.drop_condition",
+        "training.drop_field",
+    ),
+    lists=("model.ema_rates", "data.momentum_range"),
 )
+
+
+# Those without a rule.
+_OTHERS = ("generator", "seed", "data.scaling")
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -109,10 +121,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     from sgm_jax import generator
 
     fields = flatten(config)
-    require_fields(fields, ("generator", "seed", "model.ema_rates", "data.scaling"))
+    require_fields(fields, (*_OTHERS, *CONDITIONAL))
     RULES.check(fields)
     _require(fields["seed"] >= 0, "seed", fields, "must not be negative")
     _check_images(fields)
+    condition.check_fields(fields)
     _check_averages(fields)
     _check_steps(fields)
     generator.check(config)

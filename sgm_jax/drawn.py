@@ -92,6 +92,8 @@ class Drawn:
             "samples": ((*size, channels if conditions.planes else 1), np.uint8, samples()),
             "raw": ((*size, channels), np.float32, self._raw(parts, total, scale)),
         }
+        known = conditions.given(np.arange(total)).get("condition", {})
+        arrays |= {name: (rows.shape, rows.dtype, [rows]) for name, rows in known.items()}
         write_blocks(self.folder / "samples.npz", arrays)
         with np.load(self.folder / "samples.npz") as stack:
             save_grid(self.folder / "grid.png", stack["samples"][:GRID_IMAGES])

@@ -1,4 +1,4 @@
-"""Images under conditions without further training: each condition makes a new score function.
+"""Images under conditions without further training: each of these makes a new score function.
 
 Every sampler takes these like the network's own score, and they can be nested. They change the
 denoised image ``D = E[x_0 | x_t] = (x_t + std^2 score) / a``.
@@ -7,6 +7,8 @@ denoised image ``D = E[x_0 | x_t] = (x_t + std^2 score) / a``.
 * :func:`tiled` averages D over overlapping tiles of a canvas larger than the network's images
   (outpainting).
 * :func:`observable_guidance` moves D towards a given value of an observable, such as the charge.
+* :func:`classifier_free` moves D, for a network that was trained with conditions, from what it is
+  without one to what it is with it.
 """
 
 from collections.abc import Callable
@@ -14,9 +16,54 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from sgm_jax.models.condition import Condition, anything
 from sgm_jax.sde import SDE, Array, ScoreFn, per_image
 
+ConditionalScoreFn = Callable[[Array, Array, Condition], Array]
 Observable = Callable[[Array], Array]
+
+
+def classifier_free(
+    score_fn: ConditionalScoreFn,
+    sde: SDE,
+    *,
+    condition: Condition,
+    weight: float,
+    interval: tuple[float, float] | None = None,
+) -> ScoreFn:
+    """Return the score of images under a condition that the network was trained with.
+
+    With s the score without and s_c that with the condition it is ``s + weight (s_c - s)``
+    (arXiv:2207.12598, eq. 6, whose weight is one less). With 1 it is the one that was learnt. More
+    moves images to where the condition is more certain, and makes them more alike: of Gaussians the
+    deviation shrinks, too.
+
+    Args:
+        score_fn: the network's, ``(x, t, condition) -> score``.
+        sde: the forward process.
+        condition: of the images ``[B]``.
+        weight: 0 ignores the condition, 1 is plain, and each of them takes one evaluation; all
+            others take one of twice as many images.
+        interval: lowest and highest noise level with this weight; it is 1 at the others
+            (arXiv:2404.07724).
+    """
+    nothing = anything(condition)
+    if weight == 1 or (weight == 0 and interval is None):
+        one = condition if weight == 1 else nothing
+        return lambda x, t: score_fn(x, t, one)
+    both = jax.tree.map(lambda *rows: jnp.concatenate(rows), condition, nothing)
+
+    def score(x: Array, t: Array) -> Array:
+        twice = score_fn(jnp.concatenate([x, x]), jnp.concatenate([t, t]), both)
+        with_condition, without = jnp.split(twice, 2)
+        beyond = jnp.full_like(t, weight - 1)
+        if interval is not None:
+            low, high = interval
+            level = sde.noise_level(t)
+            beyond = jnp.where((low <= level) & (level <= high), beyond, 0.0)
+        return with_condition + per_image(beyond, x) * (with_condition - without)
+
+    return score
 
 
 def known_pixels(score_fn: ScoreFn, sde: SDE, *, known: Array, mask: Array) -> ScoreFn:

@@ -20,7 +20,7 @@ from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_arrays, read_object, write_blocks, write_json
 from sgm_jax.run.log import LOGGER, announced
 from sgm_jax.run.parts import Parts, is_finished, open_parts
-from sgm_jax.run.workdir import flatten, is_free
+from sgm_jax.run.workdir import flatten, is_free, without_conditions
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.step import Variables
 from sgm_jax.train import open_sets
@@ -81,7 +81,11 @@ def measure(
         "ode_batch": config.sampling.ode_batch,
         "seed": config.seed,
         "images": images.fingerprint,
-        "config": {name: v for name, v in flatten(config).items() if not is_free(name)},
+        "config": {
+            name: value
+            for name, value in without_conditions(flatten(config)).items()
+            if not is_free(name)
+        },
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
     folder = Path(out or Path(run) / "likelihood" / f"step_{trained.step:06d}{special}")

@@ -5,6 +5,7 @@ position in the global batch, so that a loss does not depend on how the batch is
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax.scipy.special import ndtri
 from sgm_jax.score import Denoiser, NetworkFn, chain_noise
 from sgm_jax.sde import SDE, VESDE, VPSDE, Array, ScoreFn, per_image
 
-Batch = dict[str, Array]
+Batch = dict[str, Any]
 LossFn = Callable[..., tuple[Array, dict[str, Array]]]
 NetworkApply = Callable[..., Callable[[Array, Array], Array]]
 
@@ -150,6 +151,12 @@ def example_noise(
     return jax.vmap(draw)(index)
 
 
+def _of_batch(network: NetworkApply, params: dict, key: Array, batch: Batch) -> NetworkFn:
+    """Return the network of the images of a batch, which knows what they show if the batch does."""
+    known = [batch["condition"]] if "condition" in batch else []
+    return network(params, key, batch["index"], *known)
+
+
 def noise_prediction(
     network: NetworkApply,
     score_of: Callable[[Callable], ScoreFn],
@@ -164,7 +171,8 @@ def noise_prediction(
     """Return ``loss_fn(params, key, batch) -> (loss, aux)``: the paper's objective.
 
     Args:
-        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``.
+        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``; where
+            a batch has a condition, that is a fourth argument.
         score_of: turns that function into a score function.
         sde: the forward process.
         reduce_mean: see :func:`score_matching_loss`.
@@ -182,7 +190,7 @@ def noise_prediction(
             u = spread_evenly(noise_key, index)
         t, factor = TIMES[time_sampling](sde, u)
         losses = score_matching_loss(
-            score_of(network(params, network_key, index)),
+            score_of(_of_batch(network, params, network_key, batch)),
             sde,
             x,
             t=t,
@@ -202,7 +210,8 @@ def chain_prediction(
     """Return ``loss_fn(params, key, batch) -> (loss, aux)``: the original's discrete objectives.
 
     Args:
-        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``.
+        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``; where
+            a batch has a condition, that is a fourth argument.
         sde: the process whose chain is learnt.
         reduce_mean: see :func:`chain_loss`.
     """
@@ -214,7 +223,7 @@ def chain_prediction(
         x, index = batch["image"], batch["index"]
         noise_key, network_key = jax.random.split(key)
         step, z = example_noise(noise_key, index, x.shape[1:], level=level)
-        noise = chain_noise(network(params, network_key, index), sde)
+        noise = chain_noise(_of_batch(network, params, network_key, batch), sde)
         return chain_loss(noise, sde, x, index=step, z=z, reduce_mean=reduce_mean).mean(), {}
 
     return loss_fn
@@ -233,7 +242,8 @@ def edm(
     """Return ``loss_fn(params, key, batch) -> (loss, aux)`` with EDM preconditioning.
 
     Args:
-        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``.
+        network: ``network(params, key, index)`` gives a function ``(x, labels) -> output``; where
+            a batch has a condition, that is a fourth argument.
         denoiser_of: turns that function into a denoiser.
         sigma_data: standard deviation of the training images' pixels.
         p_mean: mean of log(sigma) over training examples.
@@ -249,7 +259,7 @@ def edm(
         if low_discrepancy:
             normal = ndtri(spread_evenly(noise_key, index) + _HALF)
         sigma = jnp.exp(p_mean + p_std * normal)
-        denoiser = denoiser_of(network(params, network_key, index))
+        denoiser = denoiser_of(_of_batch(network, params, network_key, batch))
         losses = edm_loss(denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data)
         if balanced:
             losses = losses * balancing_weight(sigma, sigma_data)

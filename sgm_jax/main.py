@@ -65,6 +65,18 @@ flags.DEFINE_integer("stride", None, "--canvas: pixels between tiles. Default: h
 flags.DEFINE_string("observable", None, "sample: images of a given value of total_charge.")
 flags.DEFINE_float("target", None, "--observable: the value, on the scale 0..255.")
 flags.DEFINE_float("spread", None, "--observable: standard deviation. Default: 1 % of --target.")
+flags.DEFINE_string("particle", None, "sample: of a network trained with them, such as muon.")
+flags.DEFINE_string(
+    "momentum", None, "sample: its momentum in MeV/c, X,Y,Z; y is down the image, z to the right."
+)
+flags.DEFINE_string(
+    "momentum_range", None, "sample: LEAST:LARGEST in MeV/c, in any direction of the image's plane."
+)
+flags.DEFINE_string("conditions", None, "sample: .csv, .npz or .h5 file with a row for each image.")
+flags.DEFINE_float(
+    "guidance", None, "sample: how strictly conditions are followed. 1: as learnt; 0: not at all."
+)
+flags.DEFINE_bool("extrapolate", None, "sample: also momenta that were not in the training.")
 flags.DEFINE_string(
     "pretrained", None, "sample: weights of the package by name, or a file of --export."
 )
@@ -75,13 +87,14 @@ flags.DEFINE_string("export", None, "convert: file of averaged weights to write,
 flags.DEFINE_string("torch_checkpoint", None, "convert: file of score_sde_pytorch to read.")
 flags.DEFINE_string("to_torch", None, "convert: file to write for score_sde_pytorch.")
 REQUEST = ("inpaint", "mask", "resample", "canvas", "stride", "observable", "target", "spread")
+REQUEST += ("particle", "momentum", "momentum_range", "conditions", "extrapolate")
 # Which modes read which flags; in the others they would say something and do nothing.
 MODES_OF = {
     "num_samples": ("sample",),
     "checkpoint": ("sample", "likelihood", "convert"),
     "ema": ("sample", "likelihood", "convert"),
     "samples_dir": ("sample",),
-    **dict.fromkeys(REQUEST, ("sample",)),
+    **dict.fromkeys((*REQUEST, "guidance"), ("sample",)),
     "pretrained": ("sample",),
     "init": ("train",),
     "export": ("convert",),
@@ -98,6 +111,8 @@ def _run(overrides: Sequence[str]) -> None:
 
     if _value("init"):
         config.training.initial_weights = _value("init")
+    if _value("guidance") is not None:
+        config.sampling.guidance = _value("guidance")
     check(config)
     if _MODE.value == "simulate":
         from sgm_jax.run.distributed import refuse_several

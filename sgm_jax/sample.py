@@ -14,6 +14,7 @@ import numpy as np
 import tqdm
 
 from sgm_jax import generator as contract
+from sgm_jax.asked import folder_names
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.config import check
 from sgm_jax.data import PixelScale
@@ -23,7 +24,7 @@ from sgm_jax.generator import Drawing
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, open_parts
-from sgm_jax.run.workdir import flatten, is_free
+from sgm_jax.run.workdir import flatten, is_free, without_conditions
 from sgm_jax.step import Variables
 from sgm_jax.trained import Trained, from_run, from_weights
 
@@ -45,7 +46,8 @@ def sample(
         config: checked; its ``sampling``, ``eval`` and ``seed`` may differ from the run's. None
             takes that of the weights.
         run: the workdir of the training run; with ``pretrained``, only where images go by default.
-        num_samples: how many; ``config.eval.num_samples`` if not given. Where an earlier call has
+        num_samples: how many; ``config.eval.num_samples`` if not given, or one for each row of a
+            file of conditions. Where an earlier call has
             drawn fewer, the others are added; where it has drawn more, all of them stay.
         checkpoint: its step; the newest if not given.
         out: where to; ``<run>/samples/step_<step>`` and what is special if not given.
@@ -56,7 +58,8 @@ def sample(
     Returns:
         The folder with ``samples.npz`` (``samples``: uint8 ``[N, H, W, 1]``, or ``[N, H, W, 3]``
         with ``config.data.planes``, after the paper's post-processing; ``raw``: float32
-        ``[N, H, W, C]`` on the scale 0..255), ``grid.png`` and ``recipe.json``.
+        ``[N, H, W, C]`` on the scale 0..255; ``particle`` ``[N]`` and ``momentum`` ``[N, 3]``, if
+        they were asked for), ``grid.png`` and ``recipe.json``.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint, or no such weights.
@@ -69,9 +72,9 @@ def sample(
     else:
         trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
     config = trained.config
-    count = num_samples or config.eval.num_samples
     conditions = read_conditions(request or Request(), config)
-    folder = Path(out) if out else _default_folder(run, trained.step, ema_rate, conditions)
+    count = conditions.number(num_samples, config.eval.num_samples)
+    folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions)
     recipe = _recipe(trained, trained.generator.drawing(conditions), conditions)
     drawn = Drawn(folder, recipe)
     if drawn.finished >= count:
@@ -125,6 +128,7 @@ def draw(
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
     conditions = read_conditions(request or Request(), config)
+    conditions.number(num_samples, num_samples)
     drawer = Drawer(
         contract.build(config),
         batch_size=parallel.fitting_batch(num_samples, most=config.eval.batch_size),
@@ -172,7 +176,9 @@ def _recipe(trained: Trained, drawing: Drawing, conditions: Conditions) -> dict[
         "network_evaluations": drawing.nfe,
         "conditions": conditions.recipe,
         "config": {
-            name: value for name, value in flatten(trained.config).items() if _decides(name, method)
+            name: value
+            for name, value in without_conditions(flatten(trained.config)).items()
+            if _decides(name, method)
         },
     }
 
@@ -184,11 +190,17 @@ def _decides(name: str, method: str | None) -> bool:
     return name.startswith("sampling.") or not is_free(name)
 
 
-def _default_folder(run: Path, step: int, ema_rate: float | None, conditions: Conditions) -> Path:
+def _default_folder(
+    run: Path, trained: Trained, ema_rate: float | None, conditions: Conditions
+) -> Path:
     special = [f"ema_{ema_rate}"] if ema_rate is not None else []
     special += [name for name in ("canvas", "inpaint") if name in (conditions.recipe or {})]
     special += [conditions.observable] if conditions.observable else []
-    return Path(run) / "samples" / "_".join([f"step_{step:06d}", *special])
+    if conditions.condition is not None:
+        special += folder_names(conditions.condition, conditions.particles)
+        weight = trained.config.sampling.get("guidance", 1.0)
+        special += [f"guidance_{weight:g}"] if weight != 1 else []
+    return Path(run) / "samples" / "_".join([f"step_{trained.step:06d}", *special])
 
 
 def _draw_missing(

@@ -233,10 +233,16 @@ def initial_state(params: Params, transform: optax.GradientTransformation) -> Tr
 
 
 def with_variables(state: TrainState, variables: Variables) -> TrainState:
-    """Return a first state with other variables in place of the random ones, averages too."""
+    """Return a first state with other variables in place of the random ones, averages too.
+
+    Parts of the network that these variables do not have stay random.
+    """
+    begun = variables.params
+    if isinstance(begun, dict):
+        begun = state.params | begun
 
     def replaced(state: Averages) -> Averages:
-        averages = tuple(jax.tree.map(jnp.array, variables.params) for _ in state.averages)
+        averages = tuple(jax.tree.map(jnp.array, begun) for _ in state.averages)
         return state._replace(averages=averages)
 
     def is_averages(node: Any) -> bool:
@@ -247,7 +253,7 @@ def with_variables(state: TrainState, variables: Variables) -> TrainState:
         state.opt_state,
         is_leaf=is_averages,
     )
-    params, average = (jax.tree.map(jnp.array, variables.params) for _ in range(2))
+    params, average = (jax.tree.map(jnp.array, begun) for _ in range(2))
     return state.replace(
         params=params,
         ema_params=state.ema_params if state.ema_params == () else average,

@@ -9,6 +9,7 @@ has the methods of :class:`sgm_jax.generator.Trainable`.
 """
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from sgm_jax import generator as contract
 from sgm_jax.cost import warn_if_long
 from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
+from sgm_jax.data.condition import Condition, momentum_range, open_condition
 from sgm_jax.data.overlap import shared
 from sgm_jax.data.survey import log_doubts
 from sgm_jax.generator import Purpose, Trainable, run_key
@@ -63,20 +65,21 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         contract.check_new(config)
     images, test_images = open_sets(config)
     check_pair(config, images, test_images, begins=not steps(run))
+    condition, test_condition = open_conditions(config, images, test_images)
     config = with_measured_std(config, run, images, weights)
-    workdir.check_data(run, images.fingerprint)
+    config = with_measured_range(config, run, condition)
+    fingerprint = fingerprint_of(images, condition)
+    workdir.check_data(run, fingerprint)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
-    with workdir.claimed(
-        run, config, images.fingerprint, initial=weights.sha256 if weights else None
-    ):
+    with workdir.claimed(run, config, fingerprint, initial=weights.sha256 if weights else None):
         if parallel.is_main():
             log_doubts(images)
             log_doubts(test_images)
         # 3. What is trained, on what, and what is watched.
         generator = contract.build(config)
-        initial = weights.variables(generator) if weights else None
-        batches = training_batches(config, images)
+        initial = weights.variables(generator, begins=True) if weights else None
+        batches = training_batches(config, images, condition)
         progress = Progress(
             run,
             last=training.n_iters,
@@ -85,7 +88,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             epoch_images=len(images),
             tensorboard=training.tensorboard,
         )
-        watch = Watch(config, generator, run, test_images, progress)
+        watch = Watch(config, generator, run, test_images, progress, test_condition)
         tasks = [Task(every(training.eval_freq), watch.evaluate)]
         if training.snapshot_sampling:
             tasks.append(Task(every(training.snapshot_freq), watch.draw))
@@ -136,6 +139,39 @@ def open_sets(config: ml_collections.ConfigDict) -> tuple[Images, Images]:
         ) from error
 
 
+def open_conditions(
+    config: ml_collections.ConfigDict, images: Images, test_images: Images
+) -> tuple[Condition | None, Condition | None]:
+    """Return what the training and the test images show, if the network sees it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it does not say of each image what it shows.
+    """
+    data, fields = config.data, tuple(config.model.condition)
+    if not fields:
+        return None, None
+
+    def read(path: str, split: str, count: int) -> Condition:
+        options = {"fields": fields, "particles": tuple(data.particles)}
+        return open_condition(data.condition, path, split=split, count=count, **options)
+
+    return (
+        read(data.train_path, "train", len(images)),
+        read(data.test_path, "test", len(test_images)),
+    )
+
+
+def fingerprint_of(images: Images, condition: Condition | None) -> str:
+    """Return the fingerprint of images, and of what they show."""
+    if condition is None:
+        return images.fingerprint
+    digest = hashlib.blake2b(images.fingerprint.encode(), digest_size=16)
+    for name, values in sorted(condition.items()):
+        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
 def check_pair(
     config: ml_collections.ConfigDict, images: Images, test_images: Images, *, begins: bool
 ) -> None:
@@ -184,7 +220,23 @@ def with_measured_std(
     return config
 
 
-def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batches:
+def with_measured_range(
+    config: ml_collections.ConfigDict, run: Path, condition: Condition | None
+) -> ml_collections.ConfigDict:
+    """Return the configuration with the range of the momenta, kept from the first start."""
+    config = config.copy_and_resolve_references()
+    if not config.data.momentum_range:
+        begun = workdir.read_config(run) if steps(run) else None
+        if begun:
+            config.data.momentum_range = workdir.stored_range(run, begun)
+        else:
+            config.data.momentum_range = momentum_range(condition or {}, len(config.data.particles))
+    return config
+
+
+def training_batches(
+    config: ml_collections.ConfigDict, images: Images, condition: Condition | None = None
+) -> Batches:
     """Return this process's part of the seeded, endless stream of batches."""
     return Batches(
         images,
@@ -192,6 +244,7 @@ def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batch
         seed=config.seed,
         random_flip=config.data.random_flip,
         scale=PixelScale.from_config(config.data),
+        condition=condition,
         process_index=parallel.process_index(),
         process_count=parallel.process_count(),
     )

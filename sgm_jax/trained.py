@@ -17,6 +17,7 @@ import numpy as np
 from sgm_jax import generator as contract
 from sgm_jax.config import check
 from sgm_jax.generator import Generator
+from sgm_jax.models.condition import PARAMETERS
 from sgm_jax.run.experiment import from_json
 from sgm_jax.run.files import read_arrays, read_object, write_arrays
 from sgm_jax.run.log import LOGGER
@@ -36,6 +37,8 @@ MEANING = (
     "training.sde",
     "training.continuous",
 )
+# And these of a network with conditions.
+MEANING_OF_CONDITIONS = ("model.condition", "data.particles", "model.momentum_scale")
 _ABOUT = "about"
 _FIX = "take another file, or export it again: --mode=convert --export=FILE"
 
@@ -160,13 +163,20 @@ class Weights(NamedTuple):
     sha256: str
     arrays: dict[str, np.ndarray]
 
-    def variables(self, generator: Generator) -> Variables:
+    def variables(self, generator: Generator, *, begins: bool = False) -> Variables:
         """Return what a generator is used with.
+
+        Args:
+            generator: whose network it is.
+            begins: leave out the embedding of conditions if the network of this file has none: it
+                begins at random, and its last layer with zeros.
 
         Raises:
             ValueError: if its network is another one.
         """
         like = jax.eval_shape(lambda key: generator.initial_state(key).averaged, jax.random.key(0))
+        if begins and not self.config.model.condition and PARAMETERS in like.params:
+            like = like._replace(params={k: v for k, v in like.params.items() if k != PARAMETERS})
 
         def leaf(place: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
             name = _name(place)
@@ -187,9 +197,10 @@ class Weights(NamedTuple):
             ValueError: with the fields that differ.
         """
         ours, theirs = flatten(config), flatten(self.config)
+        conditional = MEANING_OF_CONDITIONS if theirs["model.condition"] else ()
         changes = [
             f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
-            for name in MEANING
+            for name in (*MEANING, *conditional)
             if ours.get(name) != theirs.get(name)
         ]
         if changes:

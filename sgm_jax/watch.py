@@ -5,7 +5,9 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from sgm_jax.data import Images, PixelScale, to_uint8
+from sgm_jax.asked import row_of
+from sgm_jax.conditions import Conditions
+from sgm_jax.data import Condition, Images, PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.drawer import Drawer
@@ -28,17 +30,32 @@ class Watch:
         run: Path,
         test_images: Images,
         progress: Progress,
+        condition: Condition | None = None,
     ):
-        """Prepare; nothing is compiled before it is used."""
+        """Prepare; nothing is compiled before it is used.
+
+        Args:
+            config: of the run.
+            generator: that is trained.
+            run: the workdir.
+            test_images: that it is not trained on.
+            progress: of the run.
+            condition: what the test images show, of a generator that sees it.
+        """
         self._config, self._run, self._progress = config, Path(run), progress
-        self._test = test_images
+        self._test, self._condition = test_images, condition
         self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
         self._fresh = True  # nothing was evaluated yet
         self._drawn: tuple[int, np.ndarray] | None = None  # the newest samples, and their step
         self._drawer = None
         if config.training.snapshot_sampling:
-            self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
+            self._drawer = Drawer(
+                generator,
+                batch_size=config.eval.batch_size,
+                seed=config.seed,
+                conditions=self._conditions(generator.image_shape[:2]),
+            )
 
     def evaluate(self, step: int, variables: Variables) -> None:
         """Write the loss on the first test images, always the same with the same noise."""
@@ -52,13 +69,16 @@ class Watch:
                 index = np.arange(begin, begin + batch_size, dtype=np.int32)
                 index = index[parallel.local_rows(batch_size)]
                 image = self._scale.to_model(self._test[index % total])
-                losses.append(float(self._loss(variables, key, {"image": image, "index": index})))
+                batch = {"image": image, "index": index}
+                if self._condition is not None:
+                    batch["condition"] = row_of(self._condition, index % total)
+                losses.append(float(self._loss(variables, key, batch)))
         self._fresh = False
         self._progress.write(step, {"eval_loss": float(np.mean(losses))})
 
     def draw(self, step: int, variables: Variables) -> None:
         """Write a grid of samples."""
-        count = min(GRID_IMAGES, self._config.eval.batch_size)
+        count = self._count
         what = f"compiling the sampler and drawing {count} images"
         with announced(what, only=self._drawn is None):
             images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
@@ -70,6 +90,21 @@ class Watch:
             path = folder / f"step_{step:06d}.png"
             save_grid(path, self._drawn[1])
             LOGGER.info("samples of step %d: %s", step, path)
+
+    @property
+    def _count(self) -> int:
+        """How many images are drawn."""
+        return min(GRID_IMAGES, self._config.eval.batch_size)
+
+    @property
+    def _shown(self) -> np.ndarray:
+        """Which test images drawn ones are shown beside."""
+        return evenly_spaced(len(self._test), self._count)
+
+    def _conditions(self, size: tuple[int, int]) -> Conditions:
+        """Return what drawn images are to show: what the test images beside them do."""
+        known = self._condition
+        return Conditions(size, condition=None if known is None else row_of(known, self._shown))
 
     def look_back(self, step: int, variables: Variables) -> None:
         """Write the losses of a finished training, and real images beside samples of its last step.
@@ -92,7 +127,7 @@ class Watch:
                 self.draw(step, variables)
             if parallel.is_main():
                 drawn = self._drawn[1]
-                real = self._test[evenly_spaced(len(self._test), len(drawn))]
+                real = self._test[self._shown]
                 real = to_uint8(real, planes=self._config.data.planes)
                 pictures.side_by_side(sets, real, drawn, step=step)
         LOGGER.info("real images beside drawn ones: %s", sets)

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
@@ -26,7 +27,8 @@ from sgm_jax.generators.score_config import (
     sampler_from_config,
     sde_from_config,
 )
-from sgm_jax.guidance import known_pixels, observable_guidance, tiled
+from sgm_jax.guidance import classifier_free, known_pixels, observable_guidance, tiled
+from sgm_jax.models.condition import Condition, drop, of_images
 from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.samplers.base import Sampler
 from sgm_jax.samplers.repeated import repeated
@@ -49,6 +51,9 @@ from sgm_jax.step import (
     optimizer_from_config,
 )
 
+# Of the key of a step's dropout, that of which conditions are forgotten.
+_FORGOTTEN = 2**31 - 1
+
 __all__ = ["ScoreDrawing", "ScoreGenerator", "build", "check", "check_new", "doubts", "free_fields"]
 
 
@@ -60,9 +65,10 @@ class ScoreGenerator:
         config: what it was built from.
         net: the network.
         sde: the forward process under which its score is given.
-        train_loss: ``(params, key, batch) -> (loss, details)`` with dropout.
+        train_loss: ``(params, key, batch) -> (loss, details)`` with dropout, also of conditions.
         test_loss: the same without.
-        score: ``score(params) -> score_fn(x, t)``.
+        score: ``score(params) -> score_fn(x, t)``; ``score(params, condition)`` of images that
+            show it.
         optimizer: moves the parameters.
     """
 
@@ -71,7 +77,7 @@ class ScoreGenerator:
     sde: SDE
     train_loss: LossFn
     test_loss: LossFn
-    score: Callable[[Params], ScoreFn]
+    score: Callable[..., ScoreFn]
     optimizer: optax.GradientTransformation
 
     @property
@@ -103,9 +109,14 @@ class ScoreGenerator:
         Raises:
             ValueError: for what only a conditional network could fulfil.
         """
-        if conditions.condition is not None:
-            names = ", ".join(conditions.condition)
-            raise ValueError(f"this network was trained without conditions, and has no {names}")
+        missing = [n for n in conditions.condition or () if n not in self.net.condition]
+        if missing:
+            sees = ", ".join(self.net.condition)
+            trained = f"with the conditions {sees}" if sees else "without conditions"
+            raise ValueError(
+                f"this network was trained {trained}, and has no {', '.join(missing)}: train one "
+                "with --config.model.condition and --config.data.condition, or take weights of one"
+            )
         sampler = sampler_from_config(self.config, self.sde)
         if conditions.repeats > 1:
             sampler = repeated(sampler, repeats=conditions.repeats)
@@ -116,11 +127,10 @@ class ScoreGenerator:
         # Its solver takes half a second to import.
         from sgm_jax.samplers.density import log_probability
 
-        del given
         evaluate, sampling = self.config.eval, self.config.sampling
         result = log_probability(
             self.sde,
-            self.score(variables.params),
+            self.score(variables.params, *_known(given)),
             images,
             keys=keys,
             scale=PixelScale.from_config(self.config.data),
@@ -147,8 +157,19 @@ class ScoreDrawing:
 
     @property
     def nfe(self) -> int | None:
-        """Network evaluations an image takes; each tile of a canvas takes its own."""
-        return None if self.sampler.nfe is None else self.sampler.nfe * self.conditions.tiles
+        """Network evaluations an image takes; each tile of a canvas takes its own.
+
+        Guidance takes two of them where the sampler takes one.
+        """
+        guided = self.conditions.condition is not None and self.guidance["weight"] not in (0, 1)
+        return self.sampler.nfe and self.sampler.nfe * self.conditions.tiles * (2 if guided else 1)
+
+    @property
+    def guidance(self) -> dict[str, Any]:
+        """How strongly images are led to their condition, and at which noise levels."""
+        sampling = self.generator.config.sampling
+        interval = tuple(sampling.guidance_interval) or None
+        return {"weight": sampling.guidance, "interval": interval}
 
     @property
     def one_step_a_call(self) -> bool:
@@ -181,7 +202,7 @@ class ScoreDrawing:
     def score(self, params: Params, given: Given) -> ScoreFn:
         """Return the score of images under the conditions from the network's."""
         conditions, sde = self.conditions, self.generator.sde
-        score_fn = self.generator.score(params)
+        score_fn = self._network_score(params, given)
         if conditions.tile is not None:
             score_fn = tiled(score_fn, tile=conditions.tile, stride=conditions.stride)
         if conditions.known is not None:
@@ -195,6 +216,23 @@ class ScoreDrawing:
                 spread=conditions.spread,
             )
         return score_fn
+
+    def _network_score(self, params: Params, given: Given) -> ScoreFn:
+        """Return the score of images of the network's size; each tile of a canvas shows all."""
+        if "condition" not in given:
+            return self.generator.score(params)
+
+        def conditional(x: Array, t: Array, condition: Condition) -> Array:
+            return self.generator.score(params, condition)(x, t)
+
+        tiles = self.conditions.tiles
+        rows = jax.tree.map(lambda row: jnp.repeat(row, tiles, axis=0), given["condition"])
+        return classifier_free(conditional, self.generator.sde, condition=rows, **self.guidance)
+
+
+def _known(given: Given) -> list[Condition]:
+    """Return what is known of images as the last argument of a score, if it is."""
+    return [given["condition"]] if "condition" in given else []
 
 
 def build(config: ml_collections.ConfigDict) -> ScoreGenerator:
@@ -210,19 +248,41 @@ def build(config: ml_collections.ConfigDict) -> ScoreGenerator:
     else:
         score_of, loss_of = _chain(config, sde)
 
-    def dropping(params: Params, key: Array, index: Array) -> NetworkFn:
+    def dropping(
+        params: Params, key: Array, index: Array, condition: Condition | None = None
+    ) -> NetworkFn:
+        if condition is not None:
+            forget = jax.random.fold_in(key, _FORGOTTEN)
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(forget, index)
+            condition = drop(
+                keys,
+                seen(condition),
+                whole=config.training.drop_condition,
+                field=config.training.drop_field,
+            )
         return lambda x, labels: net.apply(
-            {"params": params}, x, labels, True, index, rngs={"dropout": key}
+            {"params": params}, x, labels, True, index, condition, rngs={"dropout": key}
         )
 
     def predicting(
-        params: Params, key: Array | None = None, index: Array | None = None
+        params: Params,
+        key: Array | None = None,
+        index: Array | None = None,
+        condition: Condition | None = None,
     ) -> NetworkFn:
         del key, index
-        return lambda x, labels: net.apply({"params": params}, x, labels)
+        known = {} if condition is None else {"condition": seen(condition)}
+        return lambda x, labels: net.apply({"params": params}, x, labels, **known)
 
-    def score(params: Params) -> ScoreFn:
-        return score_of(predicting(params))
+    def seen(condition: Condition) -> Condition:
+        """Return what the network looks at, with nothing in place of what is not there."""
+        count = len(next(iter(condition.values())))
+        return of_images(net.condition, count) | {
+            name: values for name, values in condition.items() if name in net.condition
+        }
+
+    def score(params: Params, condition: Condition | None = None) -> ScoreFn:
+        return score_of(predicting(params, condition=condition))
 
     return ScoreGenerator(
         config,

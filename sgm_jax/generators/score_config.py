@@ -58,7 +58,12 @@ RULES = Rules(
         "model.beta_min",
     ),
     fractions=("model.dropout",),
-    lists=("model.ch_mult", "model.attn_resolutions", "model.fir_kernel"),
+    lists=(
+        "model.ch_mult",
+        "model.attn_resolutions",
+        "model.fir_kernel",
+        "sampling.guidance_interval",
+    ),
     shares=("sampling.eta",),
     ascending=(
         ("model.beta_min", "model.beta_max"),
@@ -78,6 +83,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     RULES.check(fields)
     _check_objective(fields)
     _check_times(fields)
+    _check_guidance(fields)
     check_predictor(
         PREDICTORS[fields["sampling.predictor"]],
         SDES[fields["training.sde"]],
@@ -221,6 +227,24 @@ def _check_times(fields: dict[str, Any]) -> None:
         )
 
 
+def _check_guidance(fields: dict[str, Any]) -> None:
+    weight, interval = fields["sampling.guidance"], fields["sampling.guidance_interval"]
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, int | float)
+        or not 0 <= weight < math.inf
+    ):
+        raise ValueError(
+            f"--config.sampling.guidance is {weight!r}; it must be a number: 1 draws what was "
+            "learnt, more follows the condition more strictly, 0 ignores it"
+        )
+    if interval and (len(interval) != 2 or not 0 <= interval[0] < interval[1]):
+        raise ValueError(
+            f"--config.sampling.guidance_interval is {tuple(interval)}; give the lowest and the "
+            'highest noise level, such as "(0.1, 5.0)", or "()" for all of them'
+        )
+
+
 def _check_grid(fields: dict[str, Any]) -> None:
     """DDPM's steps keep the share 1 - beta of the variance, with beta up to beta_max / N."""
     stepwise = (
@@ -316,6 +340,9 @@ def ncsnpp_from_config(config: ml_collections.ConfigDict) -> NCSNpp:
         sigma_max=model.sigma_max,
         num_scales=model.num_scales,
         space_to_depth=model.get("space_to_depth", 1),
+        condition=tuple(model.get("condition", ())),
+        num_particles=len(data.get("particles", ())),
+        momentum_scale=model.get("momentum_scale", 1.0),
         dtype=DTYPES[dtype],
         **{field: getattr(model, field).lower() for field in OPTIONS},
     )

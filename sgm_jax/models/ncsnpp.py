@@ -23,6 +23,7 @@ from sgm_jax.models.blocks import (
     merge_gain,
     resample,
 )
+from sgm_jax.models.condition import PARAMETERS, Condition, ConditionEmbedding, of_images
 from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
 from sgm_jax.models.layers import GroupNorm, group_count
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
@@ -61,6 +62,10 @@ class NCSNpp(nn.Module):
         centered: whether images span [-1, 1]; if not, the network maps its input x to 2x - 1.
         space_to_depth: fold squares of this many pixels into channels first, unfold them last.
         scale_by_sigma: divide the output by the noise level.
+        condition: fields of a condition that it sees, see :mod:`sgm_jax.models.condition`; with
+            none it is the published network.
+        num_particles: kinds of particle that a condition can name.
+        momentum_scale: in MeV/c, a momentum of ordinary size.
         dtype: type of the features, and so of nearly all the work. Always float32 are parameters,
             the layers that read or make an image, statistics, and the embedding of the time.
     """
@@ -91,6 +96,9 @@ class NCSNpp(nn.Module):
     sigma_max: float = 50.0
     num_scales: int = 1000
     space_to_depth: int = 1
+    condition: Sequence[str] = ()
+    num_particles: int = 0
+    momentum_scale: float = 500.0
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
@@ -104,6 +112,7 @@ class NCSNpp(nn.Module):
         time_cond: jax.Array,
         train: bool = False,
         example: jax.Array | None = None,
+        condition: Condition | None = None,
     ) -> jax.Array:
         """Map images ``[B, H, W, C]`` to a field of the same shape.
 
@@ -113,6 +122,7 @@ class NCSNpp(nn.Module):
             train: drop features; needs ``rngs={"dropout": key}``.
             example: ``[B]`` whole numbers that choose, with the key, the dropout mask of each
                 image; None means 0 to B - 1.
+            condition: what the images are to show; None asks nothing.
 
         Raises:
             ValueError: if the images do not have the size and channels of the network.
@@ -126,7 +136,10 @@ class NCSNpp(nn.Module):
             )
         example = jnp.arange(x.shape[0]) if example is None else example
         place = itertools.count()
-        context = (self._embed(time_cond, place), train, example)
+        embedding = self._embed(time_cond, place)
+        if self.condition:
+            embedding = embedding + self._embed_condition(condition, x.shape[0])
+        context = (embedding, train, example)
         folded = space_to_depth(x if self.centered else 2.0 * x - 1.0, self.space_to_depth)
         skips = self._descend(folded, context, place)
         h = self._middle(skips[-1], context, place)
@@ -147,6 +160,17 @@ class NCSNpp(nn.Module):
         for _ in range(2):
             h = self._activation(Dense(4 * self.nf, name=layer_name(place, "dense"))(h))
         return h
+
+    def _embed_condition(self, condition: Condition | None, count: int) -> jax.Array:
+        embedding = ConditionEmbedding(
+            4 * self.nf,
+            self.condition,
+            self.num_particles,
+            self.momentum_scale,
+            self._activation,
+            name=PARAMETERS,
+        )
+        return embedding(of_images(self.condition, count) if condition is None else condition)
 
     def _descend(self, x: jax.Array, context: Context, place: Iterator[int]) -> list[jax.Array]:
         """Return every feature map that the way up concatenates, finest first."""
@@ -323,6 +347,11 @@ def check_fields(net: NCSNpp) -> None:
             f"--config.model.ch_mult={tuple(net.ch_mult)},"
             f" --config.model.num_res_blocks={net.num_res_blocks}:"
             " a network needs levels with at least one block and nf channels each"
+        )
+    if net.condition and not net.conditional:
+        raise ValueError(
+            f"--config.model.condition={tuple(net.condition)} is added to the embedding of the"
+            " time, which needs --config.model.conditional=True"
         )
     if not 0.0 <= net.dropout < 1.0:
         raise ValueError(f"--config.model.dropout={net.dropout} must lie in [0, 1)")

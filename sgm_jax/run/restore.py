@@ -37,6 +37,7 @@ def matching_config(
         raise ValueError(f"this is not the configuration that {run} ran: {'; '.join(different)}")
     config = config.copy_and_resolve_references()
     config.data.std = workdir.stored_std(run, stored)
+    config.data.momentum_range = workdir.stored_range(run, stored)
     return config
 
 

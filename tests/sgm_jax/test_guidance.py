@@ -6,8 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
-from sgm_jax.guidance import known_pixels, observable_guidance, tiled, total_charge
+from sgm_jax.guidance import (
+    classifier_free,
+    known_pixels,
+    observable_guidance,
+    tiled,
+    total_charge,
+)
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.samplers.correctors import annealed_langevin
 from sgm_jax.samplers.ode import ProbabilityFlow
@@ -293,3 +300,114 @@ def test_masks_that_do_not_fit_are_refused(mask, message):
 def test_options_that_cannot_work_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Classifier-free guidance. Pixels are normal: with particle k around +-1, without a condition
+# around 0 and wider.
+MEANS, INNER, OUTER = jnp.array([-1.0, 1.0]), 0.5, 1.2
+
+
+def conditional_gaussian(sde):
+    def score(x, t, condition):
+        particle = condition["particle"]
+        asked = particle >= 0
+        mean = jnp.where(asked, MEANS[particle], 0.0) * sde.mean_coeff(t)
+        spread = jnp.where(asked, INNER, OUTER)
+        variance = (spread * sde.mean_coeff(t)) ** 2 + sde.std(t) ** 2
+        return (per_image(mean, x) - x) / per_image(variance, x)
+
+    return score
+
+
+def guided_moments(weight):
+    """Return mean and deviation of what the probability flow makes of particle 1.
+
+    In ``u = sigma^2`` the flow is linear, ``dx/du = (1 - w) x / 2 (o + u) + w (x - 1) / 2 (i + u)``
+    with the variances o and i, and is solved from infinite noise to none.
+    """
+    inner, outer = INNER**2, OUTER**2
+
+    def grown(u):
+        return (outer + u) ** ((1 - weight) / 2) * (inner + u) ** (weight / 2)
+
+    area, _ = quad(lambda u: weight / (2 * (inner + u) * grown(u)), 0, np.inf)
+    return grown(0) * area, grown(0)
+
+
+def under_particles(sampler, key, count, **options):
+    """Return images of particles 0 and 1 in turn."""
+    condition = {"particle": jnp.arange(count, dtype=jnp.int32) % 2}
+    score = classifier_free(
+        conditional_gaussian(sampler.sde), sampler.sde, condition=condition, **options
+    )
+    return jax.jit(lambda k: sampler(k, score, (count, 4, 4, 1)).images)(keys_of(key, count))
+
+
+@pytest.mark.parametrize("weight", [0, 1, 2])
+def test_guided_flows_reach_the_mean_and_the_deviation_of_the_closed_form(weight, key):
+    sampler = dataclasses.replace(SAMPLERS["heun"], num_steps=60)
+    images = under_particles(sampler, key, 256, weight=weight)
+    mean, std = guided_moments(weight)
+    # 2048 pixels of each particle; with 1 they are those of the particle, with 0 of all.
+    for k, sign in enumerate((-1, 1)):
+        pixels = images[k::2]
+        np.testing.assert_allclose(pixels.mean(), sign * mean, atol=4 * std / 2048**0.5 + 0.02)
+        np.testing.assert_allclose(pixels.std(), std, rtol=0.08)
+
+
+def test_the_closed_form_is_plain_at_weights_0_and_1_and_shrinks_at_2():
+    np.testing.assert_allclose(guided_moments(0), (0, OUTER))
+    np.testing.assert_allclose(guided_moments(1), (1, INNER), rtol=1e-6)
+    assert guided_moments(2)[0] > 1 and guided_moments(2)[1] < INNER / 2
+
+
+@pytest.mark.parametrize("name", ["euler_maruyama", "annealed", "dpm_solver", "dpm_solver_sde_ve"])
+def test_every_sampler_draws_the_distribution_of_the_condition(name, key):
+    images = under_particles(SAMPLERS[name], key, 256, weight=1)
+    for k, sign in enumerate((-1, 1)):
+        np.testing.assert_allclose(images[k::2].mean(), sign, atol=0.1)
+        np.testing.assert_allclose(images[k::2].std(), INNER, rtol=0.15)
+
+
+def test_guidance_is_left_to_the_noise_levels_of_its_interval(key):
+    sde = VPSDE()
+    x, t = jax.random.normal(key, (4, 2, 2, 1)), sde.time_at(jnp.array([0.05, 0.5, 2.0, 50.0]))
+    condition, score = {"particle": jnp.array([0, 1, 0, 1])}, conditional_gaussian(sde)
+    plain = score(x, t, condition)
+    everywhere = classifier_free(score, sde, condition=condition, weight=3.0)(x, t)
+    interval = {"weight": 3.0, "interval": (0.4, 3.0)}
+    within = classifier_free(score, sde, condition=condition, **interval)(x, t)
+    np.testing.assert_array_equal(within[jnp.array([0, 3])], plain[jnp.array([0, 3])])
+    np.testing.assert_array_equal(within[1:3], everywhere[1:3])
+    assert (jnp.abs(everywhere - plain) > 1e-3).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(("weight", "images"), [(0, [3]), (1, [3]), (1.5, [6])])
+def test_guidance_takes_one_evaluation_of_twice_the_images_and_plain_weights_one(weight, images):
+    seen, sde = [], VPSDE()
+
+    def counting(x, t, condition):
+        assert len(t) == len(condition["particle"]) == len(x)
+        seen.append(len(x))
+        return -x
+
+    condition = {"particle": jnp.zeros(3, jnp.int32)}
+    score = classifier_free(counting, sde, condition=condition, weight=weight)
+    score(jnp.ones((3, 2, 2, 1)), jnp.full(3, 0.5))
+    assert seen == images
+
+
+def test_guidance_combines_with_known_pixels_and_a_charge(key):
+    sampler, shape = SAMPLERS["heun"], (64, 4, 4, 1)
+    sde, condition = sampler.sde, {"particle": jnp.arange(64) % 2}
+    known, mask = jnp.full((1, 4, 4, 1), 0.5), jnp.zeros((1, 4, 4, 1), bool).at[:, 0].set(True)
+    score = classifier_free(conditional_gaussian(sde), sde, condition=condition, weight=2.0)
+    score = known_pixels(score, sde, known=known, mask=mask)
+    free = jax.jit(lambda k: sampler(k, score, shape).images)(keys_of(key, 64))
+    np.testing.assert_allclose(free[:, 0], 0.5, atol=1e-3)
+    mean, _ = guided_moments(2)
+    np.testing.assert_allclose(free[1::2, 1:].mean(), mean, atol=0.05)
+    score = observable_guidance(score, sde, total_charge, target=3.0, spread=0.05)
+    images = jax.jit(lambda k: sampler(k, score, shape).images)(keys_of(key, 64))
+    # Without it 2 +- 12 means of a pixel.
+    np.testing.assert_allclose(total_charge(images), 3.0, atol=0.5)
