@@ -54,6 +54,10 @@ def get_config() -> ml_collections.ConfigDict:
     training.dtype = "float32"
     # Weights to begin with in place of random ones: a name of the package or a file of --export.
     training.initial_weights = ""
+    # Of a network with conditions: in how many images all of it is forgotten, and in how many of the
+    # others each field, so that the type alone, the momentum alone or nothing can be asked.
+    training.drop_condition = 0.1
+    training.drop_field = 0.1
     # Steps in one dispatch; more than 1 pays on accelerators only.
     training.n_jitted_steps = 1
     training.log_freq = 100
@@ -89,6 +93,11 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.grid = "edm"
     # "ddim": the share of its noise drawn afresh; 0 follows the probability flow.
     sampling.eta = 0.0
+    # How strongly images are led to their condition, --guidance: 1 draws what was learnt, more makes
+    # images more typical and more alike, 0 ignores it. At which noise levels: all of them for "()",
+    # or from the lowest to the highest, such as "(0.1, 5.0)".
+    sampling.guidance = 1.0
+    sampling.guidance_interval = ()
     # Of each step of the probability flow, also in --mode=likelihood.
     sampling.ode_rtol = 1e-5
     sampling.ode_atol = 1e-5
@@ -121,6 +130,13 @@ def get_config() -> ml_collections.ConfigDict:
     # image becomes 255; "quantile": the one that 99 % of its lit pixels do not exceed, so that a
     # hot pixel does not set the scale; "fixed:4095": 4095 becomes 255 in all images.
     data.scaling = "none"
+    # What the images show: "labels" for labels.h5 beside them, or a .csv, .npz or .h5 file with a row
+    # for each of them; "" for nothing. And the names of the kinds of particle.
+    data.condition = ""
+    data.particles = ()
+    # The least and the largest momentum of the training images in MeV/c, of all of them and then of
+    # each kind of particle. It is measured when a run begins; nothing beyond is drawn unasked.
+    data.momentum_range = ()
     # Standard deviation of the pixels, for "edm"; -1 measures it on the training images.
     data.std = -1.0
 
@@ -153,6 +169,10 @@ def get_config() -> ml_collections.ConfigDict:
     model.progressive_input = "residual"
     model.progressive_combine = "sum"
     model.init_scale = 0.0
+    # What the network sees of a condition, such as "('particle', 'momentum')"; nothing in the
+    # original. And, in MeV/c, a momentum of ordinary size.
+    model.condition = ()
+    model.momentum_scale = 500.0
     # 1 is the original; 2 folds 2x2 pixels into channels and so needs a quarter of the work.
     model.space_to_depth = 1
 

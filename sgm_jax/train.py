@@ -20,7 +20,17 @@ import numpy as np
 
 from sgm_jax import generator as contract
 from sgm_jax.cost import warn_if_long
-from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
+from sgm_jax.data import (
+    Batches,
+    Condition,
+    Images,
+    PixelScale,
+    data_std,
+    open_condition,
+    open_images,
+    prefetch,
+)
+from sgm_jax.data.condition import fingerprint, momentum_range
 from sgm_jax.data.overlap import shared
 from sgm_jax.data.survey import log_doubts
 from sgm_jax.generator import Purpose, Trainable, run_key
@@ -62,21 +72,21 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     if not steps(run):
         contract.check_new(config)
     images, test_images = open_sets(config)
+    condition, test_condition = open_conditions(config, images, test_images)
     check_pair(config, images, test_images, begins=not steps(run))
-    config = with_measured_std(config, run, images, weights)
-    workdir.check_data(run, images.fingerprint)
+    config = with_measured(config, run, images, condition, weights)
+    learnt_from = fingerprint(images, condition)
+    workdir.check_data(run, learnt_from)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
-    with workdir.claimed(
-        run, config, images.fingerprint, initial=weights.sha256 if weights else None
-    ):
+    with workdir.claimed(run, config, learnt_from, initial=weights.sha256 if weights else None):
         if parallel.is_main():
             log_doubts(images)
             log_doubts(test_images)
         # 3. What is trained, on what, and what is watched.
         generator = contract.build(config)
         initial = weights.variables(generator) if weights else None
-        batches = training_batches(config, images)
+        batches = training_batches(config, images, condition)
         progress = Progress(
             run,
             last=training.n_iters,
@@ -85,7 +95,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             epoch_images=len(images),
             tensorboard=training.tensorboard,
         )
-        watch = Watch(config, generator, run, test_images, progress)
+        watch = Watch(config, generator, run, test_images, progress, condition=test_condition)
         tasks = [Task(every(training.eval_freq), watch.evaluate)]
         if training.snapshot_sampling:
             tasks.append(Task(every(training.snapshot_freq), watch.draw))
@@ -136,6 +146,27 @@ def open_sets(config: ml_collections.ConfigDict) -> tuple[Images, Images]:
         ) from error
 
 
+def open_conditions(
+    config: ml_collections.ConfigDict, images: Images, test_images: Images
+) -> tuple[Condition | None, Condition | None]:
+    """Return what the training and the test images show, as far as the network sees it.
+
+    Raises:
+        FileNotFoundError: if there is no file that says it.
+        ValueError: if it does not say it of each image.
+    """
+    data, fields = config.data, config.model.condition
+    if not fields:
+        return None, None
+    options = {"fields": fields, "particles": data.particles}
+    train = {"split": "train", "count": len(images)} | options
+    test = {"split": "test", "count": len(test_images)} | options
+    return (
+        open_condition(data.condition, data.train_path, **train),
+        open_condition(data.condition, data.test_path, **test),
+    )
+
+
 def check_pair(
     config: ml_collections.ConfigDict, images: Images, test_images: Images, *, begins: bool
 ) -> None:
@@ -165,16 +196,25 @@ def check_pair(
         )
 
 
-def with_measured_std(
-    config: ml_collections.ConfigDict, run: Path, images: Images, weights: Weights | None
+def with_measured(
+    config: ml_collections.ConfigDict,
+    run: Path,
+    images: Images,
+    condition: Condition | None,
+    weights: Weights | None,
 ) -> ml_collections.ConfigDict:
-    """Return the configuration with the pixels' standard deviation, kept from the first start.
+    """Return the configuration with what is measured on images, kept from the first start.
 
-    That of weights to begin with is kept, too: their network was told this number.
+    This is the standard deviation of the pixels, where that of weights to begin with is kept, too,
+    for their network was told this number; and the range of the momenta.
     """
     config = config.copy_and_resolve_references()
+    begun = workdir.read_config(run) if steps(run) else None
+    if condition and not config.data.momentum_range:
+        kinds = len(config.data.particles)
+        measured = workdir.stored_range(run, begun) if begun else momentum_range(condition, kinds)
+        config.data.momentum_range = measured
     if config.data.std < 0:
-        begun = workdir.read_config(run) if steps(run) else None
         if begun:
             config.data.std = workdir.stored_std(run, begun)
         elif weights:
@@ -184,7 +224,9 @@ def with_measured_std(
     return config
 
 
-def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batches:
+def training_batches(
+    config: ml_collections.ConfigDict, images: Images, condition: Condition | None = None
+) -> Batches:
     """Return this process's part of the seeded, endless stream of batches."""
     return Batches(
         images,
@@ -192,6 +234,7 @@ def training_batches(config: ml_collections.ConfigDict, images: Images) -> Batch
         seed=config.seed,
         random_flip=config.data.random_flip,
         scale=PixelScale.from_config(config.data),
+        condition=condition,
         process_index=parallel.process_index(),
         process_count=parallel.process_count(),
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from sgm_jax.data import Images, PixelScale, to_uint8
+from sgm_jax.conditions import Conditions
+from sgm_jax.data import Condition, Images, PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.drawer import Drawer
@@ -28,17 +29,46 @@ class Watch:
         run: Path,
         test_images: Images,
         progress: Progress,
+        *,
+        condition: Condition | None = None,
     ):
-        """Prepare; nothing is compiled before it is used."""
+        """Prepare; nothing is compiled before it is used.
+
+        Args:
+            config: of the run.
+            generator: that is trained.
+            run: the workdir.
+            test_images: to measure the loss on, and to look at.
+            progress: where numbers go.
+            condition: what the test images show; samples are asked for the same.
+        """
         self._config, self._run, self._progress = config, Path(run), progress
-        self._test = test_images
+        self._test, self._condition = test_images, condition
         self._scale = PixelScale.from_config(config.data)
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
         self._fresh = True  # nothing was evaluated yet
         self._drawn: tuple[int, np.ndarray] | None = None  # the newest samples, and their step
         self._drawer = None
         if config.training.snapshot_sampling:
-            self._drawer = Drawer(generator, batch_size=config.eval.batch_size, seed=config.seed)
+            # Of the images that samples are put beside.
+            shown = self._shown(evenly_spaced(len(test_images), self._grid_images))
+            conditions = Conditions(generator.image_shape[:2], condition=shown.get("condition"))
+            self._drawer = Drawer(
+                generator,
+                batch_size=config.eval.batch_size,
+                seed=config.seed,
+                conditions=conditions,
+            )
+
+    @property
+    def _grid_images(self) -> int:
+        return min(GRID_IMAGES, self._config.eval.batch_size)
+
+    def _shown(self, rows: np.ndarray) -> dict[str, Condition]:
+        """Return what some test images show, under the name that it has in a batch."""
+        if self._condition is None:
+            return {}
+        return {"condition": {name: values[rows] for name, values in self._condition.items()}}
 
     def evaluate(self, step: int, variables: Variables) -> None:
         """Write the loss on the first test images, always the same with the same noise."""
@@ -52,13 +82,14 @@ class Watch:
                 index = np.arange(begin, begin + batch_size, dtype=np.int32)
                 index = index[parallel.local_rows(batch_size)]
                 image = self._scale.to_model(self._test[index % total])
-                losses.append(float(self._loss(variables, key, {"image": image, "index": index})))
+                batch = {"image": image, "index": index} | self._shown(index % total)
+                losses.append(float(self._loss(variables, key, batch)))
         self._fresh = False
         self._progress.write(step, {"eval_loss": float(np.mean(losses))})
 
     def draw(self, step: int, variables: Variables) -> None:
         """Write a grid of samples."""
-        count = min(GRID_IMAGES, self._config.eval.batch_size)
+        count = self._grid_images
         what = f"compiling the sampler and drawing {count} images"
         with announced(what, only=self._drawn is None):
             images = self._drawer.draw(variables, 0, count, progress=lambda done: None)

@@ -41,9 +41,29 @@ FREE = (
     "data.train_path",
     "data.test_path",
     "data.labels_path",
+    "data.condition",
 )
+# Fields that say nothing to a network that sees no conditions, and their values there.
+CONDITIONAL = {
+    "data.condition": "",
+    "data.particles": (),
+    "data.momentum_range": (),
+    "model.condition": (),
+    "model.momentum_scale": 500.0,
+    "training.drop_condition": 0.1,
+    "training.drop_field": 0.1,
+    "sampling.guidance": 1.0,
+    "sampling.guidance_interval": (),
+}
 # Fields that came after the first published weights; the values mean what was done before them.
-ADDED = {"optim.decay_start": 1000, "data.planes": False, "sampling.ode_batch": 4}
+ADDED = {
+    "optim.decay_start": 1000,
+    "data.planes": False,
+    "sampling.ode_batch": 4,
+    **CONDITIONAL,
+}
+# Fields that a run measures when it begins, and their values before.
+MEASURED = {"data.std": -1, "data.momentum_range": []}
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -93,6 +113,21 @@ def stored_std(workdir: Path, stored: dict[str, Any]) -> float:
             "run"
         )
     return float(std)
+
+
+def stored_range(workdir: Path, stored: dict[str, Any]) -> tuple[float, ...]:
+    """Return the range of momenta that a run measured when it began.
+
+    Raises:
+        ValueError: if its configuration has none.
+    """
+    ends = stored.get("data.momentum_range")
+    if not isinstance(ends, list) or not all(isinstance(end, int | float) for end in ends):
+        raise ValueError(
+            f"{workdir}/config.json is damaged (data.momentum_range is {ends!r}); restore it or "
+            "start another run"
+        )
+    return tuple(map(float, ends))
 
 
 def check_workdir(
@@ -156,6 +191,16 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return flat
 
 
+def without_conditions(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the flattened fields that mean something: of a network without conditions, not those.
+
+    So what was made before there were such fields is still of the same recipe.
+    """
+    if fields.get("model.condition"):
+        return fields
+    return {name: value for name, value in fields.items() if name not in CONDITIONAL}
+
+
 def is_free(name: str) -> bool:
     """Tell whether a field may change without making another network."""
     return name in FREE or name.split(".")[0] in FREE_SECTIONS
@@ -173,7 +218,7 @@ def differences(
     """
     different = []
     for name in sorted(ours.keys() | stored.keys()):
-        measured = name == "data.std" and ours.get(name) == -1
+        measured = name in MEASURED and ours.get(name) == MEASURED[name]
         # Such a learning rate depends on where it ends.
         falling = ours.get("optim.schedule") in ("cosine", "linear")
         schedule = name == "training.n_iters" and falling
