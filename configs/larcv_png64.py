@@ -54,8 +54,8 @@ def get_config() -> ml_collections.ConfigDict:
     training.dtype = "float32"
     # Weights to begin with in place of random ones: a name of the package or a file of --export.
     training.initial_weights = ""
-    # Of a network with conditions: in how many images all of it is forgotten, and in how many of the
-    # others each field, so that the type alone, the momentum alone or nothing can be asked.
+    # Of a network with conditions: the shares of images in which all of it is forgotten, and in
+    # which each field is, so that the type alone, the momentum alone or nothing can be asked.
     training.drop_condition = 0.1
     training.drop_field = 0.1
     # Steps in one dispatch; more than 1 pays on accelerators only.
@@ -93,9 +93,9 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.grid = "edm"
     # "ddim": the share of its noise drawn afresh; 0 follows the probability flow.
     sampling.eta = 0.0
-    # How strongly images are led to their condition, --guidance: 1 draws what was learnt, more makes
-    # images more typical and more alike, 0 ignores it. At which noise levels: all of them for "()",
-    # or from the lowest to the highest, such as "(0.1, 5.0)".
+    # How strongly images are led to their condition, --guidance: 1 draws what was learnt, more
+    # makes images more typical and more alike, 0 ignores it. At which noise levels: "()" for all,
+    # or the lowest and the highest, such as "(0.1, 5.0)".
     sampling.guidance = 1.0
     sampling.guidance_interval = ()
     # Of each step of the probability flow, also in --mode=likelihood.
@@ -130,8 +130,9 @@ def get_config() -> ml_collections.ConfigDict:
     # image becomes 255; "quantile": the one that 99 % of its lit pixels do not exceed, so that a
     # hot pixel does not set the scale; "fixed:4095": 4095 becomes 255 in all images.
     data.scaling = "none"
-    # What the images show: "labels" for labels.h5 beside them, or a .csv, .npz or .h5 file with a row
-    # for each of them; "" for nothing. And the names of the kinds of particle.
+    # What the images show: "labels" for labels.h5 beside them, or .csv, .npz or .h5 files with a
+    # row for each of them, such as "shown_{split}.csv" for shown_train.csv and shown_test.csv; ""
+    # for nothing. And the names of the kinds of particle.
     data.condition = ""
     data.particles = ()
     # The least and the largest momentum of the training images in MeV/c, of all of them and then of

@@ -9,6 +9,7 @@ has the methods of :class:`sgm_jax.generator.Trainable`.
 """
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,17 +21,8 @@ import numpy as np
 
 from sgm_jax import generator as contract
 from sgm_jax.cost import warn_if_long
-from sgm_jax.data import (
-    Batches,
-    Condition,
-    Images,
-    PixelScale,
-    data_std,
-    open_condition,
-    open_images,
-    prefetch,
-)
-from sgm_jax.data.condition import fingerprint, momentum_range
+from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
+from sgm_jax.data.condition import Condition, momentum_range, open_condition
 from sgm_jax.data.overlap import shared
 from sgm_jax.data.survey import log_doubts
 from sgm_jax.generator import Purpose, Trainable, run_key
@@ -72,14 +64,15 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     if not steps(run):
         contract.check_new(config)
     images, test_images = open_sets(config)
-    condition, test_condition = open_conditions(config, images, test_images)
     check_pair(config, images, test_images, begins=not steps(run))
-    config = with_measured(config, run, images, condition, weights)
-    learnt_from = fingerprint(images, condition)
-    workdir.check_data(run, learnt_from)
+    condition, test_condition = open_conditions(config, images, test_images)
+    config = with_measured_std(config, run, images, weights)
+    config = with_measured_range(config, run, condition)
+    fingerprint = fingerprint_of(images, condition)
+    workdir.check_data(run, fingerprint)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
-    with workdir.claimed(run, config, learnt_from, initial=weights.sha256 if weights else None):
+    with workdir.claimed(run, config, fingerprint, initial=weights.sha256 if weights else None):
         if parallel.is_main():
             log_doubts(images)
             log_doubts(test_images)
@@ -95,7 +88,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             epoch_images=len(images),
             tensorboard=training.tensorboard,
         )
-        watch = Watch(config, generator, run, test_images, progress, condition=test_condition)
+        watch = Watch(config, generator, run, test_images, progress, test_condition)
         tasks = [Task(every(training.eval_freq), watch.evaluate)]
         if training.snapshot_sampling:
             tasks.append(Task(every(training.snapshot_freq), watch.draw))
@@ -149,22 +142,34 @@ def open_sets(config: ml_collections.ConfigDict) -> tuple[Images, Images]:
 def open_conditions(
     config: ml_collections.ConfigDict, images: Images, test_images: Images
 ) -> tuple[Condition | None, Condition | None]:
-    """Return what the training and the test images show, as far as the network sees it.
+    """Return what the training and the test images show, if the network sees it.
 
     Raises:
-        FileNotFoundError: if there is no file that says it.
-        ValueError: if it does not say it of each image.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it does not say of each image what it shows.
     """
-    data, fields = config.data, config.model.condition
+    data, fields = config.data, tuple(config.model.condition)
     if not fields:
         return None, None
-    options = {"fields": fields, "particles": data.particles}
-    train = {"split": "train", "count": len(images)} | options
-    test = {"split": "test", "count": len(test_images)} | options
+
+    def read(path: str, split: str, count: int) -> Condition:
+        options = {"fields": fields, "particles": tuple(data.particles)}
+        return open_condition(data.condition, path, split=split, count=count, **options)
+
     return (
-        open_condition(data.condition, data.train_path, **train),
-        open_condition(data.condition, data.test_path, **test),
+        read(data.train_path, "train", len(images)),
+        read(data.test_path, "test", len(test_images)),
     )
+
+
+def fingerprint_of(images: Images, condition: Condition | None) -> str:
+    """Return the fingerprint of images, and of what they show."""
+    if condition is None:
+        return images.fingerprint
+    digest = hashlib.blake2b(images.fingerprint.encode(), digest_size=16)
+    for name, values in sorted(condition.items()):
+        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def check_pair(
@@ -196,31 +201,36 @@ def check_pair(
         )
 
 
-def with_measured(
-    config: ml_collections.ConfigDict,
-    run: Path,
-    images: Images,
-    condition: Condition | None,
-    weights: Weights | None,
+def with_measured_std(
+    config: ml_collections.ConfigDict, run: Path, images: Images, weights: Weights | None
 ) -> ml_collections.ConfigDict:
-    """Return the configuration with what is measured on images, kept from the first start.
+    """Return the configuration with the pixels' standard deviation, kept from the first start.
 
-    This is the standard deviation of the pixels, where that of weights to begin with is kept, too,
-    for their network was told this number; and the range of the momenta.
+    That of weights to begin with is kept, too: their network was told this number.
     """
     config = config.copy_and_resolve_references()
-    begun = workdir.read_config(run) if steps(run) else None
-    if condition and not config.data.momentum_range:
-        kinds = len(config.data.particles)
-        measured = workdir.stored_range(run, begun) if begun else momentum_range(condition, kinds)
-        config.data.momentum_range = measured
     if config.data.std < 0:
+        begun = workdir.read_config(run) if steps(run) else None
         if begun:
             config.data.std = workdir.stored_std(run, begun)
         elif weights:
             config.data.std = weights.config.data.std
         else:
             config.data.std = data_std(images, PixelScale.from_config(config.data))
+    return config
+
+
+def with_measured_range(
+    config: ml_collections.ConfigDict, run: Path, condition: Condition | None
+) -> ml_collections.ConfigDict:
+    """Return the configuration with the range of the momenta, kept from the first start."""
+    config = config.copy_and_resolve_references()
+    if not config.data.momentum_range:
+        begun = workdir.read_config(run) if steps(run) else None
+        if begun:
+            config.data.momentum_range = workdir.stored_range(run, begun)
+        else:
+            config.data.momentum_range = momentum_range(condition or {}, len(config.data.particles))
     return config
 
 

@@ -29,7 +29,6 @@ class Watch:
         run: Path,
         test_images: Images,
         progress: Progress,
-        *,
         condition: Condition | None = None,
     ):
         """Prepare; nothing is compiled before it is used.

@@ -7,7 +7,6 @@ columns, to the right. Images of the simulation that are seen along another axis
 """
 
 import csv
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy as np
 
 from sgm_jax.data.arrays import read_npz
 from sgm_jax.data.hdf5 import read_hdf5, read_tables
-from sgm_jax.data.images import Images
 from sgm_jax.run.address import refuse_address
 
 Condition = dict[str, np.ndarray]
@@ -127,16 +125,6 @@ def momentum_range(condition: Condition, kinds: int) -> tuple[float, ...]:
     kind = condition.get("particle", np.full(len(size), -1))
     groups = [size, *(size[kind == k] for k in range(kinds))]
     return tuple(float(f(group)) for group in groups for f in (_least, _largest))
-
-
-def fingerprint(images: Images, condition: Condition | None) -> str:
-    """Return a hash of images and of what they show; without conditions that of the images."""
-    if not condition:
-        return images.fingerprint
-    digest = hashlib.blake2b(images.fingerprint.encode(), digest_size=16)
-    for name in sorted(condition):
-        digest.update(name.encode() + np.ascontiguousarray(condition[name]).tobytes())
-    return digest.hexdigest()
 
 
 def mirrored(condition: Condition, flips: np.ndarray) -> Condition:

@@ -10,7 +10,6 @@ from sgm_jax.data.condition import (
     KINDS,
     RIGHT,
     SIGHT,
-    fingerprint,
     mirrored,
     momentum_range,
     turned,
@@ -301,17 +300,3 @@ def test_the_range_of_momenta_is_that_of_all_and_of_each_kind():
     assert momentum_range(condition, 3) == (2, 10, 5, 5, 0, 0, 2, 10)
     assert momentum_range({"momentum": momentum}, 0) == (2, 10)
     assert momentum_range({"particle": condition["particle"]}, 3) == ()
-
-
-def test_a_fingerprint_changes_with_any_row_of_the_condition():
-    images = from_array(
-        np.eye(4, dtype=np.uint8)[None] * [[[9]], [[8]]], num_channels=1, image_size=4
-    )
-    condition = {"particle": np.array([0, 1], np.int32), "momentum": np.ones((2, 3), np.float32)}
-    other = condition | {"momentum": condition["momentum"] * [[1], [2]]}
-    assert fingerprint(images, None) == images.fingerprint
-    hashes = {
-        fingerprint(images, c)
-        for c in (None, condition, other, {"particle": condition["particle"]})
-    }
-    assert len(hashes) == 4
