@@ -5,7 +5,6 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from sgm_jax.asked import row_of
 from sgm_jax.conditions import Conditions
 from sgm_jax.data import Condition, Images, PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
@@ -38,9 +37,9 @@ class Watch:
             config: of the run.
             generator: that is trained.
             run: the workdir.
-            test_images: that it is not trained on.
-            progress: of the run.
-            condition: what the test images show, of a generator that sees it.
+            test_images: to measure the loss on, and to look at.
+            progress: where numbers go.
+            condition: what the test images show; samples are asked for the same.
         """
         self._config, self._run, self._progress = config, Path(run), progress
         self._test, self._condition = test_images, condition
@@ -50,12 +49,25 @@ class Watch:
         self._drawn: tuple[int, np.ndarray] | None = None  # the newest samples, and their step
         self._drawer = None
         if config.training.snapshot_sampling:
+            # Of the images that samples are put beside.
+            shown = self._shown(evenly_spaced(len(test_images), self._grid_images))
+            conditions = Conditions(generator.image_shape[:2], condition=shown.get("condition"))
             self._drawer = Drawer(
                 generator,
                 batch_size=config.eval.batch_size,
                 seed=config.seed,
-                conditions=self._conditions(generator.image_shape[:2]),
+                conditions=conditions,
             )
+
+    @property
+    def _grid_images(self) -> int:
+        return min(GRID_IMAGES, self._config.eval.batch_size)
+
+    def _shown(self, rows: np.ndarray) -> dict[str, Condition]:
+        """Return what some test images show, under the name that it has in a batch."""
+        if self._condition is None:
+            return {}
+        return {"condition": {name: values[rows] for name, values in self._condition.items()}}
 
     def evaluate(self, step: int, variables: Variables) -> None:
         """Write the loss on the first test images, always the same with the same noise."""
@@ -69,16 +81,14 @@ class Watch:
                 index = np.arange(begin, begin + batch_size, dtype=np.int32)
                 index = index[parallel.local_rows(batch_size)]
                 image = self._scale.to_model(self._test[index % total])
-                batch = {"image": image, "index": index}
-                if self._condition is not None:
-                    batch["condition"] = row_of(self._condition, index % total)
+                batch = {"image": image, "index": index} | self._shown(index % total)
                 losses.append(float(self._loss(variables, key, batch)))
         self._fresh = False
         self._progress.write(step, {"eval_loss": float(np.mean(losses))})
 
     def draw(self, step: int, variables: Variables) -> None:
         """Write a grid of samples."""
-        count = self._count
+        count = self._grid_images
         what = f"compiling the sampler and drawing {count} images"
         with announced(what, only=self._drawn is None):
             images = self._drawer.draw(variables, 0, count, progress=lambda done: None)
@@ -90,21 +100,6 @@ class Watch:
             path = folder / f"step_{step:06d}.png"
             save_grid(path, self._drawn[1])
             LOGGER.info("samples of step %d: %s", step, path)
-
-    @property
-    def _count(self) -> int:
-        """How many images are drawn."""
-        return min(GRID_IMAGES, self._config.eval.batch_size)
-
-    @property
-    def _shown(self) -> np.ndarray:
-        """Which test images drawn ones are shown beside."""
-        return evenly_spaced(len(self._test), self._count)
-
-    def _conditions(self, size: tuple[int, int]) -> Conditions:
-        """Return what drawn images are to show: what the test images beside them do."""
-        known = self._condition
-        return Conditions(size, condition=None if known is None else row_of(known, self._shown))
 
     def look_back(self, step: int, variables: Variables) -> None:
         """Write the losses of a finished training, and real images beside samples of its last step.
@@ -127,7 +122,7 @@ class Watch:
                 self.draw(step, variables)
             if parallel.is_main():
                 drawn = self._drawn[1]
-                real = self._test[self._shown]
+                real = self._test[evenly_spaced(len(self._test), len(drawn))]
                 real = to_uint8(real, planes=self._config.data.planes)
                 pictures.side_by_side(sets, real, drawn, step=step)
         LOGGER.info("real images beside drawn ones: %s", sets)

@@ -12,10 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from sgm_jax.data.condition import Condition, mirrored
 from sgm_jax.data.images import Images
 from sgm_jax.data.normalise import PixelScale
 
-Batch = dict[str, np.ndarray]
+Batch = dict[str, np.ndarray | Condition]
 _ORDER, _FLIP = 0, 1
 
 
@@ -43,11 +44,13 @@ class Batches:
         random_flip: mirror left-right with probability one half, drawn per image and epoch.
         scale: how the network sees the pixels; None leaves them on 0..255.
         labels: the class of each pixel, ``[N, H, W]``; flipped with the images.
+        condition: what each image shows, a dict of arrays ``[N, ...]``; flipped with the images.
         process_index: which share of the global batch to deliver.
         process_count: number of equal shares.
 
     Raises:
-        ValueError: no images, a negative seed, or a batch that cannot be shared equally.
+        ValueError: no images, a negative seed, a batch that cannot be shared equally, or conditions
+            of another number of images.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Batches:
         random_flip: bool,
         scale: PixelScale | None,
         labels: np.ndarray | None = None,
+        condition: Condition | None = None,
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -67,12 +71,16 @@ class Batches:
             raise ValueError("the training set holds no images")
         if seed < 0:
             raise ValueError(f"the data seed is {seed}; it must not be negative")
+        for name, values in (condition or {}).items():
+            if len(values) != len(images):
+                raise ValueError(f"there are {len(values)} of {name} for {len(images)} images")
         self.images = images
         self.batch_size = batch_size
         self.seed = seed
         self.random_flip = random_flip
         self.scale = scale
         self.labels = labels
+        self.condition = condition
         self.process_index = process_index
         self.process_count = process_count
         # Neighbouring batches need the current epoch and perhaps the next one.
@@ -84,7 +92,8 @@ class Batches:
 
         ``image`` is float32 ``[b, H, W, C]`` in network space with b = batch_size / process_count;
         ``index`` is int32 ``[b]``, the position in the global batch, from which keys are folded;
-        with labels, ``label`` is int32 ``[b, H, W]``.
+        with labels, ``label`` is int32 ``[b, H, W]``; with conditions, ``condition`` is a dict of
+        arrays ``[b, ...]``.
         """
         if step < 0:
             raise ValueError(f"step is {step}; it must not be negative")
@@ -101,6 +110,9 @@ class Batches:
             labels = self.labels[rows].astype(np.int32)
             labels[flips] = labels[flips][:, :, ::-1]
             batch["label"] = labels
+        if self.condition:
+            shown = {name: values[rows] for name, values in self.condition.items()}
+            batch["condition"] = mirrored(shown, flips)
         return batch
 
     def _rows(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,7 @@ FREE = (
     "data.train_path",
     "data.test_path",
     "data.labels_path",
+    "data.condition",
 )
 # Fields that say nothing to a network that sees no conditions, and their values there.
 CONDITIONAL = {
@@ -248,7 +249,8 @@ def check_data(workdir: Path, fingerprint: str) -> None:
     begun = read_object(note, fix=fix).get("train") if note.is_file() else fingerprint
     if steps(workdir) and begun != fingerprint:
         raise ValueError(
-            f"{workdir} was trained on other images than --config.data.train_path now holds "
+            f"{workdir} was trained on other images (or on other labels of them) than "
+            "--config.data.train_path now holds "
             f"(fingerprint {begun} there, {fingerprint} here); restore them, choose another "
             f"--workdir, or remove {note} to go on with these"
         )

@@ -20,11 +20,12 @@ from PIL import Image
 
 from sgm_jax.run.files import read_arrays, write_arrays
 from sgm_jax.simulation.argon_data import Geant4Data
-from sgm_jax.simulation.crops import NUM_PROJECTIONS, Crop, cut
+from sgm_jax.simulation.config import START
+from sgm_jax.simulation.crops import NUM_PROJECTIONS, Crop, cut, place_px
 from sgm_jax.simulation.drift import diffuse, gather_pieces
 from sgm_jax.simulation.geant4 import Deposits, Geant4
 from sgm_jax.simulation.labels import image_labels, primary_labels
-from sgm_jax.simulation.particles import draw_events
+from sgm_jax.simulation.particles import Events, draw_events
 
 SPLITS = ("train", "test")
 SPLIT_EVENTS = 10**12  # event ids of split s are SPLIT_EVENTS * s and up: no id is in two splits
@@ -107,7 +108,7 @@ class ChunkSimulator:
             delta_min_mev=config.delta_min_mev,
         )
         deposits = replace(deposits, event=events.event[deposits.event])
-        crops, rows = self._crops(deposits, (seed, split, number))
+        crops, rows = self._crops(deposits, events, (seed, split, number))
         first_id = split * SPLIT_EVENTS + number * count
         labels = image_labels(
             crops,
@@ -122,16 +123,19 @@ class ChunkSimulator:
         return Chunk([encode_png(crop.image) for crop in crops], labels, primaries)
 
     def _crops(
-        self, deposits: Deposits, chunk: tuple[int, int, int]
+        self, deposits: Deposits, events: Events, chunk: tuple[int, int, int]
     ) -> tuple[list[Crop], np.ndarray]:
         """Return the accepted crops of all events and the event ``[n]`` each is of."""
         charges = diffuse(gather_pieces(deposits, self._config), self._config)
+        first = np.searchsorted(events.event, np.arange(self._config.events_per_chunk))
+        vertex = np.floor(place_px(events.primaries.position_cm[first], self._config))
         seed, *stream = chunk
         crops, rows = [], []
         for row, charge in enumerate(charges.of_events(self._config.events_per_chunk)):
             if charge.charge_mev.sum() == 0.0:  # the event left the argon without a trace
                 continue
-            centre = charge.centre_px()
+            at_start = self._config.crop == START
+            centre = vertex[row].astype(np.int64) if at_start else charge.centre_px()
             for projection in range(NUM_PROJECTIONS):
                 key = (*stream, _READOUT_STREAM, row, projection)
                 rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

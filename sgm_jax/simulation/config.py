@@ -6,8 +6,8 @@ PER_IMAGE, ABSOLUTE = "per_image", "absolute"
 SCALINGS = (PER_IMAGE, ABSOLUTE)
 NO_RECOMBINATION, BIRKS, MODIFIED_BOX = "none", "birks", "modified_box"
 RECOMBINATIONS = (NO_RECOMBINATION, BIRKS, MODIFIED_BOX)
-CHARGE_CENTROID, RANDOM_LIT_PIXEL = "charge_centroid", "random_lit_pixel"
-CROPS = (CHARGE_CENTROID, RANDOM_LIT_PIXEL)
+CHARGE_CENTROID, RANDOM_LIT_PIXEL, START = "charge_centroid", "random_lit_pixel", "start"
+CROPS = (CHARGE_CENTROID, RANDOM_LIT_PIXEL, START)
 KIND_NAMES = ("electron", "photon", "muon", "pion", "proton")
 _POSITIVE = (
     "events_per_chunk",
@@ -73,7 +73,9 @@ def default_simulation_config() -> ml_collections.ConfigDict:
     config.threshold_mev = 0.03  # pixels at or below it are empty
     config.scaling = PER_IMAGE  # brightest pixel of the view = 255; or ABSOLUTE
     config.counts_per_mev = 20.0  # ABSOLUTE only: 8-bit counts for one MeV, clipped at 255
-    config.crop = CHARGE_CENTROID  # or RANDOM_LIT_PIXEL: anywhere around a lit pixel of the view
+    # Or RANDOM_LIT_PIXEL: anywhere around a lit pixel of the view; or START: around the vertex,
+    # which then lies at least half a crop from every side of the argon.
+    config.crop = CHARGE_CENTROID
     config.min_lit_fraction = 0.01  # of the crop's pixels, after quantisation
     config.delta_min_mev = 3.0  # knock-on electrons from this energy up are delta rays
     config.write_mev = False  # also write the images in MeV, as image_mev in labels.h5

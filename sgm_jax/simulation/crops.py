@@ -4,7 +4,8 @@ Each of the three projections of an event is one image, quantised to 8 bit over 
 view. ``charge_centroid`` is the selection that made the published data set: the charge-weighted
 centre of the view is truncated to a pixel, the crop is cut around that pixel, and it is kept if
 the centre is more than half a crop from every side of the view. ``random_lit_pixel`` cuts anywhere
-around a lit pixel instead. Either way enough of the crop's pixels must be lit.
+around a lit pixel instead, and ``start`` around the pixel of the vertex, so that what the particle
+leaves does not move the crop. In any case enough of the crop's pixels must be lit.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import ml_collections
 import numpy as np
 
-from sgm_jax.simulation.config import PER_IMAGE, RANDOM_LIT_PIXEL
+from sgm_jax.simulation.config import PER_IMAGE, RANDOM_LIT_PIXEL, START
 from sgm_jax.simulation.drift import Charge
 from sgm_jax.simulation.readout import View, render
 
@@ -29,6 +30,7 @@ class Crop:
     origin_px: tuple[int, int]  # row, column of the crop's corner in the view
     view_origin_px: tuple[int, int]  # of the view's corner on the grid of the cube
     counts_per_mev: float
+    clipped: int  # pixels that read more than 255 counts
     crop_mev: float  # deposited in the lit pixels of the crop
     image_mev: np.ndarray | None  # [size, size] float32, if asked for
 
@@ -48,6 +50,18 @@ def quantise(view: View, config: ml_collections.ConfigDict) -> tuple[np.ndarray,
         scale = 255.0 / max(mev.max() - low, np.finfo(float).tiny)
     counts = np.minimum(np.floor((mev - low) * scale + 0.5), 255.0)
     return counts.astype(np.uint8), float(scale)
+
+
+def _clipped(mev: np.ndarray, config: ml_collections.ConfigDict) -> int:
+    """Return how many pixels one scale for all images cuts at 255."""
+    if config.scaling == PER_IMAGE:
+        return 0
+    return int(np.count_nonzero(np.floor(mev * config.counts_per_mev + 0.5) > 255.0))
+
+
+def place_px(position_cm: np.ndarray, config: ml_collections.ConfigDict) -> np.ndarray:
+    """Return where points ``[..., 3]`` lie on the pixel grid of the cube; pixel k is k to k + 1."""
+    return 10.0 * position_cm / config.pixel_mm + 0.5 * config.volume_pixels
 
 
 def charge_centre(view: View, counts: np.ndarray) -> tuple[int, int] | None:
@@ -94,7 +108,7 @@ def cut(
     Args:
         charge: smeared charge of one event.
         projection: axis to look along, 0 to 2.
-        centre_px: grid pixel ``[3]`` that the view is centred on.
+        centre_px: grid pixel ``[3]`` that the view is centred on; for ``start``, of the vertex.
         config: settings of the simulation.
         rng: for noise and random crops.
     """
@@ -113,6 +127,8 @@ def cut(
     counts, scale = quantise(view, config)
     if config.crop == RANDOM_LIT_PIXEL:
         origin = random_corner(view, counts, size, rng=rng)
+    elif config.crop == START:
+        origin = ((side - size) // 2, (side - size) // 2)
     else:
         origin = centred_corner(view, counts, size)
     if origin is None:
@@ -132,6 +148,7 @@ def cut(
         origin_px=origin,
         view_origin_px=view_origin,
         counts_per_mev=scale,
+        clipped=_clipped(view.total_mev[inside], config),
         crop_mev=float(view.energy_mev[lit].sum()),
         image_mev=_paint(size, row[inside], column[inside], mev) if config.write_mev else None,
     )

@@ -9,6 +9,7 @@
 
 import io
 import json
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sgm_jax.run.lock import open_hdf5
 from sgm_jax.run.parts import RECIPE, differences
 from sgm_jax.simulation.argon_data import GEANT4_VERSION, Geant4Data
 from sgm_jax.simulation.chunk import SPLITS, Chunk
+from sgm_jax.simulation.config import ABSOLUTE
 from sgm_jax.simulation.geant4 import PHYSICS_LIST
 from sgm_jax.simulation.labels import MEANINGS
 
@@ -46,6 +48,8 @@ def make_recipe(config: ml_collections.ConfigDict, seed: int, data: Geant4Data) 
         "physics_list": PHYSICS_LIST,
         "versions": {name: version(name) for name in ("calzone", "numpy", "scipy", "pillow")},
     }
+    if config.scaling == ABSOLUTE:
+        recipe["mev_per_level"] = 1.0 / config.counts_per_mev
     return json.loads(json.dumps(recipe))
 
 
@@ -76,8 +80,18 @@ def is_complete(out: Path, recipe: dict) -> bool:
     return True
 
 
-def count_images(out: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the images and the events of the splits of a whole data set.
+@dataclass(frozen=True)
+class Counts:
+    """What is in a data set, by split."""
+
+    images: dict[str, int]
+    events: dict[str, int]
+    clipped_images: dict[str, int]  # with a pixel that one scale for all images cuts at 255
+    clipped_pixels: dict[str, int]
+
+
+def count_images(out: Path) -> Counts:
+    """Count what is in a whole data set.
 
     Raises:
         ValueError: if its labels are damaged.
@@ -86,11 +100,18 @@ def count_images(out: Path) -> tuple[dict[str, int], dict[str, int]]:
         with open_hdf5(out / LABELS) as labels:
             events = {split: int(labels[split].attrs["events"]) for split in SPLITS}
             images = {split: len(labels[split].get("event_id", ())) for split in SPLITS}
+            clipped = {split: labels[split].get("clipped_pixels", np.zeros(0)) for split in SPLITS}
+            clipped = {split: np.asarray(pixels) for split, pixels in clipped.items()}
     except (OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"{out / LABELS} is damaged ({error}); delete {out} to simulate it again"
         ) from error
-    return images, events
+    return Counts(
+        images,
+        events,
+        clipped_images={split: int(np.count_nonzero(pixels)) for split, pixels in clipped.items()},
+        clipped_pixels={split: int(pixels.sum()) for split, pixels in clipped.items()},
+    )
 
 
 class LabelFile(io.FileIO):

@@ -33,6 +33,7 @@ from sgm_jax.simulation.chunk import (
 from sgm_jax.simulation.config import check
 from sgm_jax.simulation.dataset import (
     LABELS,
+    Counts,
     LabelFile,
     SplitWriter,
     count_images,
@@ -51,11 +52,10 @@ class NoImagesError(ValueError):
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Counts):
     """What a simulation made: per split, the images and the events they came from."""
 
-    images: dict[str, int]
-    events: dict[str, int]
+    mev_per_level: float | None  # None if every image has a scale of its own
     data_kind: str  # of Geant4's data: official or approximated
     seconds: float
     reused: bool  # a data set of the same recipe existed already
@@ -70,7 +70,17 @@ class Summary:
             if self.reused
             else f"made in {self.seconds:.0f} s"
         )
-        return f"{counts}; Geant4 data {self.data_kind}; {verb}"
+        return f"{counts}{self._scale()}; Geant4 data {self.data_kind}; {verb}"
+
+    def _scale(self) -> str:
+        """Say what the one scale of all images is, if they have one, and what it costs."""
+        if self.mev_per_level is None:
+            return ""
+        pixels, images = (sum(c.values()) for c in (self.clipped_pixels, self.clipped_images))
+        return (
+            f"; a grey level is {self.mev_per_level:.4g} MeV in all of them, and {pixels} pixels "
+            f"above {255 * self.mev_per_level:.4g} MeV, in {images} images, are clipped"
+        )
 
 
 def simulate(
@@ -112,9 +122,13 @@ def simulate(
             if not reused:
                 _make(config, data, parts, out, recipe=recipe, progress=progress)
             parts.remove()
-    images, events = count_images(out)
-    seconds = 0.0 if reused else time.monotonic() - started
-    return Summary(images, events, data.kind, seconds, reused)
+    return Summary(
+        **vars(count_images(out)),
+        mev_per_level=recipe.get("mev_per_level"),
+        data_kind=data.kind,
+        seconds=0.0 if reused else time.monotonic() - started,
+        reused=reused,
+    )
 
 
 def _make(

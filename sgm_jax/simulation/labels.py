@@ -3,7 +3,8 @@
 import ml_collections
 import numpy as np
 
-from sgm_jax.simulation.crops import Crop
+from sgm_jax.simulation.config import ABSOLUTE
+from sgm_jax.simulation.crops import Crop, place_px
 from sgm_jax.simulation.particles import Events
 
 MEANINGS = {
@@ -16,6 +17,7 @@ MEANINGS = {
     "event_energy_mev": "left in the argon by the event, in MeV",
     "crop_energy_mev": "left in the argon behind the lit pixels of the crop, in MeV",
     "counts_per_mev": "8-bit counts for one MeV in this image",
+    "clipped_pixels": "pixels of the crop that read more than 255 counts, and are 255",
     "start_px": "row, column of the primary vertex in the crop; it may lie outside",
     "crop_origin_px": "row, column of the crop's corner in the view",
     "view_origin_px": "row, column of the view's corner on the pixel grid of the argon cube",
@@ -56,6 +58,8 @@ def image_labels(
         "view_origin_px": np.array([c.view_origin_px for c in crops], np.int32).reshape(-1, 2),
         "pixel_label": np.array([c.label for c in crops], np.uint8),
     }
+    if config.scaling == ABSOLUTE:
+        labels["clipped_pixels"] = np.array([crop.clipped for crop in crops], np.uint32)
     if config.write_mev:
         labels["image_mev"] = np.array([crop.image_mev for crop in crops], np.float32)
     return labels
@@ -81,7 +85,6 @@ def _starts(
     """Return row and column ``[n, 2]`` of vertices in their crops; pixel k reaches k to k + 1."""
     starts = np.zeros((len(crops), 2), np.float32)
     for start, crop, vertex in zip(starts, crops, vertex_cm, strict=True):
-        place = 10.0 * vertex / config.pixel_mm + 0.5 * config.volume_pixels
         corner = np.add(crop.view_origin_px, crop.origin_px)
-        start[:] = np.delete(place, crop.projection) - corner
+        start[:] = np.delete(place_px(vertex, config), crop.projection) - corner
     return starts

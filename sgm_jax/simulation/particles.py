@@ -6,7 +6,7 @@ from enum import IntEnum
 import ml_collections
 import numpy as np
 
-from sgm_jax.simulation.config import KIND_NAMES
+from sgm_jax.simulation.config import KIND_NAMES, START
 
 
 class ParticleKind(IntEnum):
@@ -42,14 +42,18 @@ class Primaries:
 def draw_primaries(
     rng: np.random.Generator, count: int, config: ml_collections.ConfigDict
 ) -> Primaries:
-    """Draw ``count`` primaries: kinds equally often; uniform momentum, direction and vertex."""
+    """Draw ``count`` primaries: kinds equally often; uniform momentum, direction and vertex.
+
+    Crops around the vertex lie in the argon whatever the momentum: no track leaves it within them.
+    """
     kind = rng.permutation(np.arange(count) % len(ParticleKind))
     sign = np.where((kind == ParticleKind.PION) & (rng.random(count) < 0.5), -1, 1)
     bounds = np.array([config.momentum_mev[name] for name in KIND_NAMES])[kind]
     size = rng.uniform(bounds[:, 0], bounds[:, 1])
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    half_cm = 0.5 * config.volume_pixels * config.pixel_mm / 10.0
+    margin = config.image_size if config.crop == START else 0
+    half_cm = 0.5 * (config.volume_pixels - margin) * config.pixel_mm / 10.0
     return Primaries(
         kind=kind,
         pdg=PDG_CODE[kind] * sign,

@@ -147,6 +147,7 @@ def test_mapped_files_give_the_same_batches_as_memory(tmp_path):
         ({"process_count": 0}, "0 processes"),
         ({"seed": -1}, "seed is -1"),
         ({"images": IMAGES[0:0]}, "holds no images"),
+        ({"condition": {"particle": np.zeros(22)}}, "22 of particle for 23 images"),
     ],
 )
 def test_impossible_batches_are_refused(changes, message):
@@ -235,3 +236,17 @@ def test_labels_are_flipped_with_their_images():
     assert batch["label"].dtype == np.int32
     plain = make(**options | {"random_flip": False}).at(1)
     assert (batch["image"] != plain["image"]).any()
+
+
+def test_conditions_come_with_their_images_in_every_share():
+    condition = {"particle": np.arange(TOTAL, dtype=np.int32)}
+    for step in range(6):
+        whole = make(condition=condition, random_flip=True).at(step)
+        np.testing.assert_array_equal(whole["condition"]["particle"], names(whole))
+        shares = [
+            make(condition=condition, random_flip=True, process_index=k, process_count=2).at(step)
+            for k in range(2)
+        ]
+        rows = np.concatenate([share["condition"]["particle"] for share in shares])
+        np.testing.assert_array_equal(rows, whole["condition"]["particle"])
+    assert "condition" not in make().at(0)

@@ -100,5 +100,7 @@ def test_runs_of_generators_get_the_fields_that_came_later(stored, completed):
     assert workdir.completed(stored)["optim"] == completed
 
 
-def test_runs_from_before_planes_have_none():
-    assert workdir.completed({"generator": "score", "data": {}})["data"]["planes"] is False
+def test_runs_from_before_planes_and_conditions_have_none():
+    stored = workdir.completed({"generator": "score", "data": {}, "model": {}})
+    none = {"planes": False, "condition": "", "particles": (), "momentum_range": ()}
+    assert stored["data"] == none and stored["model"]["condition"] == ()

@@ -159,6 +159,26 @@ def test_the_energy_of_a_crop_is_what_was_deposited_though_less_charge_arrived(c
     assert crop.crop_mev == pytest.approx(120.0) and crop.image_mev.sum() == pytest.approx(60.0)
 
 
+@pytest.mark.parametrize("shift", [0, 60, -90])
+def test_a_crop_at_the_start_has_the_vertex_in_its_middle_wherever_the_charge_is(config, shift):
+    config.crop, config.min_lit_fraction = "start", 1e-4
+    charge = charge_at([[384, 384, 384], [384, 384 + 5, 384 + shift]], [1.0, 9.0])
+    crop = cut(charge, 0, CENTRE, config, rng=RNG)
+    assert np.add(crop.view_origin_px, crop.origin_px).tolist() == [384 - 32, 384 - 32]
+    assert crop.image[32, 32] == 28 and (crop.image > 0).sum() == (2 if shift == 0 else 1)
+
+
+def test_clipped_pixels_are_those_of_the_crop_that_one_scale_for_all_cuts(config):
+    config.crop, config.min_lit_fraction, config.counts_per_mev = "start", 1e-4, 100.0
+    # The third rounds to 255, and the last lies outside of the crop.
+    pixels = [[384, 384, 384 + column] for column in (0, 1, 2, 90)]
+    charge = charge_at(pixels, [1.0, 2.556, 2.553, 9.0])
+    assert cut(charge, 0, CENTRE, config, rng=RNG).clipped == 0
+    config.scaling = "absolute"
+    crop = cut(charge, 0, CENTRE, config, rng=RNG)
+    assert crop.image[32, 32:35].tolist() == [100, 255, 255] and crop.clipped == 1
+
+
 def test_noise_has_zero_mean_and_the_asked_rms_before_the_threshold():
     charge = charge_at([[0, 5, 7]], 3.0)
     noise = np.random.default_rng(1).normal(0.0, 0.2, (256, 256))

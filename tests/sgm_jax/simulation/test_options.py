@@ -1,6 +1,8 @@
 """Detector options of the simulation, end to end."""
 
+import hashlib
 import io
+import json
 
 import h5py
 import numpy as np
@@ -13,6 +15,8 @@ from sgm_jax.simulation.generate import simulate
 from sgm_jax.simulation.truth import PixelClass
 
 pytest.importorskip("calzone")
+# What data sets that exist were made with.
+SETTINGS = "dae48ed61c55822f"
 
 
 def settings(**changes):
@@ -83,6 +87,51 @@ def test_random_crops_of_other_sizes_lie_in_their_view(make):
     assert images.shape[1:] == labels["pixel_label"].shape[1:] == (128, 128)
     origin = labels["crop_origin_px"]
     assert origin.min() >= 0 and origin.max() <= 300 - 128 and np.ptp(origin) > 50
+
+
+def test_crops_at_the_start_hold_it_in_their_middle_pixel_in_every_projection(make):
+    images, labels = make(crop="start", min_lit_fraction=0.002)
+    assert np.all(np.floor(labels["start_px"]) == 32)
+    assert set(labels["projection"]) == {0, 1, 2}
+    corner = labels["view_origin_px"] + labels["crop_origin_px"]
+    assert corner.min() >= 0 and corner.max() <= 768 - 64
+    charged = labels["particle"] != 1
+    # The pixel of the vertex may be left over a corner.
+    assert images[charged, 31:34, 31:34].any(axis=(1, 2)).all()
+
+
+def test_one_scale_for_all_images_counts_what_it_clips(make, tmp_path, geant4_data, monkeypatch):
+    options = {"scaling": "absolute", "counts_per_mev": 80.0, "write_mev": True}
+    images, labels = make(**options)
+    full = np.floor(labels["image_mev"].astype(float) * 80.0 + 0.5) > 255
+    assert np.array_equal(labels["clipped_pixels"], full.sum(axis=(1, 2))) and full.any()
+    assert np.all(images[full] == 255)
+    assert "clipped_pixels" not in make()[1]
+    monkeypatch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
+    for _ in ("made", "found"):
+        summary = simulate(settings(**options), tmp_path / "out", seed=4, progress=False)
+        with h5py.File(tmp_path / "out/labels.h5") as file:
+            clipped = {split: file[split]["clipped_pixels"][:] for split in ("train", "test")}
+        assert summary.clipped_pixels == {split: n.sum() for split, n in clipped.items()}
+        assert summary.clipped_images == {split: (n > 0).sum() for split, n in clipped.items()}
+        assert summary.mev_per_level == 0.0125
+    recipe = json.loads((tmp_path / "out/recipe.json").read_text())
+    assert recipe["mev_per_level"] == 0.0125
+
+
+def test_the_default_set_has_a_scale_for_each_image_and_nothing_new(
+    tmp_path, geant4_data, monkeypatch
+):
+    monkeypatch.setenv("GEANT4_DATA_DIR", str(geant4_data.folder))
+    summary = simulate(settings(num_train=3, num_test=0), tmp_path / "out", seed=4, progress=False)
+    assert summary.mev_per_level is None
+    assert not any(summary.clipped_images.values())
+    recipe = json.loads((tmp_path / "out/recipe.json").read_text())
+    names = {"seed", "simulation", "geant4", "geant4_data", "physics_list", "versions"}
+    assert recipe.keys() == names
+    del recipe["simulation"]["num_train"], recipe["simulation"]["num_test"]
+    stated = json.dumps(recipe["simulation"], sort_keys=True).encode()
+    assert hashlib.sha256(stated).hexdigest()[:16] == SETTINGS
 
 
 def test_an_image_of_512_pixels_works(make):

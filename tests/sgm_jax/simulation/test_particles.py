@@ -43,6 +43,15 @@ def test_vertices_fill_the_argon(primaries, config):
     assert primaries.position_cm.std() == pytest.approx(half_cm / np.sqrt(3.0), rel=0.02)
 
 
+def test_crops_around_the_vertex_lie_in_the_argon(config):
+    before = draw_primaries(np.random.default_rng(1), COUNT, config)
+    config.crop = "start"
+    primaries = draw_primaries(np.random.default_rng(1), COUNT, config)
+    half_cm = (config.volume_pixels - config.image_size) * config.pixel_mm / 20.0
+    assert 0.999 * half_cm < np.abs(primaries.position_cm).max() <= half_cm
+    assert np.array_equal(primaries.momentum_mev, before.momentum_mev)
+
+
 def test_kinetic_energy_obeys_the_mass_shell(primaries):
     proton = primaries.kind == ParticleKind.PROTON
     momentum = np.linalg.norm(primaries.momentum_mev[proton], axis=1)
