@@ -39,7 +39,8 @@ class PlaneMomenta:
     seed: int
 
     def __len__(self) -> int:
-        return 2**31
+        # As many as there are numbers of images, which are int32.
+        return 2**31 - 1
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """Return momenta ``[B, 3]`` of the images with these numbers."""
