@@ -47,6 +47,17 @@ def draw_moments(real: ImageSet, generated: ImageSet) -> Drawn:
     return figure, arrays
 
 
+def sheet_of(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Lay images ``[N, H, W]`` out row by row, each on its own grey scale 0..1, NaN around them."""
+    height, width = (side + 2 for side in images.shape[1:])
+    sheet = np.full((rows * height, columns * width), np.nan)  # nothing drawn
+    for place, image in enumerate(images.astype(np.float64)):
+        top, left = (place // columns) * height, (place % columns) * width
+        grey = image / max(image.max(), 1.0)
+        sheet[top + 1 : top + height - 1, left + 1 : left + width - 1] = grey
+    return sheet
+
+
 def draw_grid(image_set: ImageSet, *, seed: int) -> Drawn:
     """Draw up to 70 images, each on its own grey scale as published; return their places.
 
@@ -56,12 +67,7 @@ def draw_grid(image_set: ImageSet, *, seed: int) -> Drawn:
     rows = np.sort(np.random.default_rng([seed, 2]).permutation(len(image_set))[:count])
     if image_set.is_track is not None:
         rows = rows[np.argsort(~image_set.is_track[rows], kind="stable")]
-    height, width = (side + 2 for side in image_set.images.shape[1:])
-    sheet = np.full((_GRID_ROWS * height, _GRID_COLUMNS * width), np.nan)  # nothing drawn
-    for place, image in enumerate(image_set.images[rows].astype(np.float64)):
-        top, left = (place // _GRID_COLUMNS) * height, (place % _GRID_COLUMNS) * width
-        grey = image / max(image.max(), 1.0)
-        sheet[top + 1 : top + height - 1, left + 1 : left + width - 1] = grey
+    sheet = sheet_of(image_set.images[rows], _GRID_ROWS, _GRID_COLUMNS)
     # Four dots a pixel, so that no pixel is lost.
     figure = Figure(figsize=(4 * sheet.shape[1] / DPI, 4 * sheet.shape[0] / DPI + 0.4))
     figure.set_facecolor("#d0d4d8")

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from evaluation.figures.distributions import COLOURS, REAL
 from evaluation.figures.figure import Comparison, Drawn, Figures
+from evaluation.figures.images import sheet_of
 from evaluation.images.sets import ImageSet
 from evaluation.metrics.metric import Result
 from evaluation.metrics.observables import OBSERVABLES
@@ -37,12 +38,7 @@ def draw_images(sets: list[ImageSet], *, seed: int) -> Drawn:
     for axes, image_set in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets, strict=True):
         order = np.random.default_rng([seed, 5]).permutation(len(image_set))
         rows[image_set.name] = chosen = order[: _ROWS * _COLUMNS].tolist()
-        height, width = (side + 2 for side in image_set.images.shape[1:])
-        sheet = np.full((_ROWS * height, _COLUMNS * width), np.nan)  # nothing drawn
-        for place, image in enumerate(image_set.images[chosen].astype(np.float64)):
-            top, left = (place // _COLUMNS) * height, (place % _COLUMNS) * width
-            grey = image / max(image.max(), 1.0)
-            sheet[top + 1 : top + height - 1, left + 1 : left + width - 1] = grey
+        sheet = sheet_of(image_set.images[chosen], _ROWS, _COLUMNS)
         axes.imshow(sheet, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(f"{image_set.name}: {len(chosen)} of {len(image_set)}", fontsize=10)
         axes.set_axis_off()

@@ -217,6 +217,8 @@ def work():
         if parallel.stop_requested(False, step):
             if parallel.is_main():
                 time.sleep(3.0)
+            # The first process logs that it was stopped; this says when, in each of them.
+            print("leaving at step", step, flush=True)
             raise Interrupted(f"stopped at step {step}")
 run_command(work, debug=False)
 """
@@ -229,8 +231,9 @@ def test_a_sigterm_to_one_process_stops_all_at_the_same_step(monkeypatch, capfd)
     # No patience: they leave together, though one takes longer to say goodbye.
     assert local.launch(command, processes=2, devices=1, patience_seconds=2.0) == 143
     out = capfd.readouterr().out
-    steps = [line.rsplit(" ", 1)[1] for line in out.splitlines() if "stopped at step" in line]
+    steps = [line.rsplit(" ", 1)[1] for line in out.splitlines() if "leaving at step" in line]
     assert len(steps) == 2 and steps[0] == steps[1]
+    assert out.count(f"stopped at step {steps[0]}") == 1
     assert "killed" not in out
 
 

@@ -120,10 +120,10 @@ def test_two_runs_cannot_share_a_workdir_and_other_images_are_refused(tmp_path):
     command = tiny_command(tmp_path, f"--workdir={run}", **{"training.n_iters": 100_000})
     first = start(command)
     try:
-        while not folder_steps(run) and first.poll() is None:
+        # Stopped before its first step it would keep nothing, and other images would be welcome.
+        log = run / "metrics.jsonl"
+        while first.poll() is None and not (log.is_file() and '"step": 1,' in log.read_text()):
             time.sleep(0.05)
-            if (run / "metrics.jsonl").is_file():
-                break
         second = run_command(command)
         assert second.returncode == 1
         assert f"in use by another run (process {first.pid}" in second.stdout
