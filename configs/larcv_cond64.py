@@ -1,12 +1,14 @@
 """Images of a particle and a momentum that are asked for, on two CPU cores.
 
-    python -m sgm_jax.main --mode=simulate --config=configs/larcv_cond64.py
-    python -m sgm_jax.main --config=configs/larcv_cond64.py
+python -m sgm_jax.main --mode=simulate --config=configs/larcv_cond64.py
+python -m sgm_jax.main --config=configs/larcv_cond64.py --init=lar64
+python -m sgm_jax.main --mode=sample --config=configs/larcv_cond64.py --particle=muon \\
+    --momentum=0,0,300
 
 The five kinds of particle, seen from where they start: the vertex is in the middle of each image,
 so its place says nothing about the momentum, and one scale of charge holds for all images, so their
 charge does. Momenta are in MeV/c along the line of sight, down the rows and to the right, see
-sgm_jax/data/condition.py. Network and training are those of configs/larcv_png64_cpu.py.
+sgm_jax/data/condition.py. The network is that of configs/larcv_png64_cpu.py.
 """
 
 import ml_collections
@@ -26,15 +28,20 @@ def get_config() -> ml_collections.ConfigDict:
     data.particles = KIND_NAMES
     model.condition = ("particle", "momentum")
 
+    # A pixel is 10 mm and an image 64 cm: with the 3 mm of the other sets all tracks and showers
+    # but those of slow protons leave the image, and its charge says nothing about the momentum.
     simulation.crop = START
-    # A level is 1/30 MeV: 255 are 8.5 MeV in a pixel of 3 mm, and a minimum ionising track leaves
-    # 0.6. Of the images 7 % have a brighter pixel (18 % of those of protons, at their ends or along
-    # the line of sight), which costs 1.2 % of all charge.
+    simulation.pixel_mm = 10.0
+    # A level is 0.1 MeV: a minimum ionising track leaves 2.1 MeV in a pixel, and 255 are 25.5 MeV.
     simulation.scaling = ABSOLUTE
-    simulation.counts_per_mev = 30.0
-    # Pixels are dark up to where drawn ones are, below 5 of 255. This costs 5 % of the charge.
-    simulation.threshold_mev = 0.15
-    # Ten lit pixels, for short tracks belong to what is asked: all but 1 in 500 of the charged
-    # particles pass, and the half of the photons that convert in time.
-    simulation.min_lit_fraction = 0.0024
+    simulation.counts_per_mev = 10.0
+    # Pixels are dark up to where drawn ones are, below 5 of 255.
+    simulation.threshold_mev = 0.45
+    # Three lit pixels, for short tracks belong to what is asked.
+    simulation.min_lit_fraction = 0.0007
+
+    # The noise levels of the other set, as much smaller as the pixels' standard deviation is: 0.05
+    # on the logarithmic scale, since images are darker.
+    config.training.p_mean = -1.3
+    config.training.n_iters = 20_000
     return config
