@@ -15,9 +15,9 @@ from sgm_jax.data import PixelScale
 from sgm_jax.data.arrays import read_npz
 from sgm_jax.data.grid import save_grid
 from sgm_jax.run import distributed, parallel
-from sgm_jax.run.files import read_object, write_blocks, write_json
+from sgm_jax.run.files import write_blocks, write_json
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.parts import Parts, is_finished
+from sgm_jax.run.parts import Parts, finished_count
 
 FIX = "choose another --samples_dir"
 GRID_IMAGES = 64
@@ -107,11 +107,7 @@ class Drawn:
     def _finished(self) -> int:
         """Return how many images are in the final files."""
         note = self.folder / "recipe.json"
-        if not is_finished(note, self.recipe, fix=FIX):
-            return 0
-        number = read_object(note, fix=FIX).get("num_samples")
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{note} is damaged (num_samples is {number!r}); {FIX}")
+        number = finished_count(note, self.recipe, name="num_samples", fix=FIX)
         return number if (self.folder / "samples.npz").is_file() else 0
 
     def _whole(self, parts: Parts) -> int:

@@ -19,7 +19,7 @@ from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_arrays, read_object, write_blocks, write_json
 from sgm_jax.run.log import LOGGER, announced
-from sgm_jax.run.parts import Parts, is_finished, open_parts
+from sgm_jax.run.parts import Parts, finished_count, open_parts
 from sgm_jax.run.workdir import flatten, is_free, without_conditions
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.step import Variables
@@ -89,10 +89,11 @@ def measure(
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
     folder = Path(out or Path(run) / "likelihood" / f"step_{trained.step:06d}{special}")
-    earlier = distributed.counted(lambda: _finished(folder, recipe))
+    note = folder / "summary.json"
+    earlier = distributed.counted(lambda: finished_count(note, recipe, name="num_images", fix=FIX))
     if earlier >= count:
         LOGGER.info("these %d images were measured already: %s", count, folder)
-        summary = read_object(folder / "summary.json", fix=FIX)
+        summary = read_object(note, fix=FIX)
         return summary if earlier == count else summary | _summary(_read(folder, count))
     variables = parallel.replicate(trained.load())
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
@@ -106,17 +107,6 @@ def measure(
     mean, error = summary["bits_per_dim"], summary["stderr"]
     LOGGER.info("%.4f +- %.4f bits per dimension of %d images", mean, error, count)
     return summary
-
-
-def _finished(folder: Path, recipe: dict[str, Any]) -> int:
-    """Return how many images a folder has the likelihoods of."""
-    note = folder / "summary.json"
-    if not is_finished(note, recipe, fix=FIX):
-        return 0
-    number = read_object(note, fix=FIX).get("num_images")
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"{note} is damaged (num_images is {number!r}); {FIX}")
-    return number
 
 
 def _read(folder: Path, count: int) -> Columns:

@@ -134,12 +134,13 @@ def is_claimed(folder: Path) -> bool:
     return (Path(folder) / RECIPE).is_file()
 
 
-def is_finished(path: Path, recipe: Mapping[str, Any], *, fix: str) -> bool:
-    """Tell whether a computation has left its final recipe, and that it is this one.
+def finished_count(path: Path, recipe: Mapping[str, Any], *, name: str, fix: str) -> int:
+    """Return how many results a computation of this recipe has left, 0 if it has not ended.
 
     Args:
         path: JSON file that is written last, beside the results.
-        recipe: what the results are to be made of.
+        recipe: what the results are to be made of, but for their number.
+        name: of the number in the file.
         fix: what to do if they are of another recipe, for the message.
 
     Raises:
@@ -147,11 +148,14 @@ def is_finished(path: Path, recipe: Mapping[str, Any], *, fix: str) -> bool:
     """
     path = Path(path)
     if not path.exists():
-        return False
+        return 0
     changes = differences(recipe, path, fix=fix)
     if changes:
         raise ValueError(f"{path.parent} is of another recipe ({'; '.join(changes)}): {fix}")
-    return True
+    number = read_object(path, fix=fix).get(name)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"{path} is damaged ({name} is {number!r}); {fix}")
+    return number
 
 
 def differences(recipe: Mapping[str, Any], path: Path, *, fix: str) -> list[str]:

@@ -82,7 +82,7 @@ def read_samples_recipe(folder, path):
     (folder / "parts").mkdir(exist_ok=True)
     shutil.copy(path, folder / "recipe.json")
     recipe = {"config": {"model.ema_rate": 0.9}, "seed": 1}
-    parts.is_finished(folder / "recipe.json", recipe, fix=sample.FIX)
+    parts.finished_count(folder / "recipe.json", recipe, name="num_samples", fix=sample.FIX)
 
 
 def read_recipe(folder, path):
