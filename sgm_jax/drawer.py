@@ -99,7 +99,7 @@ class Drawer:
     def compile(self, variables: Variables) -> None:
         """Compile everything, by a run of no steps (or of one, where steps are called singly)."""
         with announced("compiling the sampler"):
-            index, given, state = self._begin(0)
+            index, given, state = self._begin(*self._numbered(0))
             none = jnp.int32(0)
             state = self._advance(variables, state, index, given, none, none)
             jax.block_until_ready(self._finish(variables, state, given))
@@ -118,13 +118,40 @@ class Drawer:
         batches = []
         for begin in range(first, first + count, self.batch_size):
             size = min(self.batch_size, first + count - begin)
-            batches.append(self._batch(variables, begin, size, progress))
+            batches.append(self._batch(variables, *self._numbered(begin), size, progress))
+        return np.concatenate(batches)
+
+    def draw_each(
+        self,
+        variables: Variables,
+        numbers: np.ndarray,
+        condition: dict[str, np.ndarray],
+        *,
+        progress: Progress,
+    ) -> np.ndarray:
+        """Return an image for each row, ``[n, H, W, C]`` in network space.
+
+        Args:
+            variables: of the trained network, on the devices.
+            numbers: whole numbers ``[n, k]`` of each image, of which its noise is drawn.
+            condition: arrays ``[n, ...]`` by name, of the kinds that :class:`Conditions` has.
+            progress: as for :meth:`draw`.
+        """
+        batches = []
+        for begin in range(0, len(numbers), self.batch_size):
+            # The last row fills up the last batch.
+            rows = np.arange(begin, begin + self.batch_size).clip(max=len(numbers) - 1)
+            size = min(self.batch_size, len(numbers) - begin)
+            rows = rows[parallel.local_rows(self.batch_size)]
+            given = {"condition": {name: values[rows] for name, values in condition.items()}}
+            index = numbers[rows].astype(np.int32)
+            batches.append(self._batch(variables, index, given, size, progress))
         return np.concatenate(batches)
 
     def _batch(
-        self, variables: Variables, first: int, count: int, progress: Progress
+        self, variables: Variables, index: np.ndarray, given: Any, count: int, progress: Progress
     ) -> np.ndarray:
-        index, given, state = self._begin(first)
+        index, given, state = self._begin(index, given)
         steps, chunk = self.drawing.num_steps, self._steps_a_call
         for begin in range(0, steps, chunk):
             stop = min(begin + chunk, steps)
@@ -133,9 +160,12 @@ class Drawer:
             progress(count * (stop - begin))
         return parallel.gather(self._finish(variables, state, given))[:count]
 
-    def _begin(self, first: int) -> tuple[jax.Array, Any, Any]:
+    def _numbered(self, first: int) -> tuple[np.ndarray, Any]:
+        """Return the numbers of this process's images of a batch, and what is given of them."""
         index = np.arange(first, first + self.batch_size, dtype=np.int32)
         index = index[parallel.local_rows(self.batch_size)]
-        given = parallel.shard(self._conditions.given(index))
-        index = parallel.shard(index)
+        return index, self._conditions.given(index)
+
+    def _begin(self, index: np.ndarray, given: Any) -> tuple[jax.Array, Any, Any]:
+        given, index = parallel.shard(given), parallel.shard(index)
         return index, given, self._start(index, given)

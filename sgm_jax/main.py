@@ -9,6 +9,9 @@ Modes, with one example each:
   sample    python -m sgm_jax.main --mode=sample --workdir=runs/larcv_png64 --num_samples=1000
             Draw images with the newest checkpoint in --workdir; or, without data or training,
             --mode=sample --pretrained=NAME with weights of the package, or a file of them.
+  compose   python -m sgm_jax.main --mode=compose --workdir=runs/larcv_cond64 --events=events.csv
+            Whole events: each particle of a list drawn by a network trained with conditions,
+            moved to its vertex, continued where it leaves an image, and added.
   likelihood
             python -m sgm_jax.main --mode=likelihood --workdir=runs/larcv_png64
             Bits per dimension of config.eval.num_images test images with that checkpoint.
@@ -33,7 +36,7 @@ from sgm_jax.run.command import run_configured, start_jax
 from sgm_jax.run.experiment import find_config, overridden, read_experiment
 from sgm_jax.run.log import LOGGER
 
-MODES = ("simulate", "train", "sample", "likelihood", "convert")
+MODES = ("simulate", "train", "sample", "compose", "likelihood", "convert")
 
 _CONFIG = flags.DEFINE_string(
     "config",
@@ -49,18 +52,23 @@ flags.DEFINE_integer(
     "num_samples", None, "sample: how many. Default: --config.eval.num_samples.", lower_bound=1
 )
 flags.DEFINE_integer(
-    "checkpoint", None, "sample, likelihood, --to_torch: its step. Default: newest.", lower_bound=0
+    "checkpoint",
+    None,
+    "sample, compose, likelihood, --to_torch: its step. Default: newest.",
+    lower_bound=0,
 )
 flags.DEFINE_float(
-    "ema", None, "sample, likelihood: average of which rate. Default: --config.model.ema_rate."
+    "ema", None, "sample, compose, likelihood: average of which rate. Default: that of the config."
 )
 flags.DEFINE_string(
-    "samples_dir", None, "sample: where to. Default: <workdir>/samples/step_<step>."
+    "samples_dir", None, "sample, compose: where to. Default: a folder in --workdir."
 )
 flags.DEFINE_string("inpaint", None, "sample: images, some of whose pixels are known.")
 flags.DEFINE_string("mask", None, "--inpaint: which, .npy (True) or .png (white).")
 flags.DEFINE_integer("resample", None, "--inpaint: repeats of each step. Default: 10.")
-flags.DEFINE_string("canvas", None, "sample: larger images, HEIGHTxWIDTH, of overlapping tiles.")
+flags.DEFINE_string(
+    "canvas", None, "sample: larger images, HEIGHTxWIDTH, of overlapping tiles; compose: 256x256."
+)
 flags.DEFINE_integer("stride", None, "--canvas: pixels between tiles. Default: half a tile.")
 flags.DEFINE_string("observable", None, "sample: images of a given value of total_charge.")
 flags.DEFINE_float("target", None, "--observable: the value, on the scale 0..255.")
@@ -74,11 +82,20 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("conditions", None, "sample: .csv, .npz or .h5 file with a row for each image.")
 flags.DEFINE_float(
-    "guidance", None, "sample: how strictly conditions are followed. 1: as learnt; 0: not at all."
+    "guidance",
+    None,
+    "sample, compose: how strictly conditions are followed. 1: as learnt; 0: not at all.",
 )
-flags.DEFINE_bool("extrapolate", None, "sample: also momenta that were not in the training.")
+flags.DEFINE_bool("extrapolate", None, "sample, compose: also momenta not in the training.")
 flags.DEFINE_string(
-    "pretrained", None, "sample: weights of the package by name, or a file of --export."
+    "events",
+    None,
+    "compose: .csv file of event,particle,px,py,pz[,row,column]; or of a simulation, "
+    "labels.h5::test.",
+)
+flags.DEFINE_bool("incomplete", None, "compose: also showers that mostly leave their images.")
+flags.DEFINE_string(
+    "pretrained", None, "sample, compose: weights of the package by name, or a file of --export."
 )
 flags.DEFINE_string(
     "init", None, "train: begin with these weights (a name or a file), not with random ones."
@@ -89,13 +106,16 @@ flags.DEFINE_string("to_torch", None, "convert: file to write for score_sde_pyto
 REQUEST = ("inpaint", "mask", "resample", "canvas", "stride", "observable", "target", "spread")
 REQUEST += ("particle", "momentum", "momentum_range", "conditions", "extrapolate")
 # Which modes read which flags; in the others they would say something and do nothing.
+DRAWING = ("sample", "compose")
 MODES_OF = {
     "num_samples": ("sample",),
-    "checkpoint": ("sample", "likelihood", "convert"),
-    "ema": ("sample", "likelihood", "convert"),
-    "samples_dir": ("sample",),
-    **dict.fromkeys((*REQUEST, "guidance"), ("sample",)),
-    "pretrained": ("sample",),
+    "checkpoint": (*DRAWING, "likelihood", "convert"),
+    "ema": (*DRAWING, "likelihood", "convert"),
+    "samples_dir": DRAWING,
+    **dict.fromkeys(REQUEST, ("sample",)),
+    **dict.fromkeys(("canvas", "extrapolate", "guidance"), DRAWING),
+    **dict.fromkeys(("events", "incomplete"), ("compose",)),
+    "pretrained": DRAWING,
     "init": ("train",),
     "export": ("convert",),
     "torch_checkpoint": ("convert",),
@@ -145,6 +165,8 @@ def _run(overrides: Sequence[str]) -> None:
         measure(config, workdir, checkpoint=_value("checkpoint"), ema_rate=_value("ema"))
     elif _MODE.value == "convert":
         _convert(config, workdir)
+    elif _MODE.value == "compose":
+        _compose(config, workdir)
     else:
         _sample(config, workdir)
 
@@ -210,6 +232,21 @@ def _sample(config: ml_collections.ConfigDict, workdir: Path) -> None:
         ema_rate=_value("ema"),
         pretrained=_value("pretrained"),
         request=Request(**{name: _value(name) for name in REQUEST}),
+    )
+
+
+def _compose(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    from sgm_jax.compose import compose
+
+    if _value("events") is None:
+        raise ValueError("--mode=compose needs --events, such as --events=events.csv")
+    names = ("events", "canvas", "checkpoint", "pretrained", "extrapolate", "incomplete")
+    compose(
+        config,
+        workdir,
+        out=Path(_value("samples_dir")) if _value("samples_dir") else None,
+        ema_rate=_value("ema"),
+        **{name: _value(name) for name in names},
     )
 
 

@@ -75,7 +75,7 @@ def sample(
     conditions = read_conditions(request or Request(), config)
     count = conditions.number(num_samples, config.eval.num_samples)
     folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions)
-    recipe = _recipe(trained, trained.generator.drawing(conditions), conditions)
+    recipe = recipe_of(trained, trained.generator.drawing(conditions), conditions)
     drawn = Drawn(folder, recipe)
     if drawn.finished >= count:
         more = "" if drawn.finished == count else f", the first of the {drawn.finished} there"
@@ -137,7 +137,7 @@ def draw(
     )
     variables = parallel.replicate(trained.load())
     steps = drawer.drawing.num_steps
-    with _progress(num_samples, steps) as bar:
+    with progress_bar(num_samples, steps) as bar:
         images = drawer.draw(variables, 0, num_samples, progress=bar.update)
     raw = PixelScale.from_config(config.data).from_model(images)
     samples = conditions.to_samples(raw, np.arange(num_samples))
@@ -163,12 +163,12 @@ def _redrawn(
     return config
 
 
-def _progress(count: int, steps: int) -> tqdm.tqdm:
+def progress_bar(count: int, steps: int, *, name: str = "sample") -> tqdm.tqdm:
     """Return a bar of images that counts their steps."""
-    return tqdm.tqdm(total=count * steps, unit="image", unit_scale=1 / steps, desc="sample")
+    return tqdm.tqdm(total=count * steps, unit="image", unit_scale=1 / steps, desc=name)
 
 
-def _recipe(trained: Trained, drawing: Drawing, conditions: Conditions) -> dict[str, Any]:
+def recipe_of(trained: Trained, drawing: Drawing, conditions: Conditions) -> dict[str, Any]:
     """Return what makes the same images again from the same weights."""
     method = trained.config.sampling.get("method")
     return trained.origin | {
@@ -229,7 +229,7 @@ def _draw_missing(
     drawer.compile(variables)
     begin = time.perf_counter()
     steps, size = drawer.drawing.num_steps, drawer.batch_size
-    with _progress(missing, steps) as bar:
+    with progress_bar(missing, steps) as bar:
         for gap, stop in gaps:
             for first in range(gap, stop, size):
                 number = min(size, stop - first)

@@ -27,6 +27,7 @@ ALLOWED = {
         "sgm_jax.guidance",
         "sgm_jax.run",
     ),
+    "sgm_jax.tracks": ("sgm_jax.data", "sgm_jax.simulation"),
     "sgm_jax.step": ("sgm_jax.run",),
     "sgm_jax.generator": ("sgm_jax.conditions", "sgm_jax.generators", "sgm_jax.step"),
     "sgm_jax.config": ("sgm_jax.data", "sgm_jax.generator", "sgm_jax.models", "sgm_jax.run"),

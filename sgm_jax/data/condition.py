@@ -111,7 +111,7 @@ def read_condition(
         columns = {field: _whole(read(file, member=group + field)) for field in fields}
     else:
         raise ValueError(f"{file}: conditions are read from .csv, .npz and .h5 files")
-    return _checked(columns, particles, source=str(path))
+    return checked(columns, particles, source=str(path))
 
 
 def momentum_range(condition: Condition, kinds: int) -> tuple[float, ...]:
@@ -190,7 +190,7 @@ def _read_labels(
         columns["particle"] = np.array(KINDS)[code]
     if "momentum" in fields:
         columns["momentum"] = turned(tables["momentum_mev"], projection)
-    return _checked(columns, particles, source=source), source
+    return checked(columns, particles, source=source), source
 
 
 def _within(codes: np.ndarray, number: int) -> bool:
@@ -206,11 +206,20 @@ def _whole(stored: Any) -> np.ndarray:
     return np.array(stored[:]) if stored.shape else np.array(stored)
 
 
-def _read_csv(file: Path, fields: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the columns of a table as texts."""
-    wanted = [
-        name for field in fields for name in (_COMPONENTS if field == "momentum" else (field,))
-    ]
+def read_columns(
+    file: Path, wanted: Sequence[str], *, optional: Sequence[str] = (), example: str
+) -> dict[str, list[str]]:
+    """Return columns of a .csv file by their names in its header, as texts.
+
+    Args:
+        file: that is there.
+        wanted: names of columns.
+        optional: names of others, which are returned if they are there.
+        example: a header as it should be, for the message.
+
+    Raises:
+        ValueError: if it is no table, or a column is missing.
+    """
     try:
         # A byte order mark is what spreadsheets put before the header.
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -218,10 +227,11 @@ def _read_csv(file: Path, fields: Sequence[str]) -> dict[str, np.ndarray]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: no table of comma-separated values ({error})") from error
     header = [name.strip() for name in lines[0]] if lines else []
+    wanted = [*wanted, *(name for name in optional if name in header)]
     missing = [name for name in wanted if header.count(name) != 1]
     if missing:
         raise ValueError(
-            f"{file}: the header must have {missing[0]!r} once, as in particle,px,py,pz (momenta "
+            f"{file}: the header must have {missing[0]!r} once, as in {example} (momenta "
             f"in MeV/c); it is: {','.join(header) or '(empty)'}"
         )
     for row, line in enumerate(lines[1:]):
@@ -230,7 +240,15 @@ def _read_csv(file: Path, fields: Sequence[str]) -> dict[str, np.ndarray]:
                 f"{file}: row {row} has {len(line)} values and the header {len(header)}: "
                 f"{','.join(line)}"
             )
-    columns = {name: [line[header.index(name)].strip() for line in lines[1:]] for name in wanted}
+    return {name: [line[header.index(name)].strip() for line in lines[1:]] for name in wanted}
+
+
+def _read_csv(file: Path, fields: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the columns of a table as arrays: texts, and numbers of momenta."""
+    wanted = [
+        name for field in fields for name in (_COMPONENTS if field == "momentum" else (field,))
+    ]
+    columns = read_columns(file, wanted, example="particle,px,py,pz")
     table: dict[str, np.ndarray] = {}
     if "particle" in fields:
         table["particle"] = np.array(columns["particle"], np.str_)
@@ -249,8 +267,12 @@ def _number(text: str, file: Path, row: int) -> float:
         ) from None
 
 
-def _checked(columns: dict[str, np.ndarray], particles: Sequence[str], *, source: str) -> Condition:
-    """Return columns as a condition, or name the first row that is none."""
+def checked(columns: dict[str, np.ndarray], particles: Sequence[str], *, source: str) -> Condition:
+    """Return columns as a condition, or name the first row that is none.
+
+    Raises:
+        ValueError: for an unknown particle, or a momentum that is no number or zero.
+    """
     condition: Condition = {}
     if "particle" in columns:
         condition["particle"] = _places(columns["particle"], particles, source)
@@ -307,6 +329,6 @@ def _momenta(values: np.ndarray, source: str) -> np.ndarray:
             row = int(np.argmax(bad))
             raise ValueError(
                 f"{source}: row {row} has the momentum {values[row].tolist()}, which is {what}; "
-                "remove it and its image, or repair it"
+                "repair it, or remove it (and its image, if it has one)"
             )
     return momenta

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from sgm_jax.sde import SDE, Array, ScoreFn
 
@@ -28,8 +29,21 @@ class Samples(NamedTuple):
 
 
 def image_keys(key: Array, index: Array) -> Array:
-    """Return one key per image, ``[B]``, from the seed's key and the images' numbers ``[B]``."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+    """Return one key per image, ``[B]``, from the seed's key and the images' numbers.
+
+    Args:
+        key: of the seed.
+        index: a number of each image, ``[B]``, or several ``[B, n]``, such as those of an event and
+            of a particle in it.
+    """
+
+    def fold(numbers: Array) -> Array:
+        folded = key
+        for number in jnp.atleast_1d(numbers):
+            folded = jax.random.fold_in(folded, number)
+        return folded
+
+    return jax.vmap(fold)(index)
 
 
 def step_noise(keys: Array, step: Array, shape: tuple[int, ...]) -> Array:
