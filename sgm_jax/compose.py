@@ -9,15 +9,15 @@ j and its condition alone, and everything that was drawn is on disk at once.
 import dataclasses
 import hashlib
 import re
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import numpy as np
-import tqdm
 
 from sgm_jax import generator as contract
 from sgm_jax.composed import (
-    BLOCK,
     CANVAS,
     ENDS,
     FAINT,
@@ -34,11 +34,10 @@ from sgm_jax.drawer import Drawer
 from sgm_jax.drawn import FIX
 from sgm_jax.run import distributed, parallel
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.parts import Parts, is_finished, open_parts
+from sgm_jax.run.parts import Parts, finished_count, open_parts
 from sgm_jax.sample import progress_bar, recipe_of
 from sgm_jax.simulation.config import ABSOLUTE, KIND_NAMES, START
 from sgm_jax.simulation.particles import MASS_MEV
-from sgm_jax.step import Variables
 from sgm_jax.tracks import leaving, reaches_border
 from sgm_jax.trained import Trained, from_run, from_weights
 
@@ -147,7 +146,8 @@ def compose(
     recipe = recipe_of(trained, trained.generator.drawing(conditions), conditions)
     recipe |= {"events": _hash(listed), "canvas": list(size), "threshold_levels": FAINT}
     recipe |= {"mev_per_level": scale.mev, "pixel_mm": scale.pixel_mm}
-    if distributed.decided(lambda: is_finished(folder / "recipe.json", recipe, fix=FIX)):
+    note = folder / "recipe.json"
+    if distributed.counted(lambda: finished_count(note, recipe, name="num_samples", fix=FIX)):
         LOGGER.info("these %d events are already in %s", len(listed.ids), folder)
         return folder
     for doubt in contract.doubts(config):
@@ -247,72 +247,81 @@ def _draw_missing(
     if not missing:
         return
     config = trained.config
-    count = min(len(events.event), BLOCK)
+    rows = {name: events.take(blocks[name]) for name in missing}
+    count = sum(map(len, rows.values()))
+    if count < len(events.event):
+        LOGGER.info("%d of %d particles are there", len(events.event) - count, len(events.event))
     drawer = Drawer(
         trained.generator,
-        batch_size=parallel.fitting_batch(count, most=config.eval.batch_size),
+        batch_size=parallel.fitting_batch(len(events.event), most=config.eval.batch_size),
         seed=config.seed,
         conditions=conditions,
     )
     variables = parallel.replicate(trained.load())
-    count = sum(len(events.take(blocks[name])) for name in missing)
-    if count < len(events.event):
-        LOGGER.info("%d of %d particles are there", len(events.event) - count, len(events.event))
-    # Of images that are known yet: tracks will add theirs.
+    drawn = _Drawn(events, config=config, scale=scale, size=size)
+    waiting, left = [], {name: len(rows[name]) for name in missing}
+    part_of = {int(row): name for name in missing for row in rows[name]}
+    # Of the images that are known yet: tracks will add theirs.
     with progress_bar(count, drawer.drawing.num_steps, name="compose") as bar:
-        for name in missing:
-            rows = events.take(blocks[name])
-            block = _Block(events, rows, config=config, scale=scale, size=size)
-            block.draw(drawer, variables, bar)
-            parts.save(name, block.arrays())
+        while missing or waiting:
+            # Whole batches, whatever becomes of the tracks of one part.
+            while missing and len(waiting) < drawer.batch_size:
+                waiting += [drawn.first(int(row)) for row in rows[missing.pop(0)]]
+            tiles, waiting = waiting[: drawer.batch_size], waiting[drawer.batch_size :]
+            images = drawer.draw_each(variables, **_asked(events, tiles), progress=bar.update)
+            further = []
+            for tile, charge in zip(tiles, scale.charge(images), strict=True):
+                following = drawn.add(tile, charge)
+                if following is not None:
+                    further.append(following)
+                    continue
+                name = part_of[tile.row]
+                left[name] -= 1
+                if not left[name]:
+                    parts.save(name, drawn.arrays(rows[name]))
+            # First, so that parts are finished one after the other.
+            waiting = further + waiting
+            bar.total += len(further) * drawer.drawing.num_steps
+            bar.refresh()
 
 
-class _Block:
-    """Some of the events, while their particles are drawn."""
+def _asked(events: Events, tiles: list[Tile]) -> dict[str, Any]:
+    """Return the numbers and the conditions of images, as :meth:`Drawer.draw_each` takes them."""
+    rows = np.array([tile.row for tile in tiles])
+    number = np.array([tile.number for tile in tiles])
+    return {
+        "numbers": np.stack([events.event[rows], events.number[rows], number], axis=1),
+        "condition": {
+            "particle": events.particle[rows],
+            "momentum": np.array([tile.momentum for tile in tiles], np.float32),
+        },
+    }
+
+
+class _Drawn:
+    """What particles have left, while they are drawn."""
 
     def __init__(
         self,
         events: Events,
-        rows: np.ndarray,
         *,
         config: ml_collections.ConfigDict,
         scale: Scale,
         size: tuple[int, int],
     ):
-        self._events, self._rows, self._scale, self._size = events, rows, scale, size
+        self._events, self._scale, self._size = events, scale, size
         self._names = tuple(config.data.particles)
         ends = np.asarray(config.data.momentum_range, np.float64).reshape(-1, 2)
         self._least = ends[1:, 0] if len(ends) else np.zeros(len(self._names))
-        self._charge: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {row: [] for row in rows}
-        self._images = dict.fromkeys(rows.tolist(), 0)
-        self._end = dict.fromkeys(rows.tolist(), INSIDE)
+        # By row of the list.
+        self._charge: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+        self._end: dict[int, str] = {}
 
-    def draw(self, drawer: Drawer, variables: Variables, bar: tqdm.tqdm) -> None:
-        """Draw all particles, and the images in which their tracks go on."""
-        events = self._events
-        tiles = [
-            Tile(int(row), 0, tuple(events.vertex[row].tolist()), events.momentum[row])
-            for row in self._rows
-        ]
-        while tiles:
-            rows = np.array([tile.row for tile in tiles])
-            number = np.array([tile.number for tile in tiles])
-            images = drawer.draw_each(
-                variables,
-                np.stack([events.event[rows], events.number[rows], number], axis=1),
-                {
-                    "particle": events.particle[rows],
-                    "momentum": np.array([tile.momentum for tile in tiles], np.float32),
-                },
-                progress=bar.update,
-            )
-            charge = self._scale.charge(images)
-            nexts = [self._add(*pair) for pair in zip(tiles, charge, strict=True)]
-            tiles = [tile for tile in nexts if tile is not None]
-            bar.total += len(tiles) * drawer.drawing.num_steps
-            bar.refresh()
+    def first(self, row: int) -> Tile:
+        """Return the image in which a particle begins."""
+        return Tile(row, 0, tuple(self._events.vertex[row].tolist()), self._events.momentum[row])
 
-    def _add(self, tile: Tile, image: np.ndarray) -> Tile | None:
+    def add(self, tile: Tile, image: np.ndarray) -> Tile | None:
         """Put an image on the canvas; return the next one of its track."""
         name = self._names[self._events.particle[tile.row]]
         lit_mev = (FAINT + 0.5) * self._scale.mev
@@ -326,7 +335,7 @@ class _Block:
                 lit_mev=lit_mev,
                 pixel_mm=self._scale.pixel_mm,
             )
-        self._images[tile.row] += 1
+        self._end[tile.row] = INSIDE
         corner = np.array(tile.middle) - middle
         self._keep(tile.row, corner, image if went is None else went.kept)
         if went is None:
@@ -347,19 +356,21 @@ class _Block:
         flat = place[inside, 0] * self._size[1] + place[inside, 1]
         self._charge[row].append((flat, charge[inside]))
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return what each particle left in which pixels, and what became of it."""
-        events, tables = self._events, []
-        for row, images in self._charge.items():
-            flat = np.concatenate([pixels for pixels, _ in images])
+    def arrays(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return, and forget, what particles left in which pixels and what became of them."""
+        events, tables, images = self._events, [], []
+        for row in rows.tolist():
+            drawn = self._charge.pop(row)
+            flat = np.concatenate([pixels for pixels, _ in drawn])
             pixels, place = np.unique(flat, return_inverse=True)
-            charge = np.bincount(place, np.concatenate([c for _, c in images]), len(pixels))
+            charge = np.bincount(place, np.concatenate([c for _, c in drawn]), len(pixels))
             tables.append((np.full(len(pixels), row), pixels, charge))
+            images.append(len(drawn))
         row, pixels, charge = (np.concatenate(column) for column in zip(*tables, strict=True))
         truth = (events.event[row], events.number[row], *divmod(pixels, self._size[1]), charge)
         kinds = (np.int64, np.int32, np.int32, np.int32, np.float32)
         return {n: v.astype(k) for n, v, k in zip(TRUTH, truth, kinds, strict=True)} | {
-            "list_row": np.array(self._rows),
-            "images": np.array(list(self._images.values())),
-            "end": np.array([ENDS.index(end) for end in self._end.values()]),
+            "list_row": rows,
+            "images": np.array(images),
+            "end": np.array([ENDS.index(self._end.pop(row)) for row in rows.tolist()]),
         }

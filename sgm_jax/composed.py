@@ -29,7 +29,7 @@ INSIDE, CANVAS, UNFINISHED = "inside", "canvas", "unfinished"
 ENDS = (INSIDE, CANVAS, UNFINISHED)
 TRUTH = ("event", "particle", "row", "column", "charge_mev")
 # Particles between two writes.
-BLOCK = 256
+BLOCK = 128
 
 
 def blocks_of(events: Events) -> Iterator[tuple[str, np.ndarray]]:
