@@ -17,13 +17,19 @@ from sgm_jax.models.condition import ANY
 Rows = dict[str, Any]
 # What a seed draws beside noise.
 _MOMENTUM = 1
+# Numbers that are typed, and their unit.
+_EXAMPLES = {
+    "momentum": ("0,0,300", " in MeV/c"),
+    "momentum_range": ("100:500", " in MeV/c"),
+    "direction": ("0,0,1", ""),
+}
 # A momentum is in the range although the last digit of its size is not.
 _ROUNDED = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
-class PlaneMomenta:
-    """Momenta in the plane of the image, of any direction and of a size uniform in a range.
+class MomentumRange:
+    """Momenta of a size uniform in a range, in one direction or in any of the image's plane.
 
     It is indexed like an array with a row for every image; each depends on the seed and the
     image's number alone.
@@ -32,11 +38,13 @@ class PlaneMomenta:
         low: least size in MeV/c.
         high: largest.
         seed: of the images.
+        direction: of length 1; None for any in the plane of the image.
     """
 
     low: float
     high: float
     seed: int
+    direction: tuple[float, float, float] | None = None
 
     def __len__(self) -> int:
         # As many as there are numbers of images, which are int32.
@@ -51,6 +59,8 @@ class PlaneMomenta:
         ]
         share = (np.array(bits).reshape(-1, 2) >> np.uint64(11)) * 2.0**-53
         size = self.low + share[:, 0] * (self.high - self.low)
+        if self.direction is not None:
+            return np.float32(size[:, None] * np.array(self.direction))
         angle = 2 * np.pi * share[:, 1]
         momenta = np.zeros((len(size), 3), np.float32)
         momenta[:, DOWN], momenta[:, RIGHT] = size * np.sin(angle), size * np.cos(angle)
@@ -63,6 +73,7 @@ def asked(
     particle: str | None = None,
     momentum: Any = None,
     momentum_range: Any = None,
+    direction: Any = None,
     conditions: str | None = None,
     condition: Rows | None = None,
     extrapolate: bool | None = None,
@@ -73,7 +84,8 @@ def asked(
         config: of the network.
         particle: a name in ``config.data.particles``.
         momentum: three numbers in MeV/c, also as text, ``0,0,300``.
-        momentum_range: two of them, also as text, ``100:500``: see :class:`PlaneMomenta`.
+        momentum_range: two of them, also as text, ``100:500``: see :class:`MomentumRange`.
+        direction: of these momenta, three numbers, also as text, ``0,0,1``.
         conditions: a file with a row for each image.
         condition: the rows themselves.
         extrapolate: draw also what lies outside the momenta of the training.
@@ -86,6 +98,7 @@ def asked(
         "particle": particle,
         "momentum": momentum,
         "momentum_range": momentum_range,
+        "direction": direction,
         "conditions": conditions,
     }
     typed = {name: value for name, value in typed.items() if value is not None}
@@ -123,8 +136,10 @@ def folder_names(rows: Rows, particles: tuple[str, ...]) -> list[str]:
     """Return what a condition adds to the name of a folder of images."""
     names = []
     for name, values in sorted(rows.items(), reverse=True):
-        if isinstance(values, PlaneMomenta):
+        if isinstance(values, MomentumRange):
             names.append(f"momentum_{values.low:g}_to_{values.high:g}")
+            if values.direction is not None:
+                names.append("along_" + "_".join(f"{share:g}" for share in values.direction))
         elif len(values) > 1 or name not in ANY:
             return ["conditions"]
         elif name == "particle" and values[0] >= 0:
@@ -154,8 +169,20 @@ def _rows(typed: dict[str, Any], config: ml_collections.ConfigDict) -> Rows:
                 f"--momentum_range is {low:g}:{high:g}; give two rising sizes above 0 in MeV/c, "
                 "such as 100:500"
             )
-        rows["momentum"] = PlaneMomenta(low, high, config.seed)
+        rows["momentum"] = MomentumRange(low, high, config.seed, _direction(typed))
     return rows
+
+
+def _direction(typed: dict[str, Any]) -> tuple[float, float, float] | None:
+    """Return the direction that was typed, of length 1."""
+    if "direction" not in typed:
+        return None
+    along = np.array(_numbers(typed["direction"], "direction", ","))
+    largest = np.abs(along).max()
+    if not largest > 0:
+        raise ValueError("--direction is 0,0,0; give one that leads somewhere, such as 0,0,1")
+    along /= largest
+    return tuple(map(float, along / np.linalg.norm(along)))
 
 
 def _of_file(path: str, config: ml_collections.ConfigDict) -> Rows:
@@ -184,14 +211,14 @@ def _place(name: str, config: ml_collections.ConfigDict) -> int:
 
 
 def _numbers(value: Any, flag: str, separator: str) -> list[float]:
-    example = {"momentum": "0,0,300", "momentum_range": "100:500"}[flag]
+    example, unit = _EXAMPLES[flag]
     parts = value.split(separator) if isinstance(value, str) else value
     try:
         numbers = [float(part) for part in parts]
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != example.count(separator) + 1 or not np.isfinite(numbers).all():
-        raise ValueError(f"--{flag} is {value!r}; give finite numbers in MeV/c as in {example}")
+        raise ValueError(f"--{flag} is {value!r}; give finite numbers{unit} as in {example}")
     return numbers
 
 
@@ -200,20 +227,23 @@ def _numbers(value: Any, flag: str, separator: str) -> list[float]:
 
 def _check_together(typed: dict[str, Any]) -> None:
     for one, others in (
-        ("conditions", ("particle", "momentum", "momentum_range", "condition")),
-        ("condition", ("particle", "momentum", "momentum_range")),
-        ("momentum", ("momentum_range",)),
+        ("conditions", ("particle", "momentum", "momentum_range", "direction", "condition")),
+        ("condition", ("particle", "momentum", "momentum_range", "direction")),
+        ("momentum", ("momentum_range", "direction")),
     ):
         for other in others:
             if one in typed and other in typed:
                 raise ValueError(f"--{one} and --{other} say the same; give one of them")
+    if "direction" in typed and "momentum_range" not in typed:
+        raise ValueError("--direction says nothing without --momentum_range")
 
 
 def _check_conditional(typed: dict[str, Any], config: ml_collections.ConfigDict) -> None:
     if not config.model.condition:
         raise ValueError(
             f"--{next(iter(typed))}: this network was trained without conditions; train one with "
-            "--config.model.condition and --config.data.condition, or take weights of one"
+            "--config.model.condition and --config.data.condition, take weights of one, or lead "
+            "this one with --classifier"
         )
 
 
@@ -231,7 +261,7 @@ def _check_known(rows: Rows, config: ml_collections.ConfigDict, *, extrapolate: 
     if "momentum" not in rows:
         return
     momenta = rows["momentum"]
-    if isinstance(momenta, PlaneMomenta):
+    if isinstance(momenta, MomentumRange):
         sizes, seen = np.array([momenta.low, momenta.high]), np.array([True, True])
         kinds = kinds[:1].repeat(2)
     else:
@@ -259,7 +289,7 @@ def _check_known(rows: Rows, config: ml_collections.ConfigDict, *, extrapolate: 
         trained = (
             f"it was from {low[row]:.4g} to {high[row]:.4g}" if high[row] else "there was none"
         )
-        where = "" if len(sizes) == 1 or isinstance(momenta, PlaneMomenta) else f" of row {row}"
+        where = "" if len(sizes) == 1 or isinstance(momenta, MomentumRange) else f" of row {row}"
         raise ValueError(
             f"the momentum{where} is {sizes[row]:.4g} MeV/c, and of a {name} in the training "
             f"{trained}; ask for one there, or add --extrapolate"
@@ -267,8 +297,10 @@ def _check_known(rows: Rows, config: ml_collections.ConfigDict, *, extrapolate: 
 
 
 def _note(name: str, values: Any, particles: tuple[str, ...]) -> Any:
-    if isinstance(values, PlaneMomenta):
-        return {"least": values.low, "largest": values.high, "direction": "in the image's plane"}
+    if isinstance(values, MomentumRange):
+        direction = values.direction and list(values.direction)
+        ends = {"least": values.low, "largest": values.high}
+        return ends | {"direction": direction or "in the image's plane"}
     if len(values) > 1 or name not in ANY:
         return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
     if name == "particle":

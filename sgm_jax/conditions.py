@@ -50,8 +50,12 @@ class Request:
         particle: a name in ``config.data.particles``, of a network trained with conditions.
         momentum: three numbers in MeV/c, see :mod:`sgm_jax.asked`; ``0,0,300``.
         momentum_range: sizes of momenta in the plane of the image, ``100:500``.
+        direction: of momenta of such sizes, in place of any in the plane; ``0,0,1``.
         conditions: file with a row for each image.
         extrapolate: draw momenta that were not in the training, too.
+        classifier: workdir or weights of one that tells what images show, to lead a network that
+            was trained without conditions; see :mod:`sgm_jax.bayes`.
+        classifier_weight: how strongly; 1 if not given.
         condition: from Python only: what a conditional generator was trained with, arrays
             ``[N, ...]`` by name; image i gets row i, modulo their number.
     """
@@ -67,9 +71,32 @@ class Request:
     particle: str | None = None
     momentum: str | Sequence[float] | None = None
     momentum_range: str | Sequence[float] | None = None
+    direction: str | Sequence[float] | None = None
     conditions: str | None = None
     extrapolate: bool | None = None
+    classifier: str | None = None
+    classifier_weight: float | None = None
     condition: dict[str, np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Leading:
+    """A classifier of noised images that leads drawn ones to their condition.
+
+    Attributes:
+        config: that it was trained with: what it knows of particles and momenta.
+        log_posterior: ``(params, x, t, condition) -> [B]``, see
+            :meth:`sgm_jax.generators.classifier.Classifier.log_posterior`.
+        load: reads its parameters.
+        weight: how strongly it leads.
+        origin: where the parameters are from, for a recipe.
+    """
+
+    config: ml_collections.ConfigDict
+    log_posterior: Callable[..., Array]
+    load: Callable[[], Any]
+    weight: float
+    origin: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,6 +112,7 @@ class Conditions:
     condition: asked.Rows | None = None
     rows: int | None = None  # of a file of conditions, which has one for each image
     particles: tuple[str, ...] = ()
+    leading: Leading | None = None
     observable: str | None = None
     target: float = 0.0
     spread: float = 0.0
@@ -111,6 +139,8 @@ class Conditions:
             recipe |= {"resample": self.repeats}
         if self.condition is not None:
             recipe["condition"] = asked.recipe(self.condition, self.particles)
+        if self.leading is not None:
+            recipe["classifier"] = {"weight": self.leading.weight, **self.leading.origin}
         if self.observable is not None:
             recipe |= {"observable": self.observable, "target": self.target, "spread": self.spread}
         return recipe or None
@@ -202,8 +232,15 @@ class Conditions:
         return OBSERVABLES[self.observable](grey)
 
 
-def read_conditions(request: Request, config: ml_collections.ConfigDict) -> Conditions:
+def read_conditions(
+    request: Request, config: ml_collections.ConfigDict, leading: Leading | None = None
+) -> Conditions:
     """Return the conditions of a request, everything read and checked.
+
+    Args:
+        request: of images.
+        config: of the network that draws them.
+        leading: the classifier of the request, from :func:`sgm_jax.bayes.read_classifier`.
 
     Raises:
         FileNotFoundError: if there are no images, or no mask.
@@ -213,7 +250,7 @@ def read_conditions(request: Request, config: ml_collections.ConfigDict) -> Cond
         **_canvas(request, config.data.image_size),
         **_known(request, config),
         **_observable(request),
-        **_asked(request, config),
+        **_asked(request, config, leading),
         scale=PixelScale.from_config(config.data),
         planes=config.data.planes,
     )
@@ -287,10 +324,21 @@ def _observable(request: Request) -> dict[str, Any]:
     return {"observable": request.observable, "target": request.target, "spread": spread}
 
 
-def _asked(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any]:
-    fields = ("particle", "momentum", "momentum_range", "conditions", "condition", "extrapolate")
-    rows = asked.asked(config, **{name: getattr(request, name) for name in fields})
+def _asked(
+    request: Request, config: ml_collections.ConfigDict, leading: Leading | None
+) -> dict[str, Any]:
+    if leading is not None:
+        # Particles and momenta are those that the classifier knows.
+        config, drawing = leading.config.copy_and_resolve_references(), config
+        config.seed = drawing.seed
+    fields = ("particle", "momentum", "momentum_range", "direction", "conditions", "condition")
+    options = {name: getattr(request, name) for name in (*fields, "extrapolate")}
+    rows = asked.asked(config, **options)
     if rows is None:
+        if leading is not None:
+            raise ValueError(
+                "--classifier says nothing without a condition, such as --particle or --momentum"
+            )
         weight = config.sampling.get("guidance", 1.0)
         if weight != 1:
             raise ValueError(
@@ -299,7 +347,8 @@ def _asked(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any
             )
         return {}
     count = None if request.conditions is None else max(map(len, rows.values()))
-    return {"condition": rows, "rows": count, "particles": tuple(config.data.particles)}
+    particles = tuple(config.data.particles)
+    return {"condition": rows, "rows": count, "particles": particles, "leading": leading}
 
 
 def _check_possible(conditions: Conditions) -> None:

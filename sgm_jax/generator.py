@@ -5,7 +5,8 @@ family is a module of :mod:`sgm_jax.generators` with four functions: ``check(con
 configuration that cannot work, ``check_new(config)`` what a run should not begin with,
 ``free_fields(config)`` names the fields that may change between two starts of a run, and
 ``build(config)`` returns a :class:`Generator`. It may have a fifth, ``doubts(config)``, which says
-what can be drawn with, but badly. Its name in :data:`GENERATORS` is what ``config.generator`` says.
+what can be drawn with, but badly; and ``DRAWS = False`` says that it is trained and draws nothing,
+as a classifier. Its name in :data:`GENERATORS` is what ``config.generator`` says.
 
 Keys are those of images: noise is drawn per example, from the step's key and the example's number,
 so that it depends neither on the batch size nor on the devices. Images are those of network space,
@@ -47,7 +48,10 @@ def run_key(seed: int, purpose: Purpose) -> Array:
 
 
 # The module of each family, or its name: then it is imported when a configuration asks for it.
-GENERATORS: dict[str, Any] = {"score": "sgm_jax.generators.score"}
+GENERATORS: dict[str, Any] = {
+    "score": "sgm_jax.generators.score",
+    "classifier": "sgm_jax.generators.classifier",
+}
 
 
 class Trainable(Protocol):
@@ -170,6 +174,11 @@ def doubts(config: ml_collections.ConfigDict) -> list[str]:
     """Return what is known to give bad images in a configuration, each with the fix as typed."""
     family = _family(config)
     return family.doubts(config) if hasattr(family, "doubts") else []
+
+
+def draws(config: ml_collections.ConfigDict) -> bool:
+    """Tell whether the family draws images; one that does not leads one that does."""
+    return getattr(_family(config), "DRAWS", True)
 
 
 def _family(config: ml_collections.ConfigDict) -> Any:

@@ -151,6 +151,31 @@ def example_noise(
     return jax.vmap(draw)(index)
 
 
+def log_normal_noise(
+    key: Array,
+    index: Array,
+    shape: tuple[int, ...],
+    *,
+    p_mean: float,
+    p_std: float,
+    low_discrepancy: bool = False,
+) -> tuple[Array, Array]:
+    """Draw EDM's noise levels ``[B]`` and standard normal images ``[B, H, W, C]``.
+
+    Args:
+        key: the step's key.
+        index: positions in the global batch, ``[B]`` int32.
+        shape: of one image, ``(H, W, C)``.
+        p_mean: mean of the logarithm of the noise level.
+        p_std: its standard deviation.
+        low_discrepancy: spread the noise levels of a batch evenly over their distribution.
+    """
+    normal, z = example_noise(key, index, shape, level=jax.random.normal)
+    if low_discrepancy:
+        normal = ndtri(spread_evenly(key, index) + _HALF)
+    return jnp.exp(p_mean + p_std * normal), z
+
+
 def _of_batch(network: NetworkApply, params: dict, key: Array, batch: Batch) -> NetworkFn:
     """Return the network of the images of a batch, which knows what they show if the batch does."""
     known = [batch["condition"]] if "condition" in batch else []
@@ -255,10 +280,14 @@ def edm(
     def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
         x, index = batch["image"], batch["index"]
         noise_key, network_key = jax.random.split(key)
-        normal, z = example_noise(noise_key, index, x.shape[1:], level=jax.random.normal)
-        if low_discrepancy:
-            normal = ndtri(spread_evenly(noise_key, index) + _HALF)
-        sigma = jnp.exp(p_mean + p_std * normal)
+        sigma, z = log_normal_noise(
+            noise_key,
+            index,
+            x.shape[1:],
+            p_mean=p_mean,
+            p_std=p_std,
+            low_discrepancy=low_discrepancy,
+        )
         denoiser = denoiser_of(_of_batch(network, params, network_key, batch))
         losses = edm_loss(denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data)
         if balanced:

@@ -80,12 +80,19 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "momentum_range", None, "sample: LEAST:LARGEST in MeV/c, in any direction of the image's plane."
 )
+flags.DEFINE_string(
+    "direction", None, "--momentum_range: X,Y,Z, of any length, in place of any in the plane."
+)
 flags.DEFINE_string("conditions", None, "sample: .csv, .npz or .h5 file with a row for each image.")
 flags.DEFINE_float(
     "guidance",
     None,
     "sample, compose: how strictly conditions are followed. 1: as learnt; 0: not at all.",
 )
+flags.DEFINE_string(
+    "classifier", None, "sample: a --workdir of one, to ask a network trained without conditions."
+)
+flags.DEFINE_float("classifier_weight", None, "--classifier: how strongly it leads. Default: 1.")
 flags.DEFINE_bool("extrapolate", None, "sample, compose: also momenta not in the training.")
 flags.DEFINE_string(
     "events",
@@ -104,7 +111,8 @@ flags.DEFINE_string("export", None, "convert: file of averaged weights to write,
 flags.DEFINE_string("torch_checkpoint", None, "convert: file of score_sde_pytorch to read.")
 flags.DEFINE_string("to_torch", None, "convert: file to write for score_sde_pytorch.")
 REQUEST = ("inpaint", "mask", "resample", "canvas", "stride", "observable", "target", "spread")
-REQUEST += ("particle", "momentum", "momentum_range", "conditions", "extrapolate")
+REQUEST += ("particle", "momentum", "momentum_range", "direction", "conditions", "extrapolate")
+REQUEST += ("classifier", "classifier_weight")
 # Which modes read which flags; in the others they would say something and do nothing.
 DRAWING = ("sample", "compose")
 MODES_OF = {

@@ -15,6 +15,7 @@ import tqdm
 
 from sgm_jax import generator as contract
 from sgm_jax.asked import folder_names
+from sgm_jax.bayes import read_classifier
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.config import check
 from sgm_jax.data import PixelScale
@@ -72,7 +73,7 @@ def sample(
     else:
         trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
     config = trained.config
-    conditions = read_conditions(request or Request(), config)
+    conditions = _conditions(request, config)
     count = conditions.number(num_samples, config.eval.num_samples)
     folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions)
     recipe = recipe_of(trained, trained.generator.drawing(conditions), conditions)
@@ -83,7 +84,7 @@ def sample(
         return folder
     for doubt in contract.doubts(config):
         LOGGER.warning("%s", doubt)
-    variables = parallel.replicate(trained.load())
+    variables = _variables(trained, conditions)
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
         seconds = _draw_missing(trained, conditions, variables, drawn, parts, count)
         if parallel.is_main():
@@ -127,7 +128,7 @@ def draw(
     config = _redrawn(trained.config, seed, sampling)
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
-    conditions = read_conditions(request or Request(), config)
+    conditions = _conditions(request, config)
     conditions.number(num_samples, num_samples)
     drawer = Drawer(
         contract.build(config),
@@ -135,13 +136,27 @@ def draw(
         seed=config.seed,
         conditions=conditions,
     )
-    variables = parallel.replicate(trained.load())
+    variables = _variables(trained, conditions)
     steps = drawer.drawing.num_steps
     with progress_bar(num_samples, steps) as bar:
         images = drawer.draw(variables, 0, num_samples, progress=bar.update)
     raw = PixelScale.from_config(config.data).from_model(images)
     samples = conditions.to_samples(raw, np.arange(num_samples))
     return samples if config.data.planes else samples[..., 0]
+
+
+def _conditions(request: Request | None, config: ml_collections.ConfigDict) -> Conditions:
+    """Return the conditions of a request, and the classifier that leads to them, if one does."""
+    request = request or Request()
+    return read_conditions(request, config, read_classifier(request, config))
+
+
+def _variables(trained: Trained, conditions: Conditions) -> Variables:
+    """Return the weights on the devices, those of a classifier beside them."""
+    variables = trained.load()
+    if conditions.leading is not None:
+        variables = variables._replace(extra=conditions.leading.load())
+    return parallel.replicate(variables)
 
 
 def _redrawn(
@@ -200,6 +215,8 @@ def _default_folder(
         special += folder_names(conditions.condition, conditions.particles)
         weight = trained.config.sampling.get("guidance", 1.0)
         special += [f"guidance_{weight:g}"] if weight != 1 else []
+    if conditions.leading is not None:
+        special += [f"classifier_{conditions.leading.weight:g}"]
     return Path(run) / "samples" / "_".join([f"step_{trained.step:06d}", *special])
 
 

@@ -8,6 +8,7 @@ times ``[B]``. Every SDE has a Gaussian marginal ``x_t = a(t) x_0 + std(t) z``; 
 import abc
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -240,3 +241,11 @@ class VESDE(SDE):
 
 
 SDES: dict[str, type[SDE]] = {"vpsde": VPSDE, "subvpsde": SubVPSDE, "vesde": VESDE}
+
+
+def sde_from_config(config: Any) -> SDE:
+    """Return the SDE that ``config.training.sde`` names, with its constants in ``config.model``."""
+    model, kind = config.model, SDES[config.training.sde]
+    if kind is VESDE:
+        return VESDE(model.num_scales, sigma_min=model.sigma_min, sigma_max=model.sigma_max)
+    return kind(model.num_scales, beta_min=model.beta_min, beta_max=model.beta_max)

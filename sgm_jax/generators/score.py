@@ -25,9 +25,14 @@ from sgm_jax.generators.score_config import (
     free_fields,
     ncsnpp_from_config,
     sampler_from_config,
-    sde_from_config,
 )
-from sgm_jax.guidance import classifier_free, known_pixels, observable_guidance, tiled
+from sgm_jax.guidance import (
+    classifier_free,
+    classifier_guided,
+    known_pixels,
+    observable_guidance,
+    tiled,
+)
 from sgm_jax.models.condition import Condition, drop, of_images
 from sgm_jax.models.ncsnpp import NCSNpp
 from sgm_jax.samplers.base import Sampler
@@ -40,7 +45,7 @@ from sgm_jax.score import (
     noise_score,
     velocity_score,
 )
-from sgm_jax.sde import SDE, Array, ScoreFn
+from sgm_jax.sde import SDE, Array, ScoreFn, sde_from_config
 from sgm_jax.step import (
     LossFn,
     Params,
@@ -110,7 +115,7 @@ class ScoreGenerator:
             ValueError: for what only a conditional network could fulfil.
         """
         missing = [n for n in conditions.condition or () if n not in self.net.condition]
-        if missing:
+        if missing and conditions.leading is None:
             sees = ", ".join(self.net.condition)
             trained = f"with the conditions {sees}" if sees else "without conditions"
             raise ValueError(
@@ -144,7 +149,10 @@ class ScoreGenerator:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoreDrawing:
-    """A sampler on the score of images under conditions: a :class:`sgm_jax.generator.Drawing`."""
+    """A sampler on the score of images under conditions: a :class:`sgm_jax.generator.Drawing`.
+
+    Where a classifier leads, its parameters are ``extra`` of the variables.
+    """
 
     generator: ScoreGenerator
     sampler: Sampler
@@ -161,7 +169,8 @@ class ScoreDrawing:
 
         Guidance takes two of them where the sampler takes one.
         """
-        guided = self.conditions.condition is not None and self.guidance["weight"] not in (0, 1)
+        asked = self.conditions.condition is not None and self.conditions.leading is None
+        guided = asked and self.guidance["weight"] not in (0, 1)
         return self.sampler.nfe and self.sampler.nfe * self.conditions.tiles * (2 if guided else 1)
 
     @property
@@ -173,8 +182,8 @@ class ScoreDrawing:
 
     @property
     def one_step_a_call(self) -> bool:
-        """Tell whether the network is differentiated, which loops on CPU make far slower."""
-        return self.conditions.observable is not None
+        """Tell whether a network is differentiated, which loops on CPU make far slower."""
+        return self.conditions.observable is not None or self.conditions.leading is not None
 
     @property
     def at_once(self) -> int | None:
@@ -189,7 +198,7 @@ class ScoreDrawing:
 
     def step(self, variables: Variables, i: Array, state: Any, keys: Array, given: Given) -> Any:
         """Return the sampler's state after step ``i``."""
-        return self.sampler.step(i, state, keys, self.score(variables.params, given))
+        return self.sampler.step(i, state, keys, self.score(variables, given))
 
     def finish(self, variables: Variables, state: Any, given: Given) -> Array:
         """Return the images, the known pixels exactly."""
@@ -199,10 +208,10 @@ class ScoreDrawing:
             return images
         return jnp.where(given["mask"], given["known"], images)
 
-    def score(self, params: Params, given: Given) -> ScoreFn:
+    def score(self, variables: Variables, given: Given) -> ScoreFn:
         """Return the score of images under the conditions from the network's."""
         conditions, sde = self.conditions, self.generator.sde
-        score_fn = self._network_score(params, given)
+        score_fn = self._network_score(variables, given)
         if conditions.tile is not None:
             score_fn = tiled(score_fn, tile=conditions.tile, stride=conditions.stride)
         if conditions.known is not None:
@@ -217,16 +226,22 @@ class ScoreDrawing:
             )
         return score_fn
 
-    def _network_score(self, params: Params, given: Given) -> ScoreFn:
+    def _network_score(self, variables: Variables, given: Given) -> ScoreFn:
         """Return the score of images of the network's size; each tile of a canvas shows all."""
+        params, leading = variables.params, self.conditions.leading
         if "condition" not in given:
             return self.generator.score(params)
+        tiles = self.conditions.tiles
+        rows = jax.tree.map(lambda row: jnp.repeat(row, tiles, axis=0), given["condition"])
+        if leading is not None:
+            log_posterior = functools.partial(leading.log_posterior, variables.extra)
+            return classifier_guided(
+                self.generator.score(params), log_posterior, condition=rows, weight=leading.weight
+            )
 
         def conditional(x: Array, t: Array, condition: Condition) -> Array:
             return self.generator.score(params, condition)(x, t)
 
-        tiles = self.conditions.tiles
-        rows = jax.tree.map(lambda row: jnp.repeat(row, tiles, axis=0), given["condition"])
         return classifier_free(conditional, self.generator.sde, condition=rows, **self.guidance)
 
 

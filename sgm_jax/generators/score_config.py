@@ -18,7 +18,7 @@ from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictor_corrector import PredictorCorrector
 from sgm_jax.samplers.predictors import PREDICTORS, check_predictor
 from sgm_jax.samplers.solvers import SOLVERS, NoiseLevelSampler
-from sgm_jax.sde import SDE, SDES, VESDE
+from sgm_jax.sde import SDE, SDES, VESDE, sde_from_config
 
 # Added noise over removed noise, above which grain shows: 2.7 does (250 steps), 1.7 does not (500).
 GRAIN = 2.0
@@ -258,14 +258,6 @@ def _check_grid(fields: dict[str, Any]) -> None:
             f"--config.model.num_scales {steps} makes steps of beta {beta_max / steps:.3g}, which "
             f"must be below 1; take more than --config.model.beta_max, {beta_max}"
         )
-
-
-def sde_from_config(config: ml_collections.ConfigDict) -> SDE:
-    """Return the SDE that ``config.training.sde`` names, with its constants in ``config.model``."""
-    model, kind = config.model, SDES[config.training.sde]
-    if kind is VESDE:
-        return VESDE(model.num_scales, sigma_min=model.sigma_min, sigma_max=model.sigma_max)
-    return kind(model.num_scales, beta_min=model.beta_min, beta_max=model.beta_max)
 
 
 def sampler_from_config(config: ml_collections.ConfigDict, sde: SDE) -> Sampler:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgm_jax.asked import PlaneMomenta
+from sgm_jax.asked import MomentumRange, folder_names
 from sgm_jax.conditions import Request, read_conditions
 from tests.tiny_run import tiny_config
 
@@ -54,7 +54,25 @@ def test_momenta_of_a_range_lie_in_the_plane_and_depend_on_seed_and_number(tmp_p
         assert abs(angles.mean()) < 3 * angles.std() / 4000**0.5
     some = np.array([3999, 5])
     np.testing.assert_array_equal(conditions.given(some)["condition"]["momentum"], momenta[some])
-    assert (PlaneMomenta(100, 500, seed=7)[np.arange(9)] != momenta[:9]).any()
+    assert (MomentumRange(100, 500, seed=7)[np.arange(9)] != momenta[:9]).any()
+
+
+def test_momenta_of_a_range_go_in_the_direction_that_is_given(tmp_path):
+    free = asked(tmp_path, momentum_range="100:500").given(np.arange(50))["condition"]
+    conditions = asked(tmp_path, momentum_range="100:500", direction="0,-3,4")
+    momenta = conditions.given(np.arange(50))["condition"]["momentum"]
+    sizes = np.linalg.norm(momenta, axis=1, keepdims=True)
+    np.testing.assert_allclose(momenta / sizes, [[0, -0.6, 0.8]] * 50, atol=1e-6)
+    # The same sizes as in any direction, and any length of the direction.
+    np.testing.assert_allclose(sizes[:, 0], np.linalg.norm(free["momentum"], axis=1), rtol=1e-5)
+    for same in ("0,-6e200,8e200", (0, -0.3, 0.4)):
+        other = asked(tmp_path, momentum_range=(100, 500), direction=same)
+        given = other.given(np.arange(50))["condition"]
+        np.testing.assert_allclose(given["momentum"], momenta, rtol=1e-6)
+    assert momenta.dtype == np.float32
+    shown = conditions.recipe["condition"]["momentum"]
+    np.testing.assert_allclose(shown["direction"], [0, -0.6, 0.8])
+    assert folder_names(conditions.condition, ()) == ["momentum_100_to_500", "along_0_-0.6_0.8"]
 
 
 def test_a_file_has_a_row_for_each_image(tmp_path):
@@ -86,6 +104,12 @@ def test_a_file_has_a_row_for_each_image(tmp_path):
         ({"momentum_range": "500:100"}, "two rising sizes"),
         ({"momentum": "0,0,300", "momentum_range": "100:500"}, "give one of them"),
         ({"conditions": "f.csv", "particle": "muon"}, "give one of them"),
+        ({"conditions": "f.csv", "direction": "0,0,1"}, "give one of them"),
+        ({"momentum": "0,0,300", "direction": "0,0,1"}, "give one of them"),
+        ({"direction": "0,0,1"}, "nothing without --momentum_range"),
+        ({"momentum_range": "100:500", "direction": "0,0,0"}, "leads somewhere"),
+        ({"momentum_range": "100:500", "direction": "0,1"}, "give finite numbers as in 0,0,1"),
+        ({"momentum_range": "100:500", "direction": "0,inf,1"}, "give finite numbers"),
         ({"extrapolate": True}, "--extrapolate says nothing"),
         ({"condition": {"energy": [1.0]}}, "no condition is called 'energy'"),
         ({"condition": {"momentum": [0, 0, 300]}}, r"shape \(3,\)"),
@@ -104,6 +128,10 @@ def test_what_does_not_fit_is_refused(fields, message, tmp_path):
         ({"momentum": "0,0,89"}, "89 MeV/c, and of a particle .* from 90 to 1400"),
         ({"particle": "muon", "momentum": "0,0,1200"}, "1200 .* of a muon .* from 90 to 1000"),
         ({"particle": "proton", "momentum_range": "200:400"}, "200 .* proton .* from 300 to 1400"),
+        (
+            {"particle": "proton", "momentum_range": "200:400", "direction": "1,0,0"},
+            "200 .* proton .* from 300 to 1400",
+        ),
         ({"particle": "pion", "momentum": "0,0,300"}, "of a pion .* there was none"),
         (
             {"condition": {"particle": [0, 1, 0], "momentum": [[0, 0, 300]] * 2 + [[2e3, 0, 0]]}},

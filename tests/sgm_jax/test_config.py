@@ -12,13 +12,12 @@ from sgm_jax.generators.score_config import (
     check_new,
     free_fields,
     sampler_from_config,
-    sde_from_config,
 )
 from sgm_jax.run.experiment import overridden
 from sgm_jax.run.workdir import differences
 from sgm_jax.samplers import density
 from sgm_jax.samplers.predictors import euler_maruyama
-from sgm_jax.sde import SDES
+from sgm_jax.sde import SDES, sde_from_config
 from tests.tiny_run import EDM, tiny_config
 
 # The generator's; the evaluator's networks have their own.

@@ -1,0 +1,114 @@
+"""A classifier that leads a generator to what is asked: read, and checked to fit it.
+
+By Bayes, the score of images of a condition is that of all images plus the gradient of the
+condition's log-probability, which :mod:`sgm_jax.generators.classifier` learns.
+"""
+
+import math
+from pathlib import Path
+
+import ml_collections
+
+from sgm_jax.conditions import Leading, Request
+from sgm_jax.run.workdir import flatten
+from sgm_jax.sde import SDES, VESDE
+from sgm_jax.trained import Trained, from_run, from_weights, packaged, stored_config
+
+# What images and their noise are to both; constants of the SDE come on top.
+_COMMON = (
+    "data.image_size",
+    "data.num_channels",
+    "data.planes",
+    "data.scaling",
+    "data.transform",
+    "data.centered",
+    "training.sde",
+)
+_FAMILY, _LED = "classifier", "score"
+_TRAIN = "train one with --config=configs/classifier64.py"
+
+
+def read_classifier(request: Request, config: ml_collections.ConfigDict) -> Leading | None:
+    """Return the classifier of a request; None if it names none.
+
+    Args:
+        request: of images.
+        config: of the network that draws them.
+
+    Raises:
+        FileNotFoundError: if there is no such run, or no checkpoint yet.
+        ValueError: if it is no classifier or one of other images, or the network was trained with
+            conditions itself.
+    """
+    if request.classifier is None:
+        if request.classifier_weight is not None:
+            raise ValueError("--classifier_weight says nothing without --classifier")
+        return None
+    weight = 1.0 if request.classifier_weight is None else request.classifier_weight
+    if not 0 <= weight < math.inf:
+        raise ValueError(
+            f"--classifier_weight is {weight}; it must be a number: 1 is Bayes, more follows the "
+            "condition more strictly, 0 ignores it"
+        )
+    if config.generator != _LED:
+        raise ValueError(
+            f"--classifier leads generators of the family {_LED!r}, and this one is of "
+            f"{config.generator!r}"
+        )
+    if config.model.condition:
+        raise ValueError(
+            "--classifier leads networks that were trained without conditions, and this one knows "
+            f"{', '.join(config.model.condition)} itself; leave it out, and ask with --guidance"
+        )
+    if config.sampling.guidance != 1:
+        raise ValueError(
+            f"--guidance={config.sampling.guidance:g} is for networks trained with conditions; how "
+            "strongly a classifier leads is --classifier_weight"
+        )
+    classifier = _trained(request.classifier)
+    _check_fits(request.classifier, classifier.config, config)
+    return Leading(
+        classifier.config,
+        classifier.generator.log_posterior,
+        lambda: classifier.load().params,
+        float(weight),
+        classifier.origin,
+    )
+
+
+def _trained(source: str) -> Trained:
+    """Return the classifier of a workdir, or of a file of weights."""
+    if Path(source).is_file() or source in packaged():
+        trained = from_weights(source)
+        family = trained.config.generator
+    else:
+        if not (Path(source) / "config.json").is_file():
+            raise FileNotFoundError(f"--classifier={source} holds no training run; {_TRAIN}")
+        stored = stored_config(Path(source))
+        family = stored.generator
+        trained = from_run(stored, Path(source)) if family == _FAMILY else None
+    if family != _FAMILY:
+        raise ValueError(
+            f"--classifier={source} is of the family {family!r}, which tells nothing of images; "
+            f"{_TRAIN}"
+        )
+    return trained
+
+
+def _check_fits(
+    source: str, classifier: ml_collections.ConfigDict, config: ml_collections.ConfigDict
+) -> None:
+    """Refuse a classifier that would see other numbers than it has learnt from."""
+    theirs, ours = flatten(classifier), flatten(config)
+    exploding = SDES[classifier.training.sde] is VESDE
+    constants = ("sigma_min", "sigma_max") if exploding else ("beta_min", "beta_max")
+    changes = [
+        f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} in what draws"
+        for name in (*_COMMON, *(f"model.{constant}" for constant in constants))
+        if ours.get(name) != theirs.get(name)
+    ]
+    if changes:
+        raise ValueError(
+            f"--classifier={source} was trained on other images or other noise: "
+            f"{'; '.join(changes)}. Train one with the fields of the generator"
+        )
