@@ -17,13 +17,16 @@ from tests.tiny_run import tiny_config
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 
-def batch_of(count, key, momentum=True):
-    """Return images of two kinds: dots above and below, brighter for more momentum to the right."""
+def batch_of(count, key):
+    """Return images of two kinds: dots above and below, the brighter the more momentum."""
     size = jax.random.uniform(key, (count,), minval=100.0, maxval=500.0)
     kind = jnp.arange(count, dtype=jnp.int32) % 2
     row = 4 + 8 * kind
     image = jnp.zeros((count, 16, 16, 1)).at[jnp.arange(count), row, 8].set(size[:, None] / 500)
-    shown = {"particle": kind, "momentum": jnp.stack([0 * size, 0 * size, size], axis=1)}
+    # Nothing shows the direction.
+    momentum = jax.random.normal(jax.random.key(1), (count, 3))
+    momentum *= (size / jnp.linalg.norm(momentum, axis=1))[:, None]
+    shown = {"particle": kind, "momentum": momentum}
     return {"image": image, "index": jnp.arange(count), "condition": shown}
 
 
