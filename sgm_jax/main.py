@@ -83,7 +83,11 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "direction", None, "--momentum_range: X,Y,Z, of any length, in place of any in the plane."
 )
-flags.DEFINE_string("conditions", None, "sample: .csv, .npz or .h5 file with a row for each image.")
+flags.DEFINE_string(
+    "conditions",
+    None,
+    "sample: .csv, .npz or .h5 file with a row for each image, or the labels.h5::test of images.",
+)
 flags.DEFINE_float(
     "guidance",
     None,

@@ -19,6 +19,8 @@ from sgm_jax.bayes import read_classifier
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.config import check
 from sgm_jax.data import PixelScale
+from sgm_jax.data.condition import LABELS
+from sgm_jax.data.simulated import units
 from sgm_jax.drawer import Drawer
 from sgm_jax.drawn import FIX, Drawn
 from sgm_jax.generator import Drawing
@@ -26,6 +28,7 @@ from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, open_parts
 from sgm_jax.run.workdir import flatten, is_free, without_conditions
+from sgm_jax.simulation.config import ABSOLUTE
 from sgm_jax.step import Variables
 from sgm_jax.trained import Trained, from_run, from_weights
 
@@ -93,7 +96,11 @@ def sample(
                 conditions=conditions,
                 channels=trained.generator.image_shape[-1],
                 scale=PixelScale.from_config(config.data),
-                about={"seconds_per_image": seconds, **workdir.provenance()},
+                about={
+                    "seconds_per_image": seconds,
+                    **workdir.provenance(),
+                    **_shown(config, conditions),
+                },
             )
             LOGGER.info("%d images in %s", total, folder)
         parts.remove()
@@ -196,6 +203,23 @@ def recipe_of(trained: Trained, drawing: Drawing, conditions: Conditions) -> dic
             if _decides(name, method)
         },
     }
+
+
+def _shown(config: ml_collections.ConfigDict, conditions: Conditions) -> dict[str, Any]:
+    """Return what tells of images that show what was asked: the kinds of particle, and units.
+
+    Units are those of the simulated training images; where these are not, as with weights from
+    elsewhere, those that the configuration simulates.
+    """
+    if conditions.condition is None:
+        return {}
+    known = units(config.data.train_path)
+    simulation = config.get("simulation")
+    if not known and config.data.get("condition") == LABELS and simulation is not None:
+        known = {"pixel_mm": simulation.pixel_mm}
+        if simulation.scaling == ABSOLUTE:
+            known["mev_per_level"] = 1.0 / simulation.counts_per_mev
+    return {"particles": list(conditions.particles), **known}
 
 
 def _decides(name: str, method: str | None) -> bool:

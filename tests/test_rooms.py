@@ -59,6 +59,13 @@ ALLOWED = {
         "sgm_jax.torch.file",
         "sgm_jax.train",
     ),
+    # Compares with a simulation, whose ranges by theory are drawn beside those of the images.
+    "evaluation.conditional": (
+        "evaluation",
+        "sgm_jax.data",
+        "sgm_jax.run",
+        "sgm_jax.simulation.validate.theory",
+    ),
     # A story on top of the evaluation and of the stories of sgm_jax.
     "evaluation.paper": (
         "evaluation",
@@ -74,7 +81,7 @@ ALLOWED = {
 }
 # Nobody imports what only starts programs, or an experiment. The simulation's defaults are the
 # exception that goes the other way: configurations contain them.
-NOBODY = ("sgm_jax.main", "configs", "launch", "evaluation.paper")
+NOBODY = ("sgm_jax.main", "configs", "launch", "evaluation.conditional", "evaluation.paper")
 
 
 def module_name(path):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import threadpoolctl
 
 from evaluation.images.segments import MISSING
 from evaluation.images.sets import ImageSet, Pair
@@ -44,7 +45,10 @@ def fit_trees(inputs: np.ndarray, labels: np.ndarray, *, seed: int) -> Predict:
     # Slow to import, and not needed by those who only look at AUCs.
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    model = HistGradientBoostingClassifier(random_state=seed, **_TREES).fit(inputs, labels)
+    # On a busy machine threads that wait for each other take a hundred times as long. They can be
+    # limited only once their library is loaded.
+    with threadpoolctl.threadpool_limits(1):
+        model = HistGradientBoostingClassifier(random_state=seed, **_TREES).fit(inputs, labels)
     return lambda tested: np.log(np.maximum(model.predict_proba(tested), _LEAST))
 
 
@@ -95,7 +99,7 @@ def held_out(
     """
     for image_set in (real, generated):
         image_set.require(_FEWEST)
-    inputs = [_inputs(kind, image_set) for image_set in (real, generated)]
+    inputs = [seen_by(kind, image_set) for image_set in (real, generated)]
     return held_out_scores(KINDS[kind].fit, *inputs, folds=KINDS[kind].folds, seed=seed, **options)
 
 
@@ -127,7 +131,7 @@ def transfer_rows(kind: str, pair: Pair, budget: Budget, seed: int) -> list[Resu
     shares = []
     for trained in (equal.generated, equal.floor[1]):
         sets = (
-            (_inputs(kind, image_set), image_set.is_track) for image_set in (trained, equal.real)
+            (seen_by(kind, image_set), image_set.is_track) for image_set in (trained, equal.real)
         )
         shares.append(float(transferred(KINDS[kind].fit, *sets, seed=seed).mean()))
     commoner = max(equal.real.is_track.mean(), 1.0 - equal.real.is_track.mean())
@@ -161,9 +165,9 @@ def multi_rows(
     """
     for image_set in (real, *generated):
         image_set.require(_FEWEST)
-    inputs = [_inputs(kind, image_set) for image_set in generated]
+    inputs = [seen_by(kind, image_set) for image_set in generated]
     shares = attribute(
-        KINDS[kind].fit, _inputs(kind, real), inputs, folds=KINDS[kind].folds, seed=seed
+        KINDS[kind].fit, seen_by(kind, real), inputs, folds=KINDS[kind].folds, seed=seed
     )
     count = min(len(image_set) for image_set in (real, *generated))
     return {
@@ -275,7 +279,7 @@ def _auc_row(metric: str, kind: str, equal: Pair, seed: int, **options: int) -> 
     return Result(metric, auc.value, auc.stderr, floor=floor.value, p=auc.p, n=n, note=note)
 
 
-def _inputs(kind: str, image_set: ImageSet) -> np.ndarray:
+def seen_by(kind: str, image_set: ImageSet) -> np.ndarray:
     """Return what a classifier sees: observables ``[n, d]`` or images ``[n, H, W]``."""
     if kind == "cnn":
         return image_set.images

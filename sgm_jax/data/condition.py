@@ -31,6 +31,10 @@ SPLIT = "{split}"
 _COMPONENTS = ("px", "py", "pz")
 # The axes that an image shows if it is seen along x, y or z: its line of sight, rows and columns.
 _AXES = np.array([[0, 1, 2], [1, 0, 2], [2, 0, 1]])
+_SIMULATE = (
+    "simulate the images again, or name a file of your own: "
+    f"--config.data.condition=conditions_{SPLIT}.csv"
+)
 _LABEL_TABLES = ("particle", "momentum_mev", "projection", "num_particles")
 
 
@@ -86,7 +90,9 @@ def read_condition(
     Args:
         path: a .csv file with the header ``particle,px,py,pz``; or an .npz or .h5 file with arrays
             ``particle`` ``[N]`` and ``momentum`` ``[N, 3]``, in a group as ``FILE.h5::GROUP``.
-            Particles are names, or places in `particles` that count from 0.
+            Particles are names, or places in `particles` that count from 0. The labels of a
+            simulation are read as well, ``labels.h5::test`` or ``::train``: their momenta are
+            turned to the frame of each image. ``FILE::GROUP[0:500]`` takes some of the rows.
         fields: which of :data:`FIELDS` to read; others need not be there.
         particles: names of the kinds of particle.
 
@@ -101,6 +107,10 @@ def read_condition(
     if not file.is_file():
         raise FileNotFoundError(f"no file of conditions {file} (working directory {Path.cwd()})")
     suffix = file.suffix.lower()
+    group, rows = _rows_of(group)
+    if suffix in (".h5", ".hdf5") and _is_of_simulation(file, group):
+        condition = _of_simulation(file, group.strip("/"), fields, particles)
+        return _some(condition, rows, source=str(path))
     if suffix == ".csv":
         if group:
             raise ValueError(f"{file} holds one table; remove ::{group} from the path")
@@ -111,7 +121,7 @@ def read_condition(
         columns = {field: _whole(read(file, member=group + field)) for field in fields}
     else:
         raise ValueError(f"{file}: conditions are read from .csv, .npz and .h5 files")
-    return checked(columns, particles, source=str(path))
+    return _some(checked(columns, particles, source=str(path)), rows, source=str(path))
 
 
 def momentum_range(condition: Condition, kinds: int) -> tuple[float, ...]:
@@ -159,25 +169,38 @@ def _read_labels(
     """Return the condition of simulated images, and where it was."""
     folder = Path(images).expanduser()
     file, split = folder.parent.parent / LABELS_FILE, folder.parent.name
-    fix = (
-        "simulate the images again, or name a file of your own: "
-        f"--config.data.condition=conditions_{SPLIT}.csv"
-    )
     if not file.is_file():
         raise FileNotFoundError(
-            f"no {file}, where the simulation writes what {images} shows; {fix}"
+            f"no {file}, where the simulation writes what {images} shows; {_SIMULATE}"
         )
+    return _of_simulation(file, split, fields, particles), f"{file}::{split}"
+
+
+def _is_of_simulation(file: Path, group: str) -> bool:
+    """Tell whether a group of an HDF5 file, or the file with no group named, is of a simulation."""
+    splits = [group.strip("/")] if group else ("test", "train")
+    found = [split for split in splits if read_tables(file, [f"{split}/momentum_mev"])]
+    if found and not group:
+        groups = " or ".join(f"{file}::{split}" for split in found)
+        raise ValueError(f"{file} has the labels of a simulation: write {groups}")
+    return bool(found)
+
+
+def _of_simulation(
+    file: Path, split: str, fields: Sequence[str], particles: Sequence[str]
+) -> Condition:
+    """Return the condition of the images of a split by the labels of their simulation."""
     found = read_tables(file, [f"{split}/{name}" for name in _LABEL_TABLES])
     missing = [name for name in _LABEL_TABLES if f"{split}/{name}" not in found]
     if missing:
-        raise ValueError(f"{file} has no {split}/{missing[0]}; {fix}")
+        raise ValueError(f"{file} has no {split}/{missing[0]}; {_SIMULATE}")
     tables = {name: _whole(found[f"{split}/{name}"]) for name in _LABEL_TABLES}
     source = f"{file}::{split}"
     code, projection = tables["particle"], tables["projection"]
     if len({len(table) for table in tables.values()}) > 1 or not (
         _within(code, len(KINDS)) and _within(projection, len(_AXES))
     ):
-        raise ValueError(f"{source} is not what the simulation writes; {fix}")
+        raise ValueError(f"{source} is not what the simulation writes; {_SIMULATE}")
     several = tables["num_particles"] > 1
     if several.any():
         row = int(np.argmax(several))
@@ -190,7 +213,25 @@ def _read_labels(
         columns["particle"] = np.array(KINDS)[code]
     if "momentum" in fields:
         columns["momentum"] = turned(tables["momentum_mev"], projection)
-    return checked(columns, particles, source=source), source
+    return checked(columns, particles, source=source)
+
+
+def _rows_of(group: str) -> tuple[str, slice]:
+    """Split ``GROUP[FIRST:STOP]`` into the group and the rows; all rows if none are named."""
+    found = re.fullmatch(r"(.*)\[(\d*):(\d*)\]", group)
+    if found is None:
+        return group, slice(None)
+    first, stop = (int(text) if text else None for text in found.groups()[1:])
+    return found[1], slice(first, stop)
+
+
+def _some(condition: Condition, rows: slice, *, source: str) -> Condition:
+    """Return some rows of a condition, all of which must be there."""
+    count = len(next(iter(condition.values()))) if condition else 0
+    first, stop = rows.start or 0, count if rows.stop is None else rows.stop
+    if condition and not first < stop <= count:
+        raise ValueError(f"{source}: there are rows 0 to {count - 1}; give [FIRST:STOP] within")
+    return {name: values[rows] for name, values in condition.items()}
 
 
 def _within(codes: np.ndarray, number: int) -> bool:

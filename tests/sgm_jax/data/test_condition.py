@@ -185,6 +185,34 @@ def test_labels_beside_images_are_read_in_the_frame_of_each_image(tmp_path):
     assert labelled(simulated(tmp_path), fields=("momentum",)).keys() == {"momentum"}
 
 
+def test_labels_of_a_simulation_are_a_file_of_conditions(tmp_path):
+    images = simulated(tmp_path)
+    condition = read_condition(f"{tmp_path}/labels.h5::train", particles=PARTICLES)
+    for name, values in labelled(images, particles=PARTICLES).items():
+        np.testing.assert_array_equal(condition[name], values)
+    with pytest.raises(ValueError, match=r"write .*labels.h5::train$"):
+        read_condition(f"{tmp_path}/labels.h5", particles=PARTICLES)
+    with pytest.raises(ValueError, match="shows 3 particles"):
+        simulated(tmp_path, num_particles=np.array([1, 1, 3, 1]))
+        read_condition(f"{tmp_path}/labels.h5::train", particles=PARTICLES)
+
+
+def test_some_rows_of_a_file_can_be_meant(tmp_path):
+    simulated(tmp_path)
+    path = f"{tmp_path}/labels.h5::train"
+    whole = read_condition(path, particles=PARTICLES)
+    for rows in ("1:3", "1:", ":2", "0:4"):
+        some = read_condition(f"{path}[{rows}]", particles=PARTICLES)
+        first, stop = (int(text) if text else None for text in rows.split(":"))
+        for name, values in whole.items():
+            np.testing.assert_array_equal(some[name], values[first:stop])
+    mine = write(tmp_path / "a.npz")
+    assert len(read_condition(f"{mine}::[0:2]", particles=PARTICLES)["particle"]) == 2
+    for rows in ("0:5", "3:3", "4:", "2:1"):
+        with pytest.raises(ValueError, match="there are rows 0 to 3"):
+            read_condition(f"{path}[{rows}]", particles=PARTICLES)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

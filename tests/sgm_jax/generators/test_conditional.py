@@ -211,8 +211,11 @@ def test_weights_without_conditions_begin_a_network_with_them(run, tmp_path):
 
 
 @pytest.mark.usefixtures("optax_promotion")
-def test_a_conditional_run_knows_its_momenta_and_draws_what_is_asked(run, tmp_path):
+def test_a_conditional_run_knows_its_momenta_and_draws_what_is_asked(run, tmp_path, monkeypatch):
     folder, config = run
+    # As if the training images were simulated.
+    known = {config().data.train_path: {"mev_per_level": 0.25}}
+    monkeypatch.setattr("sgm_jax.sample.units", known.get)
     stored = json.loads((folder / "run" / "config.json").read_text())["data"]["momentum_range"]
     sizes = np.linalg.norm(np.load(folder / "train.npz")["momentum"], axis=1)
     groups = (sizes, sizes[::2], sizes[1::2])
@@ -227,6 +230,7 @@ def test_a_conditional_run_knows_its_momenta_and_draws_what_is_asked(run, tmp_pa
     recipe = json.loads((out / "recipe.json").read_text())
     assert recipe["conditions"]["condition"]["particle"] == "proton"
     assert recipe["config"]["sampling.guidance"] == 1.5 and recipe["network_evaluations"] == 14
+    assert recipe["mev_per_level"] == 0.25 and recipe["particles"] == ["muon", "proton"]
     first = dict(np.load(out / "samples.npz"))
     np.testing.assert_array_equal(first["particle"], [1, 1, 1])
     size = np.linalg.norm(first["momentum"], axis=1)
