@@ -38,6 +38,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for which in ("real", "generated", "train", "generated_2"):
         text = f"labels.h5 of evaluation.label for --{which}; SSNet then skips this set"
         parser.add_argument(f"--labels_{which}", type=Path, help=text)
+    for which in ("real", "generated"):
+        text = f"likelihood.npz of --mode=likelihood for --{which}, shown beside the other"
+        parser.add_argument(f"--likelihood_{which}", type=Path, help=text)
     parser.add_argument("--ssnet", type=Path, help="weights of SSNet (default: the package's)")
     parser.add_argument(
         "--nossnet", action="store_true", help="leave out everything that needs SSNet"
@@ -96,12 +99,21 @@ def make_report(options: argparse.Namespace) -> None:
     names = {"real": "real", "train": "train"}
     names |= {"generated": options.name, "generated_2": options.name_2}
     labels = {name: getattr(options, f"labels_{role}") for role, name in names.items()}
+    likelihoods = {
+        name: path
+        for name, path in (
+            ("real", options.likelihood_real),
+            (options.name, options.likelihood_generated),
+        )
+        if path is not None
+    }
     work = options.out / "partial"
     report = evaluate(
         options.real,
         generated,
         train=options.train,
         labels={name: path for name, path in labels.items() if path is not None},
+        likelihoods=likelihoods,
         ssnet=False if options.nossnet else options.ssnet or True,
         metrics=options.metrics,
         budget=options.budget,

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from evaluation.figures.figure import Comparison
+from evaluation.figures.likelihoods import likelihood_figures, read_bits
 from evaluation.figures.table import figures
 from evaluation.images import distort
 from evaluation.images.alike import AUTO, common_threshold
@@ -45,6 +46,7 @@ def evaluate(
     *,
     train: Source | None = None,
     labels: Mapping[str, str | Path | np.ndarray] | None = None,
+    likelihoods: Mapping[str, str | Path] | None = None,
     ssnet: str | Path | bool = True,
     metrics: str | Iterable[str | Metric] | None = None,
     budget: str | Budget = "small",
@@ -70,6 +72,8 @@ def evaluate(
         labels: by name of the set (``real``, ``train``, ``generated`` or the names in it), for sets
             that SSNet then skips: a ``labels.h5`` of ``evaluation.label``, or bool ``[N]``, true
             for tracks.
+        likelihoods: by name of the set, a ``likelihood.npz`` of ``--mode=likelihood``: how probable
+            a generator finds its images. The report shows their distributions.
         ssnet: weights of SSNet. True takes the package's; False leaves out what needs SSNet.
         metrics: which ones, by name or first part: ``"physics,looking"`` or a list, which may hold
             a `Metric` of your own. All by default.
@@ -102,7 +106,9 @@ def evaluate(
     roles = {role: role for role in sources}
     for place, name in enumerate(generated, start=1):
         roles["generated" if place == 1 else f"generated_{place}"] = name
-    _check_names([*sources, *generated], labels or {})
+    _check_names([*sources, *generated], labels or {}, "labels")
+    _check_names([*sources, *generated], likelihoods or {}, "likelihoods")
+    bits = {name: read_bits(path) for name, path in (likelihoods or {}).items()}
     weights = _open_weights(ssnet, chosen, unlabelled=set(roles.values()) - set(labels or {}))
     opened = {}
     for role, name in roles.items():
@@ -128,7 +134,11 @@ def evaluate(
             shutil.rmtree(folder)
         parts = stack.enter_context(open_parts(folder, recipe, fix=_FIX))
         report = _report(images, chosen, weights, parts, budget=budget, sizes=sizes, seed=seed)
-    return replace(report, warnings=[*note, *report.warnings])
+    return replace(
+        report,
+        warnings=[*note, *report.warnings],
+        figures=report.figures | likelihood_figures(bits),
+    )
 
 
 def _report(
@@ -198,17 +208,17 @@ def _cut_alike(
     return sets, [text] if text else []
 
 
-def _check_names(names: list[str], labels: Mapping[str, object]) -> None:
-    """Refuse names that cannot be file names, and labels of unknown sets."""
+def _check_names(names: list[str], given: Mapping[str, object], what: str) -> None:
+    """Refuse names that cannot be file names, and labels or the like of unknown sets."""
     for name in names:
         if not re.fullmatch(r"[\w.-]+", name):
             raise ValueError(f"the name {name!r} must consist of letters, digits, '_', '-' and '.'")
     if len(set(names)) < len(names):
         raise ValueError(f"two sets have one name ({', '.join(names)}); use --name and --name_2")
-    unknown = labels.keys() - set(names)
+    unknown = given.keys() - set(names)
     if unknown:
         raise ValueError(
-            f"labels for {', '.join(sorted(unknown))}, but the sets are {', '.join(names)}"
+            f"{what} for {', '.join(sorted(unknown))}, but the sets are {', '.join(names)}"
         )
 
 

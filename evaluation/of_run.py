@@ -7,6 +7,7 @@ from pathlib import Path
 from sgm_jax.run.experiment import read_experiment
 
 SAMPLES = "samples.npz"
+LIKELIHOOD = "likelihood.npz"
 
 
 def complete(options: argparse.Namespace) -> argparse.Namespace:
@@ -36,12 +37,22 @@ def complete(options: argparse.Namespace) -> argparse.Namespace:
             drawn = newest_samples(run)
             options.generated = str(drawn)
             options.out = options.out or run / "report" / drawn.name
+            _find_likelihoods(options, run, drawn.name)
     missing = [name for name in ("real", "generated", "out") if getattr(options, name) is None]
     if missing:
         flags = " and ".join(f"--{name}" for name in missing)
         raise ValueError(f"{flags} not given; give them, or --workdir of a run with drawn images")
     options.scaling = options.scaling or "none"
     return options
+
+
+def _find_likelihoods(options: argparse.Namespace, run: Path, step: str) -> None:
+    """Take the likelihoods of ``--mode=likelihood`` of the same step, if both sets have some."""
+    real = run / "likelihood" / step / LIKELIHOOD
+    drawn = run / "likelihood" / f"{step}_{Path(SAMPLES).stem}" / LIKELIHOOD
+    if real.is_file() and drawn.is_file():
+        options.likelihood_real = options.likelihood_real or real
+        options.likelihood_generated = options.likelihood_generated or drawn
 
 
 def newest_samples(run: Path) -> Path:

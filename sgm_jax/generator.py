@@ -4,9 +4,11 @@ Training, sampling and likelihoods know what is written here and nothing else of
 family is a module of :mod:`sgm_jax.generators` with four functions: ``check(config)`` refuses a
 configuration that cannot work, ``check_new(config)`` what a run should not begin with,
 ``free_fields(config)`` names the fields that may change between two starts of a run, and
-``build(config)`` returns a :class:`Generator`. It may have a fifth, ``doubts(config)``, which says
-what can be drawn with, but badly; and ``DRAWS = False`` says that it is trained and draws nothing,
-as a classifier. Its name in :data:`GENERATORS` is what ``config.generator`` says.
+``build(config)`` returns a :class:`Generator`. It may have more: ``doubts(config)`` says what can
+be drawn with, but badly; ``measure(config, images)`` returns the fields of the configuration that
+are measured on the training images when a run begins; and ``DRAWS = False`` says that it is trained
+and draws nothing, as a classifier. Its name in :data:`GENERATORS` is what ``config.generator``
+says.
 
 Keys are those of images: noise is drawn per example, from the step's key and the example's number,
 so that it depends neither on the batch size nor on the devices. Images are those of network space,
@@ -23,6 +25,7 @@ import jax
 import ml_collections
 
 from sgm_jax.conditions import Conditions
+from sgm_jax.data import Images
 from sgm_jax.step import TrainState, Variables
 
 Array = jax.Array
@@ -51,6 +54,7 @@ def run_key(seed: int, purpose: Purpose) -> Array:
 GENERATORS: dict[str, Any] = {
     "score": "sgm_jax.generators.score",
     "classifier": "sgm_jax.generators.classifier",
+    "sarm": "sgm_jax.generators.autoregressive",
 }
 
 
@@ -179,6 +183,12 @@ def doubts(config: ml_collections.ConfigDict) -> list[str]:
 def draws(config: ml_collections.ConfigDict) -> bool:
     """Tell whether the family draws images; one that does not leads one that does."""
     return getattr(_family(config), "DRAWS", True)
+
+
+def measure(config: ml_collections.ConfigDict, images: Images) -> dict[str, Any]:
+    """Return the fields, by ``section.field``, that the family measures on the training images."""
+    family = _family(config)
+    return family.measure(config, images) if hasattr(family, "measure") else {}
 
 
 def _family(config: ml_collections.ConfigDict) -> Any:

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from sgm_jax.data import Images
+from sgm_jax.data import Images, open_images
 from sgm_jax.generator import Generator, Purpose, run_key
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.files import read_arrays, read_object, write_blocks, write_json
@@ -38,6 +38,7 @@ def measure(
     *,
     checkpoint: int | None = None,
     ema_rate: float | None = None,
+    images: str | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
     """Measure the first ``config.eval.num_images`` test images with the averaged weights.
@@ -47,7 +48,10 @@ def measure(
         run: the workdir of the training run.
         checkpoint: its step; the newest if not given.
         ema_rate: of the average to measure; ``config.model.ema_rate`` if not given.
-        out: where to; ``<run>/likelihood/step_<step>`` if not given.
+        images: a file or folder of others to measure in place of the test images, such as drawn
+            ones.
+        out: where to; ``<run>/likelihood/step_<step>`` if not given, and with ``images`` the name
+            of these at its end.
 
     Returns:
         What ``summary.json`` there holds: the mean ``bits_per_dim``, its
@@ -64,23 +68,23 @@ def measure(
     config, generator = trained.config, trained.generator
     if generator.log_prob is None:
         raise ValueError(f"--config.generator {config.generator!r} has no likelihood")
-    _, images = open_sets(config)
-    if images.dtype != np.uint8:
+    measured = open_sets(config)[1] if images is None else _open(images, config)
+    if measured.dtype != np.uint8:
         raise ValueError(
-            f"{images.source}: bits per dimension are those of whole levels 0..255, and the images "
-            f"are {images.dtype}; write them as uint8 and set --config.data.scaling='none'"
+            f"{measured.source}: bits per dimension are those of whole levels 0..255, and the "
+            f"images are {measured.dtype}; write them as uint8 and set --config.data.scaling='none'"
         )
-    count = min(len(images), config.eval.num_images)
+    count = min(len(measured), config.eval.num_images)
     recipe = {
         "checkpoint_step": trained.step,
         "ema_rate": trained.origin["ema_rate"],
         "num_probes": config.eval.num_probes,
         "probe": config.eval.probe,
-        "ode_rtol": config.sampling.ode_rtol,
-        "ode_atol": config.sampling.ode_atol,
-        "ode_batch": config.sampling.ode_batch,
+        "ode_rtol": config.sampling.get("ode_rtol"),
+        "ode_atol": config.sampling.get("ode_atol"),
+        "ode_batch": _at_once(config),
         "seed": config.seed,
-        "images": images.fingerprint,
+        "images": measured.fingerprint,
         "config": {
             name: value
             for name, value in without_conditions(flatten(config)).items()
@@ -88,6 +92,7 @@ def measure(
         },
     }
     special = "" if ema_rate is None else f"_ema_{ema_rate}"
+    special += "" if images is None else f"_{Path(images.partition('::')[0]).stem}"
     folder = Path(out or Path(run) / "likelihood" / f"step_{trained.step:06d}{special}")
     note = folder / "summary.json"
     earlier = distributed.counted(lambda: finished_count(note, recipe, name="num_images", fix=FIX))
@@ -98,7 +103,7 @@ def measure(
     variables = parallel.replicate(trained.load())
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
         before = _read(folder, earlier) if earlier else {}
-        columns = _measure(config, generator, variables, images, count, parts, before)
+        columns = _measure(config, generator, variables, measured, count, parts, before)
         kind = {"kind": _kind(generator, variables)}
         summary = recipe | kind | _summary(columns) | workdir.provenance()
         if parallel.is_main():
@@ -107,6 +112,14 @@ def measure(
     mean, error = summary["bits_per_dim"], summary["stderr"]
     LOGGER.info("%.4f +- %.4f bits per dimension of %d images", mean, error, count)
     return summary
+
+
+def _open(images: str, config: ml_collections.ConfigDict) -> Images:
+    """Return images of a file or folder, as they are stored."""
+    data = config.data
+    return open_images(
+        images, num_channels=data.num_channels, image_size=data.image_size, planes=data.planes
+    )
 
 
 def _read(folder: Path, count: int) -> Columns:
@@ -136,7 +149,7 @@ def _measure(
     The devices always work on batches of one size, whatever is asked for: with another an image
     would get other last digits, and its solver other steps.
     """
-    size = config.sampling.ode_batch * parallel.device_count()
+    size = _at_once(config) * parallel.device_count()
     earlier = len(before[COLUMNS[0]]) if before else 0
     stops = {first: min(first + size, count) for first in range(earlier, count, size)}
     names = {first: f"{first:09d}_{stop:09d}.npz" for first, stop in stops.items()}
@@ -157,6 +170,11 @@ def _measure(
                 bar.update(stops[first] - first)
             batches.append(columns if name in missing else parts.load(name))
     return {name: np.concatenate([batch[name] for batch in batches]) for name in COLUMNS}
+
+
+def _at_once(config: ml_collections.ConfigDict) -> int:
+    """Return how many images a device measures at once, as many as it would draw."""
+    return config.sampling.get("at_once") or config.sampling.ode_batch
 
 
 def _compiled(

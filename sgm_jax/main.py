@@ -58,7 +58,7 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 flags.DEFINE_float(
-    "ema", None, "sample, compose, likelihood: average of which rate. Default: that of the config."
+    "ema", None, "sample, compose, likelihood: which average. Default: as configured."
 )
 flags.DEFINE_string(
     "samples_dir", None, "sample, compose: where to. Default: a folder in --workdir."
@@ -111,6 +111,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "init", None, "train: begin with these weights (a name or a file), not with random ones."
 )
+flags.DEFINE_string("images", None, "likelihood: others than the test images.")
 flags.DEFINE_string("export", None, "convert: file of averaged weights to write, .npz.")
 flags.DEFINE_string("torch_checkpoint", None, "convert: file of score_sde_pytorch to read.")
 flags.DEFINE_string("to_torch", None, "convert: file to write for score_sde_pytorch.")
@@ -129,6 +130,7 @@ MODES_OF = {
     **dict.fromkeys(("events", "incomplete"), ("compose",)),
     "pretrained": DRAWING,
     "init": ("train",),
+    "images": ("likelihood",),
     "export": ("convert",),
     "torch_checkpoint": ("convert",),
     "to_torch": ("convert",),
@@ -174,7 +176,13 @@ def _run(overrides: Sequence[str]) -> None:
     elif _MODE.value == "likelihood":
         from sgm_jax.likelihood import measure
 
-        measure(config, workdir, checkpoint=_value("checkpoint"), ema_rate=_value("ema"))
+        measure(
+            config,
+            workdir,
+            checkpoint=_value("checkpoint"),
+            ema_rate=_value("ema"),
+            images=_value("images"),
+        )
     elif _MODE.value == "convert":
         _convert(config, workdir)
     elif _MODE.value == "compose":

@@ -68,6 +68,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     condition, test_condition = open_conditions(config, images, test_images)
     config = with_measured_std(config, run, images, weights)
     config = with_measured_range(config, run, condition)
+    config = with_measured_fields(config, run, images)
     fingerprint = fingerprint_of(images, condition)
     workdir.check_data(run, fingerprint)
 
@@ -231,6 +232,17 @@ def with_measured_range(
             config.data.momentum_range = workdir.stored_range(run, begun)
         else:
             config.data.momentum_range = momentum_range(condition or {}, len(config.data.particles))
+    return config
+
+
+def with_measured_fields(
+    config: ml_collections.ConfigDict, run: Path, images: Images
+) -> ml_collections.ConfigDict:
+    """Return the configuration with what its family measures, kept from the first start."""
+    config = config.copy_and_resolve_references()
+    begun = workdir.read_config(run) if steps(run) else None
+    fields = workdir.stored_by_family(begun) if begun else contract.measure(config, images)
+    config.update_from_flattened_dict(fields)
     return config
 
 

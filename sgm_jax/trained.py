@@ -36,6 +36,12 @@ MEANING = (
     "training.objective",
     "training.sde",
     "training.continuous",
+    "model.head",
+    "model.threshold",
+    "model.last_level",
+    "model.order",
+    "model.order_seed",
+    "model.stages",
 )
 # And these of a network with conditions.
 MEANING_OF_CONDITIONS = ("model.condition", "data.particles", "model.momentum_scale")

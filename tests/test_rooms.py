@@ -29,7 +29,12 @@ ALLOWED = {
     ),
     "sgm_jax.tracks": ("sgm_jax.data", "sgm_jax.simulation"),
     "sgm_jax.step": ("sgm_jax.run",),
-    "sgm_jax.generator": ("sgm_jax.conditions", "sgm_jax.generators", "sgm_jax.step"),
+    "sgm_jax.generator": (
+        "sgm_jax.conditions",
+        "sgm_jax.data",
+        "sgm_jax.generators",
+        "sgm_jax.step",
+    ),
     "sgm_jax.config": ("sgm_jax.data", "sgm_jax.generator", "sgm_jax.models", "sgm_jax.run"),
     "sgm_jax.generators": (
         "sgm_jax.conditions",

@@ -16,7 +16,7 @@ from sgm_jax.data.images import Images, evenly_spaced
 _GREY_WEIGHTS = np.array([19595, 38470, 7471], np.uint32)
 _GREY_HALF = np.uint32(32768)
 # Sixteen float32 steps at 255, twice the worst rounding of a transform and its inverse.
-_TRUNCATION_SLACK = 2.0**-12
+TRUNCATION_SLACK = 2.0**-12
 _STD_ROWS = 512
 
 # The gain k of the transforms "log" and "asinh". With 50, an eighth of the largest charge is in the
@@ -146,7 +146,7 @@ def to_uint8(images: Any, threshold: int = 4, *, planes: bool = False) -> np.nda
             f"is image {np.argmin(finite)}; the sampler or the training diverged"
         )
     # The slack is added in float32: 255 + slack still truncates to 255.
-    counts = (np.clip(images.astype(np.float32), 0, 255) + _TRUNCATION_SLACK).astype(np.uint8)
+    counts = (np.clip(images.astype(np.float32), 0, 255) + TRUNCATION_SLACK).astype(np.uint8)
     counts[counts <= threshold] = 0
     if planes or counts.shape[-1] == 1:
         return counts

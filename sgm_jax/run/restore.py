@@ -38,6 +38,7 @@ def matching_config(
     config = config.copy_and_resolve_references()
     config.data.std = workdir.stored_std(run, stored)
     config.data.momentum_range = workdir.stored_range(run, stored)
+    config.update_from_flattened_dict(workdir.stored_by_family(stored))
     return config
 
 

@@ -63,7 +63,9 @@ ADDED = {
     **CONDITIONAL,
 }
 # Fields that a run measures when it begins, and their values before.
-MEASURED = {"data.std": -1, "data.momentum_range": []}
+MEASURED = {"data.std": -1, "data.momentum_range": [], "model.order_places": []}
+# Those of them that only some families have.
+MEASURED_BY_FAMILIES = ("model.order_places",)
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -128,6 +130,11 @@ def stored_range(workdir: Path, stored: dict[str, Any]) -> tuple[float, ...]:
             "start another run"
         )
     return tuple(map(float, ends))
+
+
+def stored_by_family(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that the family of a run measured when it began, if any."""
+    return {name: tuple(stored[name]) for name in MEASURED_BY_FAMILIES if name in stored}
 
 
 def check_workdir(

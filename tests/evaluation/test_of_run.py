@@ -30,6 +30,19 @@ def test_a_workdir_says_what_is_compared(run):
     assert options.out == run / "report" / "step_001000"
 
 
+def test_likelihoods_are_shown_where_both_sets_have_some(run):
+    assert complete(parse([f"--workdir={run}"])).likelihood_real is None
+    for name in ("step_001000", "step_001000_samples"):
+        (run / "likelihood" / name).mkdir(parents=True)
+        np.savez(run / "likelihood" / name / "likelihood.npz", bits_per_dim=np.ones(3))
+        options = complete(parse([f"--workdir={run}"]))
+        both = name.endswith("samples")
+        assert (options.likelihood_real is not None) == both
+    folder = run / "likelihood"
+    assert options.likelihood_real == folder / "step_001000" / "likelihood.npz"
+    assert options.likelihood_generated == folder / "step_001000_samples" / "likelihood.npz"
+
+
 def test_what_is_typed_goes_first(run, tmp_path):
     typed = {"real": "c.npy", "generated": "d.npy", "out": str(tmp_path), "scaling": "none"}
     options = parse([f"--workdir={run}", *(f"--{name}={value}" for name, value in typed.items())])

@@ -30,7 +30,7 @@ def test_help_tells_the_modes():
         ("elsewhere", "unexpected elsewhere"),
         ("--config.model.resblock_type=resnet", "biggan"),
         ("--config.data.train_path=/nowhere", "--mode=simulate"),
-        ("--stride=8", "--stride is for --mode=sample, not for --mode=train"),
+        ("--canvas=32x32", "--canvas is for --mode=sample or compose, not for --mode=train"),
         ("--mode=convert", "takes one of --torch_checkpoint"),
         ("--mode=paint", "simulate, train, sample|simulate|train|sample"),
     ],

@@ -1,0 +1,214 @@
+"""An autoregressive generator of sparse images: exact zeros, and an exact likelihood.
+
+SARM (Lu et al., arXiv:2009.14017) with orders, heads and stages as there, and beside its masked
+dense network one of locally masked convolutions. The loss is the code length of the images in bits
+for each pixel; drawing costs about what one evaluation of the network does.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from sgm_jax.conditions import Conditions
+from sgm_jax.config import flatten
+from sgm_jax.data import PixelScale
+from sgm_jax.generator import Batch, Given, LogProb
+from sgm_jax.generators.autoregressive.config import (
+    levels_from_config,
+    order_of,
+    plan_from_config,
+)
+from sgm_jax.generators.autoregressive.heads import Levels
+from sgm_jax.generators.autoregressive.stages import Params, Plan, State
+from sgm_jax.models.condition import (
+    PARAMETERS,
+    Condition,
+    ConditionEmbedding,
+    drop,
+    of_images,
+)
+from sgm_jax.step import (
+    TrainState,
+    Variables,
+    gradient_step,
+    initial_state,
+    optimizer_from_config,
+)
+
+Array = jax.Array
+Metrics = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SarmGenerator:
+    """A plan of stages and what they are asked to show: a :class:`sgm_jax.generator.Generator`.
+
+    Attributes:
+        config: what it was built from.
+        plan: how an image of whole levels is made.
+        levels: what a pixel can be.
+        scale: of network space.
+        embedding: of conditions, None where the networks see none.
+        optimizer: moves the parameters.
+    """
+
+    config: ml_collections.ConfigDict
+    plan: Plan
+    levels: Levels
+    scale: PixelScale
+    embedding: ConditionEmbedding | None
+    optimizer: optax.GradientTransformation
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and one channel."""
+        return (*self.plan.size, 1)
+
+    def initial_state(self, key: Array) -> TrainState:
+        """Return the state of fresh networks."""
+        own, asked = jax.random.split(key)
+        params, vector = {}, None
+        if self.embedding is not None:
+            nothing = of_images(self.embedding.fields, 1)
+            params[PARAMETERS] = self.embedding.init(asked, nothing)["params"]
+            vector = self.embedding.apply({"params": params[PARAMETERS]}, nothing)
+        return initial_state(params | self.plan.init(own, vector), self.optimizer)
+
+    def train_step(self, state: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Make one update."""
+        update = gradient_step(self._train_loss, self.optimizer, self.config.model.ema_rate)
+        return update(state, key, batch)
+
+    def eval_loss(self, variables: Variables, key: Array, batch: Batch) -> tuple[Array, Metrics]:
+        """Return the mean bits for each pixel."""
+        del key
+        return self._bits(variables.params, batch["image"], batch.get("condition")), {}
+
+    def drawing(self, conditions: Conditions) -> "SarmDrawing":
+        """Return how images are drawn under conditions.
+
+        Raises:
+            ValueError: for all but what the networks were trained with.
+        """
+        for given, flag in (
+            (conditions.known, "inpaint"),
+            (conditions.tile, "canvas"),
+            (conditions.observable, "observable"),
+            (conditions.leading, "classifier"),
+        ):
+            if given is not None:
+                raise ValueError(
+                    f"--{flag} is for the score family; an autoregressive network draws all "
+                    "pixels of an image, in its order"
+                )
+        fields = () if self.embedding is None else self.embedding.fields
+        missing = [name for name in conditions.condition or () if name not in fields]
+        if missing:
+            raise ValueError(
+                f"these networks were trained without {', '.join(missing)}: train some with "
+                "--config.model.condition and --config.data.condition"
+            )
+        return SarmDrawing(self)
+
+    def log_prob(self, variables: Variables, keys: Array, images: Array, given: Given) -> LogProb:
+        """Return the logarithms of the probabilities of images, cut at the threshold."""
+        del keys
+        values = self.levels.cut(images[..., 0])
+        vector = self.vector(variables.params, given.get("condition"), len(images))
+        nats = self.plan.log_prob(variables.params, values, vector)
+        ones = jnp.ones(len(images), jnp.int32)
+        return LogProb(nats, jnp.zeros(len(images)), ones, kind="exact")
+
+    def vector(self, params: Params, condition: Condition | None, count: int) -> Array | None:
+        """Return what is asked of so many images as vectors ``[count, E]``."""
+        if self.embedding is None:
+            return None
+        asked = of_images(self.embedding.fields, count)
+        asked |= {k: v for k, v in (condition or {}).items() if k in self.embedding.fields}
+        return self.embedding.apply({"params": params[PARAMETERS]}, asked)
+
+    def _bits(self, params: Params, images: Array, condition: Condition | None) -> Array:
+        values = self.levels.cut(self.scale.from_model(images[..., 0]))
+        vector = self.vector(params, condition, len(images))
+        pixels = self.plan.size[0] * self.plan.size[1]
+        return -self.plan.log_prob(params, values, vector).mean() / (pixels * np.log(2))
+
+    def _train_loss(self, params: Params, key: Array, batch: Batch) -> tuple[Array, Metrics]:
+        """Return the loss, with some conditions forgotten."""
+        condition = batch.get("condition")
+        if self.embedding is not None and condition is not None:
+            training = self.config.training
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+            condition = drop(
+                keys, condition, whole=training.drop_condition, field=training.drop_field
+            )
+        return self._bits(params, batch["image"], condition), {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SarmDrawing:
+    """Images drawn pixel by pixel: a :class:`sgm_jax.generator.Drawing`.
+
+    Always as many at once: another program rounds differently, and where that decides whether a
+    pixel is lit, all later ones differ.
+    """
+
+    generator: SarmGenerator
+    nfe = 1
+    one_step_a_call = False
+
+    @property
+    def num_steps(self) -> int:
+        """One for each pixel, and for each block."""
+        return self.generator.plan.num_steps
+
+    @property
+    def at_once(self) -> int:
+        """Return how many images a device draws at once."""
+        return self.generator.config.sampling.at_once
+
+    def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> State:
+        """Return the state of dark images."""
+        del keys, given
+        return self.generator.plan.start(shape[0])
+
+    def step(
+        self, variables: Variables, i: Array, state: State, keys: Array, given: Given
+    ) -> State:
+        """Return the state with one more pixel."""
+        generator, params = self.generator, variables.params
+        vector = generator.vector(params, given.get("condition"), len(keys))
+        return generator.plan.step(params, i, state, keys, vector)
+
+    def finish(self, variables: Variables, state: State, given: Given) -> Array:
+        """Return the images in network space."""
+        del variables, given
+        generator = self.generator
+        return generator.scale.to_model(state["values"]).reshape(-1, *generator.image_shape)
+
+
+def build(config: ml_collections.ConfigDict) -> SarmGenerator:
+    """Return the generator of a checked configuration, whose order was measured if it must be."""
+    fields, size = flatten(config), (config.data.image_size,) * 2
+    model = config.model
+    embedding: Any = None
+    if model.condition:
+        embedding = ConditionEmbedding(
+            model.asked_features,
+            tuple(model.condition),
+            len(config.data.particles),
+            model.momentum_scale,
+        )
+    return SarmGenerator(
+        config,
+        plan_from_config(config, order_of(fields, size)),
+        levels_from_config(config),
+        PixelScale.from_config(config.data),
+        embedding,
+        optimizer_from_config(config),
+    )
