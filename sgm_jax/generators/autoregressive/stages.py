@@ -300,7 +300,7 @@ class Blocks:
 
     @property
     def num_steps(self) -> int:
-        """One for each block, and for each pixel; when no image has pixels left, they do nothing."""
+        """One for each block, and for each pixel; without pixels left, they do nothing."""
         return self.coarse.pixels + self.fine.pixels
 
     @property
