@@ -86,10 +86,11 @@ def make_report(options: argparse.Namespace) -> None:
     from evaluation import evaluate
     from evaluation.images.alike import parse_threshold
     from evaluation.of_run import complete
+    from evaluation.report.folder import PARTIAL, check_free
 
     options = complete(options)
     threshold = parse_threshold(options.threshold)
-    _check_free(options.out, options.overwrite)
+    check_free(options.out, result="report.json", overwrite=options.overwrite)
     start_jax(alone="python -m evaluation")
     generated = {options.name: options.generated}
     if options.generated_2:
@@ -107,7 +108,7 @@ def make_report(options: argparse.Namespace) -> None:
         )
         if path is not None
     }
-    work = options.out / "partial"
+    work = options.out / PARTIAL
     report = evaluate(
         options.real,
         generated,
@@ -132,20 +133,6 @@ def make_report(options: argparse.Namespace) -> None:
     for text in (*report.warnings, *report.headline()):
         LOGGER.info("%s", text)
     LOGGER.info("look at %s", options.out / "report.html")
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an unfinished report."""
-    from sgm_jax.run.parts import is_claimed
-
-    finished = (out / "report.json").is_file()
-    if (overwrite and finished) or not out.exists() or is_claimed(out / "partial"):
-        return
-    if not out.is_dir() or any(out.iterdir()):
-        fix = (
-            "a finished report: add --overwrite" if finished else "no report: choose another --out"
-        )
-        raise ValueError(f"{out} already exists and holds {fix}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """Make a report: read the sets, measure them, compare them."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -32,9 +29,10 @@ from evaluation.metrics.compute import compute
 from evaluation.metrics.metric import Metric
 from evaluation.metrics.observables import measured
 from evaluation.metrics.table import choose
+from evaluation.report.folder import open_work
 from evaluation.report.report import Report, versions, warnings_of
 from evaluation.ssnet.weights import PACKAGED, Weights, open_weights
-from sgm_jax.run.parts import RECIPE, Parts, differences, is_claimed, open_parts
+from sgm_jax.run.parts import Parts
 from sgm_jax.run.workdir import provenance
 
 _FIX = "repeat that command, add --overwrite or choose another --out"
@@ -128,11 +126,7 @@ def evaluate(
         images["ceiling"] = _ceiling(images.get("train"))
     check_alike(list(images.values()))
     recipe = _recipe(images, weights, sizes, seed)
-    with ExitStack() as stack:
-        folder = Path(work or stack.enter_context(tempfile.TemporaryDirectory()))
-        if overwrite and is_claimed(folder) and differences(recipe, folder / RECIPE, fix=_FIX):
-            shutil.rmtree(folder)
-        parts = stack.enter_context(open_parts(folder, recipe, fix=_FIX))
+    with open_work(work, recipe, overwrite=overwrite, fix=_FIX) as parts:
         report = _report(images, chosen, weights, parts, budget=budget, sizes=sizes, seed=seed)
     return replace(
         report,

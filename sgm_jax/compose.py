@@ -39,7 +39,7 @@ from sgm_jax.sample import progress_bar, recipe_of
 from sgm_jax.simulation.config import ABSOLUTE, KIND_NAMES, START
 from sgm_jax.simulation.particles import MASS_MEV
 from sgm_jax.tracks import leaving, reaches_border
-from sgm_jax.trained import Trained, from_run, from_weights
+from sgm_jax.trained import Trained, chosen
 
 # Kinds whose tracks go on in another image, and their masses in MeV.
 TRACKS = {name: float(MASS_MEV[KIND_NAMES.index(name)]) for name in ("muon", "pion", "proton")}
@@ -131,10 +131,7 @@ def compose(
         ValueError: if the network's charges cannot be added, or the list does not fit to it.
     """
     distributed.check_shared(run)
-    if pretrained is not None:
-        trained = from_weights(pretrained, config)
-    else:
-        trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
+    trained = chosen(config, run, pretrained=pretrained, checkpoint=checkpoint, ema_rate=ema_rate)
     config = trained.config
     scale, size = _scale(config), _size(canvas)
     listed = read_events(events, particles=tuple(config.data.particles), canvas=size)

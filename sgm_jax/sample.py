@@ -30,7 +30,7 @@ from sgm_jax.run.parts import Parts, open_parts
 from sgm_jax.run.workdir import flatten, is_free, without_conditions
 from sgm_jax.simulation.config import ABSOLUTE
 from sgm_jax.step import Variables
-from sgm_jax.trained import Trained, from_run, from_weights
+from sgm_jax.trained import Trained, chosen
 
 
 def sample(
@@ -71,10 +71,7 @@ def sample(
             conditions do not fit.
     """
     distributed.check_shared(run)
-    if pretrained is not None:
-        trained = from_weights(pretrained, config)
-    else:
-        trained = from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
+    trained = chosen(config, run, pretrained=pretrained, checkpoint=checkpoint, ema_rate=ema_rate)
     config = trained.config
     conditions = _conditions(request, config)
     count = conditions.number(num_samples, config.eval.num_samples)

@@ -118,6 +118,23 @@ def from_run(
     return Trained(config, generator, origin, load, step)
 
 
+def chosen(
+    config: ml_collections.ConfigDict | None,
+    run: Path,
+    *,
+    pretrained: str | None,
+    checkpoint: int | None = None,
+    ema_rate: float | None = None,
+) -> Trained:
+    """Return the generator of a file of weights, if there is a name of one, or else of a run.
+
+    The arguments, and what is raised, are those of :func:`from_weights` and :func:`from_run`.
+    """
+    if pretrained is not None:
+        return from_weights(pretrained, config)
+    return from_run(config, run, checkpoint=checkpoint, ema_rate=ema_rate)
+
+
 def from_weights(source: str, config: ml_collections.ConfigDict | None = None) -> Trained:
     """Return the generator of a file of weights.
 

@@ -65,16 +65,17 @@ def make_report(options: argparse.Namespace) -> None:
     """
     # Imported here because it imports JAX, which reads the environment that run_command sets.
     from evaluation.conditional.evaluator import evaluate_conditional
-    from evaluation.conditional.report import PAGE
+    from evaluation.conditional.report import JSON, PAGE
     from evaluation.images.alike import parse_threshold
+    from evaluation.report.folder import PARTIAL, check_free
 
     threshold = parse_threshold(options.threshold)
     generated = named(options.generated)
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit={options.limit} must be at least 1")
-    _check_free(options.out, options.overwrite)
+    check_free(options.out, result=JSON, overwrite=options.overwrite)
     start_jax(alone="python -m evaluation.conditional")
-    work = options.out / "partial"
+    work = options.out / PARTIAL
     report = evaluate_conditional(
         options.real,
         generated,
@@ -109,21 +110,6 @@ def named(sources: list[str]) -> dict[str, str]:
             raise ValueError(f"two sets have one name, {name}; give --generated=NAME=FOLDER")
         found[name] = folder
     return found
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an unfinished report."""
-    from evaluation.conditional.report import JSON
-    from sgm_jax.run.parts import is_claimed
-
-    finished = (out / JSON).is_file()
-    if (overwrite and finished) or not out.exists() or is_claimed(out / "partial"):
-        return
-    if not out.is_dir() or any(out.iterdir()):
-        fix = (
-            "a finished report: add --overwrite" if finished else "no report: choose another --out"
-        )
-        raise ValueError(f"{out} already exists and holds {fix}")
 
 
 if __name__ == "__main__":

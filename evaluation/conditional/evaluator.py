@@ -2,10 +2,7 @@
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +26,9 @@ from evaluation.images.alike import AUTO
 from evaluation.metrics.classifier import KINDS as SORTS
 from evaluation.metrics.metric import Result
 from evaluation.metrics.observables import measured
+from evaluation.report.folder import open_work
 from evaluation.report.report import versions, warnings_of
-from sgm_jax.run.parts import RECIPE, Parts, differences, is_claimed, open_parts
+from sgm_jax.run.parts import Parts
 from sgm_jax.run.workdir import provenance
 
 _FIX = "repeat that command, add --overwrite or choose another --out"
@@ -94,11 +92,7 @@ def evaluate_conditional(
         "classifiers": sorts,
         "permutations": permutations,
     }
-    with ExitStack() as stack:
-        folder = Path(work or stack.enter_context(tempfile.TemporaryDirectory()))
-        if overwrite and is_claimed(folder) and differences(recipe, folder / RECIPE, fix=_FIX):
-            shutil.rmtree(folder)
-        parts = stack.enter_context(open_parts(folder, recipe, fix=_FIX))
+    with open_work(work, recipe, overwrite=overwrite, fix=_FIX) as parts:
         sets = [replace(s, images=measured(s.images, parts)) for s in sets]
         sets = [measure.with_measurements(s) for s in sets]
         sets = with_predictions(sets, list(edges), sorts, seed=seed, parts=parts)

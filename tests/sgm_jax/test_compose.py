@@ -41,10 +41,10 @@ HEADER = "event,particle,px,py,pz"
 def lines(monkeypatch):
     monkeypatch.setitem(GENERATORS, "lines", "tests.line_family")
 
-    def from_run(config, run, **_):
+    def chosen(config, run, **_):
         return Trained(config, line_family.build(config), {}, lambda: Variables(NOTHING), 7)
 
-    monkeypatch.setattr(sgm_jax.compose, "from_run", from_run)
+    monkeypatch.setattr(sgm_jax.compose, "chosen", chosen)
 
 
 @pytest.fixture
