@@ -58,6 +58,7 @@ CONDITIONAL = {
 # Fields that came after the first published weights; the values mean what was done before them.
 ADDED = {
     "optim.decay_start": 1000,
+    "training.multiscale": False,
     "data.planes": False,
     "sampling.ode_batch": 4,
     **CONDITIONAL,
