@@ -150,11 +150,11 @@ def edm_loss(
 def multiscale_square(error: Array) -> Array:
     """Return the mean square of an error at every resolution, the coarser the heavier, ``[B]``.
 
-    The error is averaged over blocks of 1, 2, 4, ... pixels' width, as long as they fit, and the mean
-    squares of the averages count in proportion to that width (simple diffusion, arXiv:2301.11093,
-    section 3.2). The best answer stays the same, the mean of all images that are possible. But an
-    error that is small in each pixel and alike in all of them, such as too little charge, is seen:
-    of the plain mean square it is a thousandth.
+    The error is averaged over blocks of 1, 2, 4, ... pixels' width, as long as they fit, and the
+    mean squares of the averages count in proportion to that width (simple diffusion,
+    arXiv:2301.11093, section 3.2). The best answer stays the same, the mean of all images that are
+    possible. But an error that is small in each pixel and alike in all of them, such as too little
+    charge, is seen: of the plain mean square it is a thousandth.
 
     Args:
         error: ``[B, H, W, C]``.

@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# Most of the time goes into compiling small programs that run once: a quarter less without LLVM's
+# optimisations.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs read from the compilation cache complain about instruction sets, harmlessly.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,6 +21,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache/sgm_jax/tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Let go of the programs of a file: thousands take gigabytes, and mappings without end."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

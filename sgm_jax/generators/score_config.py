@@ -174,8 +174,8 @@ def _check_objective(fields: dict[str, Any]) -> None:
     if fields["training.objective"] != "edm":
         if fields["training.multiscale"]:
             raise ValueError(
-                "--config.training.multiscale=True is for --config.training.objective='edm'; set it "
-                "to False"
+                "--config.training.multiscale=True is for --config.training.objective='edm'; "
+                "set it to False"
             )
         return
     if fields["data.centered"]:

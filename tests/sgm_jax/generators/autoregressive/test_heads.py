@@ -27,7 +27,13 @@ def features_of(head, count=5, size=1.5):
 
 def log_probs(head, features, values):
     """Return the log-probability of every value for each row of features."""
-    return jax.vmap(lambda value: head.log_prob(features, jnp.full(len(features), value)))(values)
+
+    @jax.jit
+    @jax.vmap
+    def of_all(value):
+        return head.log_prob(features, jnp.full(len(features), value))
+
+    return of_all(values)
 
 
 @pytest.mark.parametrize(("name", "levels"), EVERY, ids=NAMES)
@@ -51,7 +57,7 @@ def test_what_is_drawn_has_these_probabilities(name, levels, lit):
     expected /= expected.sum(1, keepdims=True)
     keys = jax.random.split(jax.random.key(3), 4000)
     draw = jax.vmap(jax.vmap(head.draw, in_axes=(0, None, None)), in_axes=(None, 0, None))
-    drawn = np.asarray(draw(keys, features, lit))
+    drawn = np.asarray(jax.jit(draw)(keys, features, lit))
     for row, share in zip(drawn, expected, strict=True):
         counts = np.array([(row == value).sum() for value in np.asarray(values)])
         assert counts.sum() == 4000 and (not lit or counts[0] == 0)
@@ -73,7 +79,7 @@ def test_gradients_are_finite_however_wrong_the_network_is(name):
         def nats(features):
             return head.log_prob(features, values).sum()
 
-        value, slope = jax.value_and_grad(nats)(features)
+        value, slope = jax.jit(jax.value_and_grad(nats))(features)
         assert np.isfinite(value) and np.isfinite(slope).all()
 
 
