@@ -3,11 +3,12 @@
 import os
 from pathlib import Path
 
-# Most of the time goes into compiling small programs that run once: a quarter less without LLVM's
-# optimisations.
+# Most of the time goes into compiling small programs that run once: a third of it without LLVM's
+# optimisations and XLA's fusion emitters. The long tests run with both, see .ci/run.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_cpu_use_fusion_emitters=false",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs read from the compilation cache complain about instruction sets, harmlessly.

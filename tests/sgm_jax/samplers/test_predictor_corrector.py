@@ -33,10 +33,11 @@ CORRECTIONS = {
 }
 
 
-def _compare(got, data, prefix):
+def _compare(got, data, prefix, of_largest=0.0):
     for value, name in zip(got, ("x", "x_mean"), strict=True):
         want = data[f"{prefix}_{name}"]
-        np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-5, err_msg=name)
+        atol = 1e-5 + of_largest * np.abs(want).max()
+        np.testing.assert_allclose(value, want, rtol=1e-5, atol=atol, err_msg=name)
 
 
 @pytest.mark.parity
@@ -50,7 +51,10 @@ def test_a_prediction_agrees_with_the_original(path, prefix):
     reverse = (VESDE() if ve else VPSDE()).reverse(lambda x, t: score, prefix == "rd_ode")
     x, t, z = (jnp.asarray(data[k]) for k in ("x", "t", "z"))
     predictor = PREDICTIONS[prefix.removeprefix("ve_").removesuffix("_ode")]
-    _compare(predictor(reverse, x, t, z=z, num_steps=1000), data, prefix)
+    # The VE step is a difference of squares, 1.7 % of either: their last bit, which depends on how
+    # the exponential is compiled, is 1e-5 of it.
+    of_largest = 5e-5 if ve else 0.0
+    _compare(predictor(reverse, x, t, z=z, num_steps=1000), data, prefix, of_largest)
 
 
 @pytest.mark.parity
