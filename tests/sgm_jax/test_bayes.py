@@ -123,9 +123,8 @@ def test_permuted_conditions_permute_images(folder):
 @pytest.mark.parametrize(
     ("method", "more"),
     [
-        ("heun", {}),
         ("dpm_solver_sde", {"observable": "total_charge", "target": 3000.0, "spread": 50.0}),
-        ("ddim", {"size": (24, 32), "tile": 16, "stride": 8}),
+        ("heun", {"size": (24, 32), "tile": 16, "stride": 8}),
         ("pc", {"repeats": 2}),
         ("ode", {}),
     ],

@@ -17,22 +17,37 @@ from tests.tiny_run import EDM, tiny_config, write_images
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 
-@pytest.fixture(scope="module", params=[{}, EDM], ids=["noise", "edm"])
-def trained(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
+def finished(folder, options):
+    """Return a run, and its configuration with overrides."""
     write_images(folder)
     # A fixture of the module cannot use one of a test, so it relaxes the promotion itself.
     with jax.numpy_dtype_promotion("standard"):
-        train(tiny_config(folder, **request.param), folder / "run")
+        train(tiny_config(folder, **options), folder / "run")
 
     def config(**overrides):
-        return tiny_config(folder, **request.param, **overrides)
+        return tiny_config(folder, **options, **overrides)
 
     return folder / "run", config
 
 
-def test_samples_come_with_grid_and_recipe(trained, tmp_path):
-    run, config = trained
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return finished(tmp_path_factory.mktemp("edm"), EDM)
+
+
+@pytest.fixture(scope="module")
+def trained_on_noise(tmp_path_factory):
+    return finished(tmp_path_factory.mktemp("noise"), {})
+
+
+@pytest.fixture(params=["trained", "trained_on_noise"])
+def either(request):
+    """Noise levels and a Markov chain, one after the other."""
+    return request.getfixturevalue(request.param)
+
+
+def test_samples_come_with_grid_and_recipe(either, tmp_path):
+    run, config = either
     out = sample(config(), run, out=tmp_path / "out")
     stack = np.load(out / "samples.npz")
     assert stack["samples"].shape == (12, 16, 16, 1) and stack["samples"].dtype == np.uint8
@@ -45,8 +60,8 @@ def test_samples_come_with_grid_and_recipe(trained, tmp_path):
     assert {path.name for path in out.iterdir()} == {"samples.npz", "grid.png", "recipe.json"}
 
 
-def test_image_does_not_depend_on_batch_or_count(trained, tmp_path):
-    run, config = trained
+def test_image_does_not_depend_on_batch_or_count(either, tmp_path):
+    run, config = either
     few = sample(config(), run, num_samples=3, out=tmp_path / "few")
     many = sample(config(**{"eval.batch_size": 16}), run, num_samples=20, out=tmp_path / "many")
     ours, theirs = np.load(few / "samples.npz")["raw"], np.load(many / "samples.npz")["raw"]
@@ -54,8 +69,8 @@ def test_image_does_not_depend_on_batch_or_count(trained, tmp_path):
     assert np.abs(theirs[0] - theirs[1]).max() > 1
 
 
-def test_interrupted_sampling_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
-    run, config = trained
+def test_interrupted_sampling_goes_on_where_it_stopped(either, tmp_path, monkeypatch):
+    run, config = either
     whole = sample(config(), run, num_samples=20, out=tmp_path / "whole")
     drawn = []
     from sgm_jax.sample import Drawer
