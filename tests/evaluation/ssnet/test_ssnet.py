@@ -93,11 +93,11 @@ def test_running_statistics_move_to_those_of_the_batch_and_give_its_output(key):
 def test_with_running_statistics_an_image_does_not_depend_on_its_neighbours(variables):
     images = sparse_images(32, 16)
     score = score_function(SSNet("running_statistics", **SMALL), variables)
-    together = score(images)
-    apart = [score(images[k : k + 16]) for k in (0, 16)]
-    np.testing.assert_allclose(
-        together.scores, np.concatenate([part.scores for part in apart]), atol=1e-5
-    )
+    others = np.concatenate([images[:16], images[16:] // 2])
+    # As many images: another program rounds otherwise, and the scores of this network are steep.
+    here, there = score(images).scores, score(others).scores
+    np.testing.assert_allclose(there[:16], here[:16], atol=1e-6)
+    assert np.abs(there[16:] - here[16:]).max() > 1e-3
 
 
 def test_with_batch_statistics_membership_matters_and_order_does_not(variables):
