@@ -1,6 +1,7 @@
 """docs/your_own_images.md does what it says: its lines are run, with fewer and smaller images."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,11 @@ def desk(tmp_path_factory):
         file["events"].extend({"run": np.arange(COUNT), "adc": adc.astype(np.float32)})
     planes = np.stack([0 * adc, 0 * adc, charges(500)], axis=1)
     write_larcv3(folder / "larcv3.h5", "sparse2d", planes)
+    for name, part in {"train": slice(HELD_OUT, None), "test": slice(HELD_OUT)}.items():
+        shown = charges(255)[part]
+        np.save(folder / f"my_{name}.npy", shown)
+        rows = [f"{('muon', 'proton')[i % 2]},0,0,{300 + i}" for i in range(len(shown))]
+        (folder / f"my_{name}.csv").write_text("\n".join(["particle,px,py,pz", *rows]) + "\n")
     return folder
 
 
@@ -70,7 +76,7 @@ def run(command, folder):
 
 def small(command):
     """Return the words of a command of the page, with what makes it small behind them."""
-    words = command.split()
+    words = shlex.split(command)
     return [sys.executable, *words[1:], *next(v for k, v in SMALL.items() if k in command).split()]
 
 
@@ -95,7 +101,7 @@ def test_the_lines_that_divide_a_set_give_its_images(desk, monkeypatch, path, sc
 
 
 def test_all_the_rows_of_the_table_are_run():
-    assert len(ROWS) == 5 and DIVIDE.count("1000") == 2 and len(COMMANDS) == 5
+    assert len(ROWS) == 5 and DIVIDE.count("1000") == 2 and len(COMMANDS) == 6
 
 
 def test_without_a_scale_the_lines_say_which_values_a_file_has(desk, monkeypatch):
@@ -113,4 +119,5 @@ def test_the_commands_lead_to_a_report(desk, monkeypatch):
     assert drawn.shape[:3] == (HELD_OUT, 64, 64) and drawn.dtype == np.uint8
     for report in ("report", "report_large"):
         assert (desk / report / "report.html").stat().st_size > 10_000
-    assert list((desk / "runs/large/checkpoints").iterdir())
+    for trained in ("large", "asked"):
+        assert list((desk / "runs" / trained / "checkpoints").iterdir())

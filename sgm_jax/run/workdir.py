@@ -58,11 +58,12 @@ CONDITIONAL = {
 # Fields that came after the first published weights; the values mean what was done before them.
 ADDED = {
     "optim.decay_start": 1000,
-    "training.multiscale": False,
     "data.planes": False,
     "sampling.ode_batch": 4,
     **CONDITIONAL,
 }
+# The same, of families that learn scores or look at noised images.
+ADDED_TO_NOISED = {"training.multiscale": False}
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {"data.std": -1, "data.momentum_range": [], "model.order_places": []}
 # Those of them that only some families have.
@@ -96,7 +97,8 @@ def completed(stored: dict[str, Any]) -> dict[str, Any]:
     if "generator" not in stored:
         return stored
     stored = copy.deepcopy(stored)
-    for place, value in ADDED.items():
+    noised = isinstance(stored.get("training"), dict) and "objective" in stored["training"]
+    for place, value in (ADDED | (ADDED_TO_NOISED if noised else {})).items():
         section, name = place.split(".")
         if isinstance(stored.get(section), dict):
             stored[section].setdefault(name, value)
