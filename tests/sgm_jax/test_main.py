@@ -77,6 +77,7 @@ def test_one_device_and_eight_train_and_sample_the_same(tmp_path):
     np.testing.assert_allclose(samples[0], samples[1], atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_workdir_alone_says_which_experiment_it_is(tmp_path):
     write_images(tmp_path)
     run = tmp_path / "run"

@@ -93,7 +93,7 @@ def rows_of_a_chain(rng, count):
     return np.where(lit, rng.choice([40, 200], lit.shape), 0), 4 * (1 + 3 * stay) + 8
 
 
-@pytest.mark.parametrize("plan", ["one", "blocks"])
+@pytest.mark.parametrize("plan", ["one", pytest.param("blocks", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("images_of", [lit_by_chance, rows_of_a_chain])
 def test_known_distributions_are_learnt_and_drawn(images_of, plan, tmp_path):
     images, bits = images_of(np.random.default_rng(0), 4096)
