@@ -179,6 +179,8 @@ def get_config() -> ml_collections.ConfigDict:
     model.momentum_scale = 500.0
     # 1 is the original; 2 folds 2x2 pixels into channels and so needs a quarter of the work.
     model.space_to_depth = 1
+    # 4: the network also looks at the means of 4x4 parts of the image; 0 is the original.
+    model.overview = 0
 
     config.optim = optim = ml_collections.ConfigDict()
     # "Adam" (the original's), or "Muon" (arXiv:2502.16982) for matrices and convolutions, with Adam

@@ -18,6 +18,7 @@ from sgm_jax import generator as contract
 from sgm_jax.config import check
 from sgm_jax.generator import Generator
 from sgm_jax.models.condition import PARAMETERS
+from sgm_jax.models.overview import OVERVIEW
 from sgm_jax.run.experiment import from_json
 from sgm_jax.run.files import read_arrays, read_object, write_arrays
 from sgm_jax.run.log import LOGGER
@@ -191,15 +192,17 @@ class Weights(NamedTuple):
 
         Args:
             generator: whose network it is.
-            begins: leave out the embedding of conditions if the network of this file has none: it
-                begins at random, and its last layer with zeros.
+            begins: leave out the embedding of conditions and the overview if the network of this
+                file has none: they begin at random, and their last layers with zeros.
 
         Raises:
             ValueError: if its network is another one.
         """
         like = jax.eval_shape(lambda key: generator.initial_state(key).averaged, jax.random.key(0))
-        if begins and not self.config.model.condition and PARAMETERS in like.params:
-            like = like._replace(params={k: v for k, v in like.params.items() if k != PARAMETERS})
+        if begins:
+            theirs = {name.split("/")[1] for name in self.arrays}
+            fresh = {PARAMETERS, OVERVIEW} - theirs
+            like = like._replace(params={k: v for k, v in like.params.items() if k not in fresh})
 
         def leaf(place: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
             name = _name(place)
@@ -221,9 +224,11 @@ class Weights(NamedTuple):
         """
         ours, theirs = flatten(config), flatten(self.config)
         conditional = MEANING_OF_CONDITIONS if theirs["model.condition"] else ()
+        # What their network does not look at, ours may.
+        overview = ("model.overview",) if theirs.get("model.overview") else ()
         changes = [
             f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
-            for name in (*MEANING, *conditional)
+            for name in (*MEANING, *conditional, *overview)
             if ours.get(name) != theirs.get(name)
         ]
         if changes:

@@ -338,6 +338,7 @@ def ncsnpp_from_config(config: ml_collections.ConfigDict) -> NCSNpp:
         sigma_max=model.sigma_max,
         num_scales=model.num_scales,
         space_to_depth=model.get("space_to_depth", 1),
+        overview=model.get("overview", 0),
         condition=tuple(model.get("condition", ())),
         num_particles=len(data.get("particles", ())),
         momentum_scale=model.get("momentum_scale", 1.0),

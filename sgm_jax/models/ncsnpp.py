@@ -26,6 +26,7 @@ from sgm_jax.models.blocks import (
 from sgm_jax.models.condition import PARAMETERS, Condition, ConditionEmbedding, of_images
 from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
 from sgm_jax.models.layers import GroupNorm, group_count
+from sgm_jax.models.overview import OVERVIEW, Overview
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
 
 # The embedding of the time, whether the network trains, and the numbers of the images.
@@ -62,6 +63,8 @@ class NCSNpp(nn.Module):
         centered: whether images span [-1, 1]; if not, the network maps its input x to 2x - 1.
         space_to_depth: fold squares of this many pixels into channels first, unfold them last.
         scale_by_sigma: divide the output by the noise level.
+        overview: look also at the means over so many times so many parts of the image, see
+            :mod:`sgm_jax.models.overview`; 0, as published, does not.
         condition: fields of a condition that it sees, see :mod:`sgm_jax.models.condition`; with
             none it is the published network.
         num_particles: kinds of particle that a condition can name.
@@ -96,6 +99,7 @@ class NCSNpp(nn.Module):
     sigma_max: float = 50.0
     num_scales: int = 1000
     space_to_depth: int = 1
+    overview: int = 0
     condition: Sequence[str] = ()
     num_particles: int = 0
     momentum_scale: float = 500.0
@@ -137,6 +141,9 @@ class NCSNpp(nn.Module):
         example = jnp.arange(x.shape[0]) if example is None else example
         place = itertools.count()
         embedding = self._embed(time_cond, place)
+        if self.overview:
+            look = Overview(4 * self.nf, self.overview, self._activation, name=OVERVIEW)
+            embedding = embedding + look(x)
         if self.condition:
             embedding = embedding + self._embed_condition(condition, x.shape[0])
         context = (embedding, train, example)
@@ -352,6 +359,16 @@ def check_fields(net: NCSNpp) -> None:
         raise ValueError(
             f"--config.model.condition={tuple(net.condition)} is added to the embedding of the"
             " time, which needs --config.model.conditional=True"
+        )
+    if net.overview and not net.conditional:
+        raise ValueError(
+            f"--config.model.overview={net.overview} is added to the embedding of the time, which"
+            " needs --config.model.conditional=True"
+        )
+    if net.overview < 0 or (net.overview and net.image_size % net.overview):
+        raise ValueError(
+            f"--config.model.overview={net.overview} must be 0, or divide"
+            f" --config.data.image_size={net.image_size}"
         )
     if not 0.0 <= net.dropout < 1.0:
         raise ValueError(f"--config.model.dropout={net.dropout} must lie in [0, 1)")

@@ -32,6 +32,7 @@ CONVERTIBLE = {
     "generator": "score",
     "training.objective": "noise",
     "model.space_to_depth": 1,
+    "model.overview": 0,
     "model.condition": [],
     "data.transform": "linear",
     "optim.optimizer": "Adam",

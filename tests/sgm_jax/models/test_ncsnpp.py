@@ -8,6 +8,7 @@ import pytest
 
 from sgm_jax.generators.score_config import ncsnpp_from_config
 from sgm_jax.models.ncsnpp import OPTIONS, NCSNpp, normalised_widths
+from sgm_jax.models.overview import block_means
 from tests.small_network import SMALL
 
 MINI = SMALL | {"ch_mult": (1,), "attn_resolutions": (), "dropout": 0.2}
@@ -35,6 +36,7 @@ OTHERS = [
     {"nonlinearity": "elu", "skip_rescale": False},
     {"scale_by_sigma": True, "centered": False},
     {"space_to_depth": 2, "attn_resolutions": (2,)},
+    {"overview": 2},
     {"dtype": jnp.bfloat16},
 ]
 
@@ -209,6 +211,27 @@ def test_scale_by_sigma_divides_by_the_noise_level(key, embedding):
     np.testing.assert_allclose(scaled * sigma[:, None, None, None], plain, rtol=1e-4, atol=1e-5)
 
 
+def test_an_overview_changes_nothing_at_first_and_then_says_what_is_bright(key, mini):
+    net, params, x, apply = mini
+    seeing = net.clone(overview=2)
+    fresh = seeing.init(key, x, LABELS)["params"]["overview"]
+    out = apply({"params": params}, x, LABELS)
+    look = jax.jit(seeing.apply)
+    np.testing.assert_array_equal(look({"params": params | {"overview": fresh}}, x, LABELS), out)
+    learnt = jax.tree.map(lambda leaf: leaf + 0.3, fresh)
+    moved = look({"params": params | {"overview": learnt}}, x, LABELS)
+    assert np.abs(moved - out).max() > 1e-3
+
+
+def test_the_parts_of_an_overview_have_the_deviation_of_pixels_of_noise(key):
+    means = block_means(jax.random.normal(key, (200, 8, 8, 1)), 2)
+    assert means.shape == (200, 2, 2, 1)
+    # 800 numbers know their deviation to 2.5 %.
+    np.testing.assert_allclose(4 * means.std(), 1.0, rtol=0.1)
+    bright = jnp.zeros((1, 8, 8, 1)).at[:, :4, 4:].set(1.0)
+    np.testing.assert_array_equal(block_means(bright, 2)[0, ..., 0], [[0, 1], [0, 0]])
+
+
 def test_folding_starts_at_half_the_resolution_with_four_channels():
     params = random_weights(NCSNpp(**SMALL | {"space_to_depth": 2, "attn_resolutions": (4, 2)}))
     assert params["002_conv"]["kernel"].shape == (3, 3, 4, 8)
@@ -230,6 +253,8 @@ def test_unknown_options_are_refused_with_the_known_ones(field):
         ({"nf": 10}, "nf=10 must be a multiple of 4"),
         ({"nf": 132}, "132 channels do not divide into 32 groups"),
         ({"ch_mult": ()}, "ch_mult"),
+        ({"overview": 3}, "overview=3 must be 0, or divide"),
+        ({"overview": 2, "conditional": False}, "overview=2 is added to the embedding"),
         ({"num_res_blocks": 0}, "num_res_blocks=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"fir_kernel": ()}, "fir_kernel"),
