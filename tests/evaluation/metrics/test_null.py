@@ -1,4 +1,4 @@
-"""Equal sets must give every p as often as every other: 200 pairs of small sets."""
+"""Equal sets must give every p as often as every other: 80 pairs of small sets."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from evaluation.metrics.budget import Budget
 from evaluation.metrics.observables import measure
 from tests.evaluation.drawn_images import drawn_images
 
-DRAWS, COUNT, FEATURES = 200, 70, 72
+DRAWS, COUNT, FEATURES = 80, 70, 72
 BUDGET = Budget(None, None, None, 199, 199, 2)
 METRICS = ("physics/charge", "physics/correlation", "looking", "ssnet/certainty", "ssnet/scores")
 METRICS += ("mmd/unbiased", "mmd/median", "sliced_w1", "kid", "fid/pca")
