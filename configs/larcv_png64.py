@@ -49,9 +49,6 @@ def get_config() -> ml_collections.ConfigDict:
     training.time_sampling = "uniform"
     # Spread the times of a batch evenly, which makes its loss vary less (arXiv:2107.00630).
     training.low_discrepancy = False
-    # Of "edm": count errors of the charge of whole regions too, see losses.multiscale_square. The
-    # loss of the test images stays the plain one.
-    training.multiscale = False
     # "bfloat16": features and their products, in training and in sampling, at half the memory and
     # traffic. Parameters, averages, optimiser, normalisation, images and loss stay float32.
     training.dtype = "float32"

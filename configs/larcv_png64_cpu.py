@@ -34,10 +34,6 @@ def get_config() -> ml_collections.ConfigDict:
     training.p_std = 1.6
     training.weighting = "balanced"
     training.low_discrepancy = True
-    # How much charge an image has is decided where noise hides its pixels: errors of the charge
-    # of whole regions count too, and the network sees the means of 4x4 of them.
-    training.multiscale = True
-    model.overview = 4
     # Small batches learn faster: docs/choices/recipe.md.
     training.batch_size = 32
     training.n_iters = 80_000

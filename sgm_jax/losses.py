@@ -122,51 +122,11 @@ def chain_loss(
     return square.mean(axes) if reduce_mean else 0.5 * square.sum(axes)
 
 
-def edm_loss(
-    denoiser: Denoiser,
-    x: Array,
-    *,
-    sigma: Array,
-    z: Array,
-    sigma_data: float,
-    multiscale: bool = False,
-) -> Array:
-    """Return the weighted denoising loss of each image, ``[B]`` (Karras et al., eq. 2 and 8).
-
-    Args:
-        denoiser: ``denoiser(y, sigma)`` estimates the image that noise was added to.
-        x: images in model space, ``[B, H, W, C]``.
-        sigma: noise levels, ``[B]``.
-        z: standard normal noise like x.
-        sigma_data: standard deviation of the images' pixels.
-        multiscale: take :func:`multiscale_square` in place of the mean square.
-    """
+def edm_loss(denoiser: Denoiser, x: Array, *, sigma: Array, z: Array, sigma_data: float) -> Array:
+    """Return the weighted denoising loss of each image, ``[B]`` (Karras et al., eq. 2 and 8)."""
     error = denoiser(x + per_image(sigma, x) * z, sigma) - x
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    square = multiscale_square(error) if multiscale else (error**2).mean(tuple(range(1, x.ndim)))
-    return weight * square
-
-
-def multiscale_square(error: Array) -> Array:
-    """Return the mean square of an error at every resolution, the coarser the heavier, ``[B]``.
-
-    The error is averaged over blocks of 1, 2, 4, ... pixels' width, as long as they fit, and the
-    mean squares of the averages count in proportion to that width (simple diffusion,
-    arXiv:2301.11093, section 3.2). The best answer stays the same, the mean of all images that are
-    possible. But an error that is small in each pixel and alike in all of them, such as too little
-    charge, is seen: of the plain mean square it is a thousandth.
-
-    Args:
-        error: ``[B, H, W, C]``.
-    """
-    squares, width = [], 1
-    while True:
-        squares.append(width * (error**2).mean((1, 2, 3)))
-        batch, height, across, channels = error.shape
-        if height % 2 or across % 2:
-            return sum(squares) / len(squares)
-        error = error.reshape(batch, height // 2, 2, across // 2, 2, channels).mean((2, 4))
-        width *= 2
+    return weight * (error**2).mean(tuple(range(1, x.ndim)))
 
 
 def example_noise(
@@ -303,7 +263,6 @@ def edm(
     p_std: float,
     balanced: bool = False,
     low_discrepancy: bool = False,
-    multiscale: bool = False,
 ) -> LossFn:
     """Return ``loss_fn(params, key, batch) -> (loss, aux)`` with EDM preconditioning.
 
@@ -316,7 +275,6 @@ def edm(
         p_std: its standard deviation.
         balanced: weight with :func:`balancing_weight`.
         low_discrepancy: spread the noise levels of a batch evenly over their distribution.
-        multiscale: see :func:`edm_loss`.
     """
 
     def loss_fn(params: dict, key: Array, batch: Batch) -> tuple[Array, dict[str, Array]]:
@@ -331,9 +289,7 @@ def edm(
             low_discrepancy=low_discrepancy,
         )
         denoiser = denoiser_of(_of_batch(network, params, network_key, batch))
-        losses = edm_loss(
-            denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data, multiscale=multiscale
-        )
+        losses = edm_loss(denoiser, x, sigma=sigma, z=z, sigma_data=sigma_data)
         if balanced:
             losses = losses * balancing_weight(sigma, sigma_data)
         return losses.mean(), {}

@@ -303,7 +303,7 @@ def build(config: ml_collections.ConfigDict) -> ScoreGenerator:
         config,
         net,
         sde,
-        loss_of(dropping, multiscale=True) if config.training.multiscale else loss_of(dropping),
+        loss_of(dropping),
         loss_of(predicting),
         score,
         optimizer_from_config(config),
@@ -354,7 +354,7 @@ def _edm(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callabl
     def score_of(network: NetworkFn) -> ScoreFn:
         return denoiser_score(denoiser_of(network), sde)
 
-    def loss_of(network: losses.NetworkApply, multiscale: bool = False) -> losses.LossFn:
+    def loss_of(network: losses.NetworkApply) -> losses.LossFn:
         training = config.training
         return losses.edm(
             network,
@@ -364,7 +364,6 @@ def _edm(config: ml_collections.ConfigDict, sde: SDE) -> tuple[Callable, Callabl
             p_std=training.p_std,
             balanced=training.weighting == "balanced",
             low_discrepancy=training.low_discrepancy,
-            multiscale=multiscale,
         )
 
     return score_of, loss_of

@@ -34,7 +34,6 @@ RULES = Rules(
         "training.weighting": (*WEIGHTS, "balanced"),
         "training.time_sampling": tuple(TIMES),
         "training.low_discrepancy": (True, False),
-        "training.multiscale": (True, False),
         "training.dtype": tuple(DTYPES),
         "sampling.method": ("pc", *SOLVERS, "ode"),
         "sampling.grid": tuple(GRIDS),
@@ -172,11 +171,6 @@ def _check_objective(fields: dict[str, Any]) -> None:
         _check_chain(fields)
     _check_weighting(fields)
     if fields["training.objective"] != "edm":
-        if fields["training.multiscale"]:
-            raise ValueError(
-                "--config.training.multiscale=True is for --config.training.objective='edm'; "
-                "set it to False"
-            )
         return
     if fields["data.centered"]:
         raise ValueError(

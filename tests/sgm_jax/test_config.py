@@ -277,12 +277,6 @@ def test_a_weighting_is_refused_where_it_has_no_meaning(changes, tmp_path):
         check(tiny_config(tmp_path, **{"training.weighting": "min_snr"} | changes))
 
 
-def test_resolutions_are_weighed_for_edm_only(tmp_path):
-    with pytest.raises(ValueError, match="multiscale=True is for"):
-        check(tiny_config(tmp_path, **{"training.multiscale": True}))
-    check(tiny_config(tmp_path, **EDM | {"training.multiscale": True}))
-
-
 def test_balancing_is_for_edm_only(tmp_path):
     balanced = {"training.weighting": "balanced"}
     check(tiny_config(tmp_path, **EDM | balanced))

@@ -172,34 +172,6 @@ def test_velocity_weighting_is_the_squared_error_of_the_velocity(key):
     np.testing.assert_allclose(got, want.mean((1, 2, 3)), rtol=2e-3)
 
 
-def test_an_error_counts_at_the_resolutions_that_see_it():
-    everywhere = jnp.full((1, 8, 8, 1), 0.5)
-    # Blocks of 1, 2, 4 and 8 pixels.
-    np.testing.assert_allclose(losses.multiscale_square(everywhere), [0.25 * 15 / 4], rtol=1e-6)
-    signs = (-1.0) ** (np.arange(8)[:, None] + np.arange(8))
-    np.testing.assert_allclose(
-        losses.multiscale_square(everywhere * signs[None, :, :, None]), [0.25 / 4], rtol=1e-6
-    )
-
-
-def test_odd_sizes_end_the_resolutions(key):
-    error = jax.random.normal(key, (2, 6, 5, 1))
-    np.testing.assert_allclose(
-        losses.multiscale_square(error), (error**2).mean((1, 2, 3)), rtol=1e-6
-    )
-
-
-def test_the_mean_of_what_is_possible_is_best_at_every_resolution(key):
-    possible = jax.random.normal(key, (50, 8, 8, 1))
-
-    def loss(answer):
-        return losses.multiscale_square(answer - possible).mean()
-
-    gradient = jax.grad(loss)(possible.mean(0, keepdims=True))
-    np.testing.assert_allclose(gradient, 0, atol=1e-6)
-    assert loss(possible.mean(0, keepdims=True)) < loss(jnp.zeros((1, 8, 8, 1)))
-
-
 def test_min_snr_caps_the_weight_of_little_noise():
     level = jnp.array([0.01, 5**-0.5, 3.0])
     np.testing.assert_allclose(losses.WEIGHTS["min_snr"](level), [5e-4, 1, 1], rtol=1e-5)
