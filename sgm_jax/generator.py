@@ -6,9 +6,9 @@ configuration that cannot work, ``check_new(config)`` what a run should not begi
 ``free_fields(config)`` names the fields that may change between two starts of a run, and
 ``build(config)`` returns a :class:`Generator`. It may have more: ``doubts(config)`` says what can
 be drawn with, but badly; ``measure(config, images)`` returns the fields of the configuration that
-are measured on the training images when a run begins; and ``DRAWS = False`` says that it is trained
-and draws nothing, as a classifier. Its name in :data:`GENERATORS` is what ``config.generator``
-says.
+are measured on the training images when a run begins; ``purpose(config)`` says what weights are for
+that draw nothing, as those of a classifier; and ``first_stage(config)`` returns the configuration
+of what has to be trained before. Its name in :data:`GENERATORS` is what ``config.generator`` says.
 
 Keys are those of images: noise is drawn per example, from the step's key and the example's number,
 so that it depends neither on the batch size nor on the devices. Images are those of network space,
@@ -55,6 +55,7 @@ GENERATORS: dict[str, Any] = {
     "score": "sgm_jax.generators.score",
     "classifier": "sgm_jax.generators.classifier",
     "sarm": "sgm_jax.generators.autoregressive",
+    "vqvae": "sgm_jax.generators.vqvae",
 }
 
 
@@ -180,9 +181,24 @@ def doubts(config: ml_collections.ConfigDict) -> list[str]:
     return family.doubts(config) if hasattr(family, "doubts") else []
 
 
-def draws(config: ml_collections.ConfigDict) -> bool:
-    """Tell whether the family draws images; one that does not leads one that does."""
-    return getattr(_family(config), "DRAWS", True)
+def purpose(config: ml_collections.ConfigDict) -> str | None:
+    """Return what weights that draw nothing are for; None of those that draw images.
+
+    It is said when their training ends, with ``{run}`` for their workdir.
+    """
+    family = _family(config)
+    return family.purpose(config) if hasattr(family, "purpose") else None
+
+
+def first_stage(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict | None:
+    """Return the configuration of the stage that has to be trained before; None without one.
+
+    It is of the same family. Its ``Variables`` become the ``extra`` of the state that this
+    configuration begins with, and ``config.model`` has fields for where it lies (``first_stage``,
+    a workdir or a file of weights) and for its hash (``first_stage_hash``).
+    """
+    family = _family(config)
+    return family.first_stage(config) if hasattr(family, "first_stage") else None
 
 
 def measure(config: ml_collections.ConfigDict, images: Images) -> dict[str, Any]:

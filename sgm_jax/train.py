@@ -19,6 +19,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from sgm_jax import first_stage
 from sgm_jax import generator as contract
 from sgm_jax.cost import warn_if_long
 from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
@@ -71,6 +72,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     config = with_measured_fields(config, run, images)
     fingerprint = fingerprint_of(images, condition)
     workdir.check_data(run, fingerprint)
+    config, before = with_first_stage(config, run, weights)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.
     with workdir.claimed(run, config, fingerprint, initial=weights.sha256 if weights else None):
@@ -79,7 +81,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             log_doubts(test_images)
         # 3. What is trained, on what, and what is watched.
         generator = contract.build(config)
-        initial = weights.variables(generator, begins=True) if weights else None
+        initial = weights.variables(generator, begins=True) if weights else before
         batches = training_batches(config, images, condition)
         progress = Progress(
             run,
@@ -243,6 +245,43 @@ def with_measured_fields(
     begun = workdir.read_config(run) if steps(run) else None
     fields = workdir.stored_by_family(begun) if begun else contract.measure(config, images)
     config.update_from_flattened_dict(fields)
+    return config
+
+
+def with_first_stage(
+    config: ml_collections.ConfigDict, run: Path, weights: Weights | None
+) -> tuple[ml_collections.ConfigDict, Variables | None]:
+    """Return the configuration with the hash of the first stage, and what a new run begins with.
+
+    A generator of one stage has none. A run that goes on has its first stage within, as weights to
+    begin with have; for a new one it is trained now, if no finished one is named.
+
+    Raises:
+        FileNotFoundError: if ``model.first_stage`` is not there.
+        ValueError: if it is unfinished, does not fit, or is another than that of the run.
+        Interrupted: after SIGTERM or SIGINT, once the state of its training is saved.
+    """
+    stage = contract.first_stage(config)
+    if stage is None:
+        return config, None
+    place, known, owner = first_stage.place_of(config, run), config.model.first_stage_hash, run
+    if not known and weights:
+        known, owner = weights.config.model.first_stage_hash, weights.path
+    ours = not config.model.first_stage
+    if not known and ours and not first_stage.is_finished(stage, place):
+        LOGGER.info("first the first stage: %s", place)
+        train(stage, place)
+    if known and not place.exists():
+        return _with_hash(config, known), None
+    frozen = first_stage.read(stage, place)
+    if known:
+        first_stage.check_hash(frozen, known, place=place, owner=owner)
+    return _with_hash(config, frozen.hash), Variables({}, frozen.variables)
+
+
+def _with_hash(config: ml_collections.ConfigDict, digest: str) -> ml_collections.ConfigDict:
+    config = config.copy_and_resolve_references()
+    config.model.first_stage_hash = digest
     return config
 
 

@@ -43,6 +43,10 @@ MEANING = (
     "model.order",
     "model.order_seed",
     "model.stages",
+    "model.stage",
+    "model.output",
+    "model.as_published",
+    "prior.mask",
 )
 # And these of a network with conditions.
 MEANING_OF_CONDITIONS = ("model.condition", "data.particles", "model.momentum_scale")

@@ -10,7 +10,7 @@ from sgm_jax.data import Condition, Images, PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.drawer import Drawer
-from sgm_jax.generator import Generator, Purpose, draws, run_key
+from sgm_jax.generator import Generator, Purpose, purpose, run_key
 from sgm_jax.run import distributed, parallel
 from sgm_jax.run.log import LOGGER, announced
 from sgm_jax.run.progress import Progress
@@ -114,8 +114,9 @@ class Watch:
         if parallel.is_main() and not pictures.shows(losses, step):
             pictures.loss_plot(losses, self._run / "metrics.jsonl", step=step)
         LOGGER.info("the losses of the run: %s", losses)
-        if not draws(self._config):
-            LOGGER.info("to draw with it: --mode=sample --classifier=%s --particle=...", self._run)
+        aim = purpose(self._config)
+        if aim is not None:
+            LOGGER.info("%s", aim.format(run=self._run))
             return
         if self._drawer is None:
             LOGGER.info("to see images: --mode=sample --workdir=%s --num_samples=36", self._run)

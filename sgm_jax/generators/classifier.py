@@ -32,8 +32,6 @@ from sgm_jax.step import (
     optimizer_from_config,
 )
 
-# It is trained and draws nothing, see :func:`sgm_jax.generator.draws`.
-DRAWS = False
 RULES = Rules(
     choices={
         "training.sde": tuple(SDES),
@@ -190,6 +188,12 @@ def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     """Return no fields that may change between two starts of a run, beside the general ones."""
     del config
     return ()
+
+
+def purpose(config: ml_collections.ConfigDict) -> str:
+    """Return what a classifier is for, which draws nothing."""
+    del config
+    return "to draw with it: --mode=sample --classifier={run} --particle=..."
 
 
 def build(config: ml_collections.ConfigDict) -> Classifier:

@@ -65,9 +65,14 @@ ADDED = {
 # The same, of families that learn scores or look at noised images.
 ADDED_TO_NOISED = {"model.overview": 0}
 # Fields that a run measures when it begins, and their values before.
-MEASURED = {"data.std": -1, "data.momentum_range": [], "model.order_places": []}
+MEASURED = {
+    "data.std": -1,
+    "data.momentum_range": [],
+    "model.order_places": [],
+    "model.first_stage_hash": "",
+}
 # Those of them that only some families have.
-MEASURED_BY_FAMILIES = ("model.order_places",)
+MEASURED_BY_FAMILIES = ("model.order_places", "model.first_stage_hash")
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -137,7 +142,8 @@ def stored_range(workdir: Path, stored: dict[str, Any]) -> tuple[float, ...]:
 
 def stored_by_family(stored: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that the family of a run measured when it began, if any."""
-    return {name: tuple(stored[name]) for name in MEASURED_BY_FAMILIES if name in stored}
+    fields = {name: stored[name] for name in MEASURED_BY_FAMILIES if name in stored}
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()}
 
 
 def check_workdir(

@@ -60,8 +60,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     fields = flatten(config)
     RULES.check(fields)
-    _check_levels(fields)
-    _check_drawing(fields)
+    check_levels(fields)
+    check_drawing(fields)
     _check_trunk(fields)
     size = (fields["data.image_size"],) * 2
     if fields["model.order"] != orders.ENTROPY or fields["model.stages"] == WINDOW:
@@ -87,7 +87,12 @@ def measure(config: ml_collections.ConfigDict, images: Images) -> dict[str, Any]
     return {"model.order_places": orders.by_entropy(np.asarray(values))}
 
 
-def _check_levels(fields: dict[str, Any]) -> None:
+def check_levels(fields: dict[str, Any]) -> None:
+    """Refuse levels that a pixel cannot have, or data of which there are none.
+
+    Raises:
+        ValueError: with the field, its value and the fix.
+    """
     if fields["data.num_channels"] != 1 or fields["data.planes"]:
         raise ValueError(
             f"--config.data.num_channels is {fields['data.num_channels']}; this family draws whole "
@@ -107,7 +112,12 @@ def _check_levels(fields: dict[str, Any]) -> None:
         )
 
 
-def _check_drawing(fields: dict[str, Any]) -> None:
+def check_drawing(fields: dict[str, Any]) -> None:
+    """Refuse to guide what draws as it was learnt.
+
+    Raises:
+        ValueError: with the fix.
+    """
     if fields["sampling.guidance"] != 1 or fields["sampling.guidance_interval"]:
         raise ValueError(
             f"--guidance={fields['sampling.guidance']} is for the score family; this one follows "
@@ -116,37 +126,64 @@ def _check_drawing(fields: dict[str, Any]) -> None:
 
 
 def _check_trunk(fields: dict[str, Any]) -> None:
-    side, trunk = fields["data.image_size"], fields["model.trunk"]
-    if trunk == "made":
+    if fields["model.trunk"] == "made":
         _check_made(fields)
         return
+    check_kernels(fields, section="model")
+    check_causal_conv(fields, section="model", side=fields["data.image_size"])
+    if fields["model.attention"] and fields["model.stages"] == BLOCKS:
+        raise ValueError(
+            "--config.model.attention is for pixels drawn in one stage or with a window, not with "
+            '--config.model.stages=blocks; set --config.model.attention="()"'
+        )
+
+
+def check_kernels(fields: dict[str, Any], *, section: str) -> None:
+    """Refuse kernels without a middle.
+
+    Raises:
+        ValueError: with the field and its value.
+    """
     for name in ("kernel", "first_kernel"):
-        kernel = fields[f"model.{name}"]
+        kernel = fields[f"{section}.{name}"]
         if kernel % 2 != 1:
-            raise ValueError(f"--config.model.{name} is {kernel!r}; it must be an odd number")
-    dilations, attention = fields["model.dilations"], fields["model.attention"]
+            raise ValueError(f"--config.{section}.{name} is {kernel!r}; it must be an odd number")
+
+
+def check_causal_conv(fields: dict[str, Any], *, section: str, side: int) -> None:
+    """Refuse the fields of a :class:`~.causal_conv.CausalConv` that cannot work.
+
+    Args:
+        fields: of a configuration, flattened.
+        section: that they lie in.
+        side: of the grid, in pixels.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    dilations, attention = fields[f"{section}.dilations"], fields[f"{section}.attention"]
     if not dilations or not all(isinstance(d, int) and d >= 1 for d in dilations):
         raise ValueError(
-            f"--config.model.dilations is {tuple(dilations)}; it must have a whole number above 0 "
-            'for each block, such as "(1, 2, 4)"'
+            f"--config.{section}.dilations is {tuple(dilations)}; it must have a whole number "
+            'above 0 for each block, such as "(1, 2, 4)"'
         )
     if not attention:
         return
     if not all(isinstance(n, int) and 0 <= n < len(dilations) for n in attention):
         raise ValueError(
-            f"--config.model.attention is {tuple(attention)}; it lists blocks that attention "
-            f"follows, from 0 to {len(dilations) - 1}, the last of --config.model.dilations"
+            f"--config.{section}.attention is {tuple(attention)}; it lists blocks that attention "
+            f"follows, from 0 to {len(dilations) - 1}, the last of --config.{section}.dilations"
         )
-    if side > ATTENTION_SIDE or fields["model.stages"] == BLOCKS:
+    if side > ATTENTION_SIDE:
         raise ValueError(
-            f"--config.model.attention is for grids of up to {ATTENTION_SIDE} x {ATTENTION_SIDE} "
-            f"pixels drawn in one stage or with a window, and images are {side} pixels wide with "
-            f'--config.model.stages={fields["model.stages"]}; set --config.model.attention="()"'
+            f"--config.{section}.attention is for grids of up to {ATTENTION_SIDE} x "
+            f"{ATTENTION_SIDE} pixels, and this one is {side} pixels wide; "
+            f'set --config.{section}.attention="()"'
         )
-    if fields["model.channels"] % fields["model.heads"]:
+    if fields[f"{section}.channels"] % fields[f"{section}.heads"]:
         raise ValueError(
-            f"--config.model.channels {fields['model.channels']} cannot be divided among "
-            f"--config.model.heads {fields['model.heads']}"
+            f"--config.{section}.channels {fields[f'{section}.channels']} cannot be divided among "
+            f"--config.{section}.heads {fields[f'{section}.heads']}"
         )
 
 

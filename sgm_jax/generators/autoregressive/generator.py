@@ -6,7 +6,6 @@ for each pixel; drawing costs about what one evaluation of the network does.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from sgm_jax.conditions import Conditions
 from sgm_jax.config import flatten
 from sgm_jax.data import PixelScale
 from sgm_jax.generator import Batch, Given, LogProb
+from sgm_jax.generators.autoregressive.asked import Asked
 from sgm_jax.generators.autoregressive.config import (
     levels_from_config,
     order_of,
@@ -25,13 +25,7 @@ from sgm_jax.generators.autoregressive.config import (
 )
 from sgm_jax.generators.autoregressive.heads import Levels
 from sgm_jax.generators.autoregressive.stages import Params, Plan, State
-from sgm_jax.models.condition import (
-    PARAMETERS,
-    Condition,
-    ConditionEmbedding,
-    drop,
-    of_images,
-)
+from sgm_jax.models.condition import Condition
 from sgm_jax.step import (
     TrainState,
     Variables,
@@ -53,7 +47,7 @@ class SarmGenerator:
         plan: how an image of whole levels is made.
         levels: what a pixel can be.
         scale: of network space.
-        embedding: of conditions, None where the networks see none.
+        asked: what the networks are asked to show.
         optimizer: moves the parameters.
     """
 
@@ -61,7 +55,7 @@ class SarmGenerator:
     plan: Plan
     levels: Levels
     scale: PixelScale
-    embedding: ConditionEmbedding | None
+    asked: Asked
     optimizer: optax.GradientTransformation
 
     @property
@@ -72,11 +66,7 @@ class SarmGenerator:
     def initial_state(self, key: Array) -> TrainState:
         """Return the state of fresh networks."""
         own, asked = jax.random.split(key)
-        params, vector = {}, None
-        if self.embedding is not None:
-            nothing = of_images(self.embedding.fields, 1)
-            params[PARAMETERS] = self.embedding.init(asked, nothing)["params"]
-            vector = self.embedding.apply({"params": params[PARAMETERS]}, nothing)
+        params, vector = self.asked.init(asked)
         return initial_state(params | self.plan.init(own, vector), self.optimizer)
 
     def train_step(self, state: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -95,58 +85,27 @@ class SarmGenerator:
         Raises:
             ValueError: for all but what the networks were trained with.
         """
-        for given, flag in (
-            (conditions.known, "inpaint"),
-            (conditions.tile, "canvas"),
-            (conditions.observable, "observable"),
-            (conditions.leading, "classifier"),
-        ):
-            if given is not None:
-                raise ValueError(
-                    f"--{flag} is for the score family; an autoregressive network draws all "
-                    "pixels of an image, in its order"
-                )
-        fields = () if self.embedding is None else self.embedding.fields
-        missing = [name for name in conditions.condition or () if name not in fields]
-        if missing:
-            raise ValueError(
-                f"these networks were trained without {', '.join(missing)}: train some with "
-                "--config.model.condition and --config.data.condition"
-            )
+        self.asked.check(conditions)
         return SarmDrawing(self)
 
     def log_prob(self, variables: Variables, keys: Array, images: Array, given: Given) -> LogProb:
         """Return the logarithms of the probabilities of images, cut at the threshold."""
         del keys
         values = self.levels.cut(images[..., 0])
-        vector = self.vector(variables.params, given.get("condition"), len(images))
+        vector = self.asked.vector(variables.params, given.get("condition"), len(images))
         nats = self.plan.log_prob(variables.params, values, vector)
         ones = jnp.ones(len(images), jnp.int32)
         return LogProb(nats, jnp.zeros(len(images)), ones, kind="exact")
 
-    def vector(self, params: Params, condition: Condition | None, count: int) -> Array | None:
-        """Return what is asked of so many images as vectors ``[count, E]``."""
-        if self.embedding is None:
-            return None
-        asked = of_images(self.embedding.fields, count)
-        asked |= {k: v for k, v in (condition or {}).items() if k in self.embedding.fields}
-        return self.embedding.apply({"params": params[PARAMETERS]}, asked)
-
     def _bits(self, params: Params, images: Array, condition: Condition | None) -> Array:
         values = self.levels.cut(self.scale.from_model(images[..., 0]))
-        vector = self.vector(params, condition, len(images))
+        vector = self.asked.vector(params, condition, len(images))
         pixels = self.plan.size[0] * self.plan.size[1]
         return -self.plan.log_prob(params, values, vector).mean() / (pixels * np.log(2))
 
     def _train_loss(self, params: Params, key: Array, batch: Batch) -> tuple[Array, Metrics]:
         """Return the loss, with some conditions forgotten."""
-        condition = batch.get("condition")
-        if self.embedding is not None and condition is not None:
-            training = self.config.training
-            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
-            condition = drop(
-                keys, condition, whole=training.drop_condition, field=training.drop_field
-            )
+        condition = self.asked.forgotten(key, batch)
         return self._bits(params, batch["image"], condition), {}
 
 
@@ -182,7 +141,7 @@ class SarmDrawing:
     ) -> State:
         """Return the state with one more pixel."""
         generator, params = self.generator, variables.params
-        vector = generator.vector(params, given.get("condition"), len(keys))
+        vector = generator.asked.vector(params, given.get("condition"), len(keys))
         return generator.plan.step(params, i, state, keys, vector)
 
     def finish(self, variables: Variables, state: State, given: Given) -> Array:
@@ -195,20 +154,11 @@ class SarmDrawing:
 def build(config: ml_collections.ConfigDict) -> SarmGenerator:
     """Return the generator of a checked configuration, whose order was measured if it must be."""
     fields, size = flatten(config), (config.data.image_size,) * 2
-    model = config.model
-    embedding: Any = None
-    if model.condition:
-        embedding = ConditionEmbedding(
-            model.asked_features,
-            tuple(model.condition),
-            len(config.data.particles),
-            model.momentum_scale,
-        )
     return SarmGenerator(
         config,
         plan_from_config(config, order_of(fields, size)),
         levels_from_config(config),
         PixelScale.from_config(config.data),
-        embedding,
+        Asked.from_config(config, config.model.asked_features),
         optimizer_from_config(config),
     )

@@ -263,21 +263,22 @@ class Gated:
         lit = values > 0
         # Of dark pixels the tail is not asked, and has no gradient.
         tail = self.tail.log_prob(features[..., 1:], jnp.where(lit, values, self.levels.first))
-        dark = jax.nn.log_sigmoid(-self._gate(features))
+        dark = jax.nn.log_sigmoid(-self.logit(features))
         return jnp.where(lit, self.log_lit(features) + tail, dark)
 
     def log_lit(self, features: Array) -> Array:
         """Return the logarithm of the probability that a pixel is lit."""
-        return jax.nn.log_sigmoid(self._gate(features))
+        return jax.nn.log_sigmoid(self.logit(features))
 
     def draw(self, key: Array, features: Array, lit: Array | bool = False) -> Array:
         """Draw the level of one pixel."""
         gate, tail = jax.random.split(key)
-        opened = jax.random.uniform(gate) < jax.nn.sigmoid(self._gate(features))
+        opened = jax.random.uniform(gate) < jax.nn.sigmoid(self.logit(features))
         return jnp.where(opened | lit, self.tail.draw(tail, features[1:]), 0)
 
     @staticmethod
-    def _gate(features: Array) -> Array:
+    def logit(features: Array) -> Array:
+        """Return the log-odds ``[...]`` that a pixel is lit."""
         return features[..., 0] + _FIRST_GATE
 
 
