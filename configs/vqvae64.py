@@ -50,8 +50,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optim.decay_start = 2000
 
     config.first = first = ml_collections.ConfigDict()
-    first.batch_size = 64
-    first.n_iters = 6000
+    first.batch_size = 32
+    first.n_iters = 8000
     first.optimizer = "Adam"
     first.lr = 1e-3
     # Of the parameters that Muon leaves to Adam.

@@ -63,13 +63,12 @@ def read(stage: ml_collections.ConfigDict, place: Path) -> Frozen:
         ValueError: if it is damaged, unfinished, or of another configuration.
     """
     try:
-        trained = _trained(place)
+        trained = _trained(stage, place)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"--config.model.first_stage={place}: {error}; name the workdir or the file of weights "
             'of a finished first stage, or "" to train one'
         ) from error
-    _check_same(stage, trained.config, place)
     wanted = trained.config.training.n_iters
     if trained.step < wanted:
         raise ValueError(
@@ -100,10 +99,14 @@ def check_hash(frozen: Frozen, known: str, *, place: Path, owner: Path) -> None:
         )
 
 
-def _trained(place: Path) -> Trained:
+def _trained(stage: ml_collections.ConfigDict, place: Path) -> Trained:
     if place.suffix == ".npz":
-        return from_weights(str(place))
-    return from_run(stored_config(place), place)
+        trained = from_weights(str(place))
+        _check_same(stage, trained.config, place)
+        return trained
+    config = stored_config(place)
+    _check_same(stage, config, place)
+    return from_run(config, place)
 
 
 def _check_same(

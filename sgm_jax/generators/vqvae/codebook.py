@@ -17,6 +17,9 @@ Array = jax.Array
 
 # A code is dead if it is used less often than this share of the mean.
 DEAD = 1e-2
+# One that begins again has so much of the mean: unless it is used it is dead again soon, for while
+# the encodings move fast they leave a code behind before it is found.
+REVIVED = 2e-2
 # Added to every share, so that none is 0 (Laplace smoothing).
 _SMOOTHING = 1e-7
 _TINY = 1e-12
@@ -148,7 +151,7 @@ def propose(
 
 
 def revived(averages: Averages, proposals: Proposals) -> Averages:
-    """Return averages with dead codes begun again, with the share of a mean code.
+    """Return averages with dead codes begun again.
 
     Args:
         averages: after a step.
@@ -158,8 +161,8 @@ def revived(averages: Averages, proposals: Proposals) -> Averages:
     dead = (averages.shares < DEAD * mean) & (proposals.there > 0)
     vectors = proposals.vectors / jnp.maximum(proposals.there, _TINY)[:, None]
     return Averages(
-        jnp.where(dead, mean, averages.shares),
-        jnp.where(dead[:, None], vectors * mean, averages.sums),
+        jnp.where(dead, REVIVED * mean, averages.shares),
+        jnp.where(dead[:, None], vectors * REVIVED * mean, averages.sums),
     )
 
 

@@ -239,7 +239,7 @@ def _network(config: ml_collections.ConfigDict) -> Autoencoder:
 
 def _plan(config: ml_collections.ConfigDict, first: FirstStage) -> Plan:
     classes, prior = config.model.codes, config.prior
-    heads = [Codes(classes, float(t)) for t in config.sampling.temperatures]
+    heads = [Codes(classes, temperature=float(t)) for t in config.sampling.temperatures]
     if len(heads) == 1:
         return OneStage(_stage(config, first.grids[0], heads[0]))
     # Far codes are known from the coarse grid, so the fine one needs no attention.

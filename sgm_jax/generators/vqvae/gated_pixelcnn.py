@@ -40,31 +40,42 @@ class Seen(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         """Return the features ``[B, H, W, features]`` of all pixels of ``[B, H, W, C]``."""
-        return self._convolved(x, [(-self.rows[0], self.rows[1]), self._sides])
+        return self._convolved(_shifted(x, self.rows, axis=1), columns=True)
 
     def of_rows(self, seen: Array) -> Array:
         """Return those of one row ``[W, features]``, from the rows that it sees ``[R, W, C]``."""
-        return self._convolved(seen[None], [(0, 0), self._sides])[0, 0]
+        return self._convolved(seen[None], columns=True)[0, 0]
 
     def of_left(self, seen: Array) -> Array:
         """Return those of one pixel, from the pixels of its row that it sees ``[T, C]``."""
-        return self._convolved(seen[None, None], [(0, 0), (0, 0)])[0, 0, 0]
-
-    @property
-    def _sides(self) -> Span:
-        return -self.columns[0], self.columns[1]
+        return self._convolved(seen[None, None], columns=False)[0, 0, 0]
 
     @nn.compact
-    def _convolved(self, x: Array, padding: list[Span]) -> Array:
+    def _convolved(self, x: Array, *, columns: bool) -> Array:
+        if columns:
+            x = _shifted(x, self.columns, axis=2)
         shape = tuple(last - first + 1 for first, last in (self.rows, self.columns))
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), (*shape, x.shape[-1], self.features)
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         return y + jnp.broadcast_to(bias, y.shape)
+
+
+def _shifted(x: Array, span: Span, *, axis: int) -> Array:
+    """Return ``x`` with zeros around and without its end, for a convolution that sees a span.
+
+    A convolution's own padding may be negative, but on CPU its Jacobian is wrong then where the
+    kernel is a single pixel (JAX 0.10).
+    """
+    first, last = span
+    kept = jax.lax.slice_in_dim(x, 0, x.shape[axis] + min(last, 0), axis=axis)
+    around = [(0, 0)] * x.ndim
+    around[axis] = (-first, max(last, 0))
+    return jnp.pad(kept, around)
 
 
 class Block(nn.Module):

@@ -83,7 +83,7 @@ class Up(nn.Module):
         x = nn.relu(x)
         for channels in self.channels[1:]:
             x = nn.relu(nn.ConvTranspose(channels, (4, 4), (2, 2))(x))
-        return nn.ConvTranspose(self.features, (4, 4), (2, 2))(x)
+        return nn.ConvTranspose(self.features, (4, 4), (2, 2), name="last")(x)
 
 
 class OneLevel(nn.Module):
