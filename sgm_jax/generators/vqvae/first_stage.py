@@ -111,7 +111,7 @@ class FirstStage:
         """Return the loss, with the statistics of the training."""
         del key
         x = batch["image"]
-        quantised, outputs, _ = self._passed(variables, x, train=False)
+        quantised, outputs, _ = self.passed(variables, x, train=False)
         rebuilt, _ = self.output.loss(outputs, x)
         return self._total(rebuilt, quantised), {}
 
@@ -155,6 +155,15 @@ class FirstStage:
         """Return images as they come back from their codes, in network space."""
         return self.decoded(variables, self.codes(variables, images))
 
+    def passed(
+        self, variables: Variables, images: Array, *, train: bool
+    ) -> tuple[tuple[Quantised, ...], Array, Any]:
+        """Return what becomes of images, the decoder's outputs, and new statistics."""
+        quantised, statistics = self._encoded(variables, images, train=train)
+        vectors = tuple(q.passed for q in quantised)
+        outputs = self.network.apply(self._network(variables), vectors, method="decode")
+        return quantised, outputs, statistics
+
     # ----------------------------------------------------------------------------- the parts
 
     @property
@@ -184,19 +193,10 @@ class FirstStage:
         )
         return quantised, changed.get("batch_stats")
 
-    def _passed(
-        self, variables: Variables, images: Array, *, train: bool
-    ) -> tuple[tuple[Quantised, ...], Array, Any]:
-        """Return what becomes of images, the decoder's outputs, and new statistics."""
-        quantised, statistics = self._encoded(variables, images, train=train)
-        vectors = tuple(q.passed for q in quantised)
-        outputs = self.network.apply(self._network(variables), vectors, method="decode")
-        return quantised, outputs, statistics
-
     def _loss(self, variables: Variables, key: Array, batch: Batch) -> tuple[Array, Metrics]:
         """Return the loss, and under ``measured`` what averages follow."""
         x, model = batch["image"], self.config.model
-        quantised, outputs, statistics = self._passed(variables, x, train=True)
+        quantised, outputs, statistics = self.passed(variables, x, train=True)
         rebuilt, error = self.output.loss(outputs, x)
         usual = [codebook.of_batch(q, model.codes) for q in quantised]
         measured = {"books": usual, "error": error}

@@ -7,7 +7,7 @@ import pytest
 
 from sgm_jax.conditions import Conditions
 from sgm_jax.config import check
-from sgm_jax.generator import Purpose, draws, run_key
+from sgm_jax.generator import Purpose, purpose, run_key
 from sgm_jax.generators.classifier import build
 from sgm_jax.run import checkpoints, parallel
 from sgm_jax.train import train
@@ -119,7 +119,7 @@ def test_stopped_and_resumed_it_ends_with_the_bits_of_the_whole_run(tmp_path):
 
 def test_it_draws_nothing_and_says_so(tmp_path):
     config = classifier_config(tmp_path, **{"data.std": 0.1})
-    assert not draws(config) and draws(tiny_config(tmp_path))
+    assert "--classifier={run}" in purpose(config) and purpose(tiny_config(tmp_path)) is None
     with pytest.raises(ValueError, match="draws no images"):
         build(config).drawing(Conditions((16, 16)))
 

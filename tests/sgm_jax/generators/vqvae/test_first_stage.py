@@ -70,7 +70,7 @@ def test_codes_of_two_levels_lie_on_two_grids_and_make_the_image():
     def all_of(variables, x):
         codes = stage.codes(variables, x)
         books = stage.books(variables)
-        quantised, outputs, _ = stage._passed(variables, x, train=False)
+        quantised, outputs, _ = stage.passed(variables, x, train=False)
         return codes, books, quantised, outputs, stage.outputs(variables, codes)
 
     codes, books, quantised, outputs, again = all_of(variables, x)
@@ -193,7 +193,7 @@ def test_the_published_loss_is_three_means():
     images = sparse_images(4)
     batch = batch_of(stage, images)
     loss, _ = jax.jit(stage.eval_loss)(variables, None, batch)
-    quantised, outputs, _ = jax.jit(lambda v, x: stage._passed(v, x, train=False))(
+    quantised, outputs, _ = jax.jit(lambda v, x: stage.passed(v, x, train=False))(
         variables, batch["image"]
     )
     x = images[..., None] / 255 * 10
