@@ -146,7 +146,7 @@ def make_tiny(config: ml_collections.ConfigDict) -> None:
     config.model.channels, config.model.codes, config.model.code_size = (16, 32), 64, 8
     config.prior.channels, config.prior.width, config.prior.embedding = 24, 12, 16
     config.prior.layers, config.prior.dilations = 3, (1, 2, 1)
-    config.first.n_iters = training.n_iters = 300
+    config.first.n_iters, training.n_iters = 1500, 600
     training.log_freq, training.eval_freq = 20, 100
     training.snapshot_freq, training.snapshot_freq_for_preemption = 300, 100
     config.optim.warmup = 20

@@ -267,12 +267,12 @@ def with_first_stage(
     place, known, owner = first_stage.place_of(config, run), config.model.first_stage_hash, run
     if not known and weights:
         known, owner = weights.config.model.first_stage_hash, weights.path
-    ours = not config.model.first_stage
-    if not known and ours and not first_stage.is_finished(stage, place):
+    if known and not distributed.decided(place.exists):
+        return _with_hash(config, known), None
+    ours = not known and not config.model.first_stage
+    if ours and not distributed.decided(lambda: first_stage.is_finished(stage, place)):
         LOGGER.info("first the first stage: %s", place)
         train(stage, place)
-    if known and not place.exists():
-        return _with_hash(config, known), None
     frozen = first_stage.read(stage, place)
     if known:
         first_stage.check_hash(frozen, known, place=place, owner=owner)

@@ -36,7 +36,7 @@ class Embedded(nn.Module):
 
     Attributes:
         trunk: a :class:`sgm_jax.generators.autoregressive.stages.Trunk`.
-        size: of a vector.
+        channels: numbers of a vector.
         frozen: they are those of the codebook, put under :data:`VECTORS`, and not learnt.
     """
 
@@ -54,7 +54,13 @@ class Embedded(nn.Module):
         """Height and width."""
         return self.trunk.size
 
-    def __call__(self, inputs: Array, vector: Any = None, context: Any = None, live: Any = None):
+    def __call__(
+        self,
+        inputs: Array,
+        vector: Array | None = None,
+        context: Array | None = None,
+        live: Array | None = None,
+    ) -> Array:
         """Return the features of all pixels, of codes as unit vectors ``[B, H, W, K]``."""
         return self.trunk(self._seen(inputs), vector, context, live)
 
@@ -63,11 +69,18 @@ class Embedded(nn.Module):
         del channels
         return self.trunk.empty(self.channels)
 
-    def look(self, kept: Any, pixel: Array, vector: Any = None, context: Any = None, live=None):
+    def look(
+        self,
+        kept: Any,
+        pixel: Array,
+        vector: Array | None = None,
+        context: Array | None = None,
+        live: Array | None = None,
+    ) -> tuple[Array, Any]:
         """Return the features of the next pixel of one image, and what is kept."""
         return self.trunk.look(kept, pixel, vector, context, live)
 
-    def skip(self, kept: Any, pixel: Array, vector: Any = None) -> Any:
+    def skip(self, kept: Any, pixel: Array, vector: Array | None = None) -> Any:
         """Return what is kept of a pixel whose features nobody wants."""
         return self.trunk.skip(kept, pixel, vector)
 

@@ -260,13 +260,13 @@ class GatedPixelCNN(nn.Module):
 
         Arguments are those of a call for one image, with the ``context`` of this pixel ``[c]``.
         """
-        h, kept = self._look(kept, pixel, vector, context)
         del live
+        h, kept = self._look(kept, pixel, vector, context)
         return self._ended(h), kept
 
     def skip(self, kept: Cache, pixel: Array, vector: Array | None = None) -> Cache:
-        """Refuse to leave out a pixel, of whose place a context may be known."""
-        raise NotImplementedError("all pixels are drawn by this network")
+        """Return what is kept of a pixel whose features nobody wants, where nothing is told."""
+        return self._look(kept, pixel, vector, None)[1]
 
     def absorb(self, kept: Cache, pixel: Array, inputs: Array) -> Cache:
         """Return what is kept when the value of the pixel that was looked at last is known."""

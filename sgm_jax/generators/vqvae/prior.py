@@ -6,6 +6,7 @@ all that it takes to draw. In each step of the training the frozen encoder makes
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -55,12 +56,13 @@ class Prior:
         return self.first.image_shape
 
     def initial_state(self, key: Array) -> TrainState:
-        """Return the state of fresh networks beside a fresh first stage, to be replaced."""
-        own, asked, first = jax.random.split(key, 3)
+        """Return the state of fresh networks, with zeros where the first stage is to be put."""
+        own, asked = jax.random.split(key)
         params, vector = self.asked.init(asked)
         params |= without_vectors(self.plan.init(own, vector), self.sees_books)
-        state = initial_state(params, self.optimizer)
-        return state.replace(extra=self.first.initial_state(first).averaged)
+        first = jax.eval_shape(lambda key: self.first.initial_state(key).averaged, key)
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
+        return initial_state(params, self.optimizer).replace(extra=empty)
 
     def train_step(self, state: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
         """Make one update; the first stage stays what it is."""
@@ -86,8 +88,8 @@ class Prior:
         return PriorDrawing(self)
 
     @property
-    def log_prob(self):
-        """From the codes of an image a lower bound of its log-probability; None without hits."""
+    def log_prob(self) -> Callable[..., LogProb] | None:
+        """Return what gives a lower bound of the log-probability of images; None without hits."""
         return self._log_prob if self.first.output.likelihood else None
 
     def _log_prob(self, variables: Variables, keys: Array, images: Array, given: Given) -> LogProb:
