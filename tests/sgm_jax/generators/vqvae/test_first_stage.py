@@ -104,13 +104,17 @@ def test_statistics_do_not_depend_on_the_devices():
     assert results[0][2]["used_codes"] >= 1
 
 
-def test_a_codebook_is_learnt_by_gradient_too():
+def test_the_published_one_learns_by_gradient():
     images = np.tile(sparse_images(2, seed=3), (4, 1, 1))
-    stage = first_stage_of(**FAST | {"model.codebook": "gradient", "model.output": "mse"})
+    stage = first_stage_of(**FAST | PUBLISHED)
     variables, told = trained(stage, images, 60)
     assert stage.log_prob is None and set(variables.params) == {"network", "books"}
     assert told[-1]["loss"] < 0.5 * told[0]["loss"]
-    assert "perplexity" in told[0]
+    assert "perplexity" in told[0] and "wrong_hits" not in told[0]
+    # It is used with the statistics that it has followed.
+    begun = jax.jit(stage.initial_state)(jax.random.key(0)).extra["statistics"]
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), begun, variables.extra["statistics"])
+    assert all(value > 1e-3 for value in jax.tree.leaves(moved))
 
 
 def of_torch(arrays, part):
