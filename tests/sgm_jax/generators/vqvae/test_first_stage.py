@@ -9,6 +9,7 @@ import pytest
 
 from sgm_jax.data import PixelScale
 from sgm_jax.generators.vqvae import codebook
+from sgm_jax.generators.vqvae.networks import Double
 from sgm_jax.generators.vqvae.published import Published
 from sgm_jax.run import parallel
 from tests.tiny_vqvae import PUBLISHED, TWO_LEVELS, first_stage_of, scattered, sparse_images
@@ -42,14 +43,20 @@ def rebuilt(stage, variables, images):
     return np.asarray(PixelScale.from_config(stage.config.data).from_model(back))[..., 0]
 
 
-FAST = {"first.lr": 0.01, "first.batch_size": 8, "model.decay": 0.9, "model.commitment": 1.0}
+FAST = {
+    "first.lr": 0.01,
+    "first.batch_size": 8,
+    "optim.decay_start": 100,
+    "model.decay": 0.9,
+    "model.commitment": 1.0,
+}
 
 
 @pytest.mark.parametrize("levels", [{}, TWO_LEVELS], ids=["one level", "two levels"])
 def test_a_few_patterns_come_back_exactly(levels):
     patterns = sparse_images(2, seed=3)
     stage = first_stage_of(**levels, **FAST, **{"model.channels": (8, 16)})
-    variables, told = trained(stage, np.tile(patterns, (4, 1, 1)), 150)
+    variables, told = trained(stage, np.tile(patterns, (4, 1, 1)), 300)
     assert told[-1]["loss"] < 0.1 * told[0]["loss"]
     # All vectors begin at 0, so that only the first is used; the others revive.
     assert told[0]["used_codes"] == 1 < told[-1]["used_codes"]
@@ -209,3 +216,13 @@ def test_the_published_loss_is_three_means():
 def test_it_draws_nothing_and_says_so():
     with pytest.raises(ValueError, match="draws no images: train its prior"):
         first_stage_of().drawing(None)
+
+
+def test_a_finer_grid_has_four_places_of_each():
+    x = jnp.arange(12.0).reshape(1, 2, 3, 2)
+    kernel = jnp.zeros((3, 3, 2, 8)).at[1, 1, :, jnp.arange(8)].set(jnp.eye(2)[jnp.arange(8) % 2])
+    params = {"four": {"kernel": kernel, "bias": jnp.repeat(jnp.array([0.0, 100, 200, 300]), 2)}}
+    fine = Double(2).apply({"params": params}, x)
+    expected = np.asarray(x).repeat(2, axis=1).repeat(2, axis=2)
+    expected += np.tile([[0, 100], [200, 300]], (2, 3))[None, :, :, None]
+    np.testing.assert_array_equal(fine, expected)
