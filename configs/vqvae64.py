@@ -18,7 +18,7 @@ from configs import larcv_png64
 # Fields of the score family, which say nothing here.
 _OF_SCORE = (
     *("sde", "continuous", "objective", "p_mean", "p_std", "reduce_mean", "likelihood_weighting"),
-    *("weighting", "time_sampling", "low_discrepancy", "multiscale", "dtype"),
+    *("weighting", "time_sampling", "low_discrepancy", "dtype"),
 )
 _OF_ALL_MODELS = ("ema_rate", "ema_rates", "condition", "momentum_scale")
 
