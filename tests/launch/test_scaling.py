@@ -18,6 +18,7 @@ def test_a_layout_that_is_not_processes_times_devices_is_refused(text):
         scaling.layout(text)
 
 
+@pytest.mark.slow
 def test_a_step_on_all_devices_of_a_process_is_measured(optax_promotion):
     config = demo.get_config().unlock()
     config.data.image_size, config.model.nf, config.model.ch_mult = 16, 8, (1,)

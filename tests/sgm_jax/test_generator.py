@@ -99,6 +99,7 @@ def test_all_of_the_state_is_trained_and_kept(folder, trained):
     jax.tree.map(np.testing.assert_array_equal, loaded, trained)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_on_one_device_it_ends_with_the_bits_of_the_whole_run(folder, tmp_path):
     assert train_apart(folder, tmp_path / "whole", devices=1) == 0
     assert train_apart(folder, tmp_path / "parts", devices=1, kill_at=30) == -signal.SIGKILL

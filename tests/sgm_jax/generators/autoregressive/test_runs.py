@@ -51,7 +51,7 @@ def drawn(config, folder, count, **request):
     return np.load(out / "samples.npz")["samples"][..., 0]
 
 
-@pytest.mark.parametrize("trunk", ["causal_conv", "made"])
+@pytest.mark.parametrize("trunk", ["causal_conv", pytest.param("made", marks=pytest.mark.slow)])
 def test_of_two_images_each_gets_half_the_probability(trunk, tmp_path):
     two = np.random.default_rng(1).choice([0, 0, 7, 90, 255], (2, 4, 4))
     write(tmp_path, np.tile(two, (128, 1, 1)))

@@ -52,7 +52,11 @@ FAST = {
 }
 
 
-@pytest.mark.parametrize("levels", [{}, TWO_LEVELS], ids=["one level", "two levels"])
+@pytest.mark.parametrize(
+    "levels",
+    [{}, pytest.param(TWO_LEVELS, marks=pytest.mark.slow)],
+    ids=["one level", "two levels"],
+)
 def test_a_few_patterns_come_back_exactly(levels):
     patterns = sparse_images(2, seed=3)
     stage = first_stage_of(**levels, **FAST, **{"model.channels": (8, 16)})
