@@ -18,6 +18,13 @@ import ml_collections
 
 from sgm_jax.simulation.config import default_simulation_config
 
+# Fields of ``training`` that say nothing in other families, and those of ``model`` that do.
+_OF_SCORE = (
+    *("sde", "continuous", "objective", "p_mean", "p_std", "reduce_mean", "likelihood_weighting"),
+    *("weighting", "time_sampling", "low_discrepancy", "dtype"),
+)
+_OF_ALL_MODELS = ("ema_rate", "ema_rates", "condition", "momentum_scale")
+
 
 def get_config() -> ml_collections.ConfigDict:
     """Return the locked configuration."""
@@ -201,3 +208,18 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.simulation = default_simulation_config()
     return config.lock()
+
+
+def of_another_family(generator: str) -> ml_collections.ConfigDict:
+    """Return this configuration, unlocked, without the fields of the score family.
+
+    Of a family of sparse images: one channel, whose background is exactly 0.
+    """
+    config = get_config().unlock()
+    config.generator = generator
+    for name in _OF_SCORE:
+        del config.training[name]
+    config.model = ml_collections.ConfigDict({name: config.model[name] for name in _OF_ALL_MODELS})
+    config.data.num_channels = 1
+    config.data.centered = False
+    return config

@@ -15,25 +15,12 @@ import ml_collections
 
 from configs import larcv_png64
 
-# Fields of the score family, which say nothing here.
-_OF_SCORE = (
-    *("sde", "continuous", "objective", "p_mean", "p_std", "reduce_mean", "likelihood_weighting"),
-    *("weighting", "time_sampling", "low_discrepancy", "dtype"),
-)
-_OF_ALL_MODELS = ("ema_rate", "ema_rates", "condition", "momentum_scale")
-
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Return the locked configuration; ``variant`` is "", "tiny" or "published"."""
-    config = larcv_png64.get_config().unlock()
-    training, data = config.training, config.data
-    for name in _OF_SCORE:
-        del training[name]
-    config.generator = "vqvae"
+    config = larcv_png64.of_another_family("vqvae")
+    training, data, model = config.training, config.data, config.model
 
-    data.num_channels = 1
-    # The background is exactly 0.
-    data.centered = False
     # The scale on which the autoencoder sees charge, and on which its error counts.
     data.transform = "log"
 
@@ -57,9 +44,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Of the parameters that Muon leaves to Adam.
     first.adam_lr = 1e-3
 
-    config.model = model = ml_collections.ConfigDict(
-        {name: config.model[name] for name in _OF_ALL_MODELS}
-    )
     model.ema_rate = 0.999
     # "prior", or "first": the autoencoder alone.
     model.stage = "prior"

@@ -204,8 +204,9 @@ class Weights(NamedTuple):
         """
         like = jax.eval_shape(lambda key: generator.initial_state(key).averaged, jax.random.key(0))
         if begins:
-            theirs = {name.split("/")[1] for name in self.arrays}
-            fresh = {PARAMETERS, OVERVIEW} - theirs
+            model = self.config.model
+            theirs = {PARAMETERS: model.condition, OVERVIEW: model.get("overview")}
+            fresh = [name for name, there in theirs.items() if not there]
             like = like._replace(params={k: v for k, v in like.params.items() if k not in fresh})
 
         def leaf(place: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:

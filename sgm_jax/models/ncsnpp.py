@@ -355,16 +355,12 @@ def check_fields(net: NCSNpp) -> None:
             f" --config.model.num_res_blocks={net.num_res_blocks}:"
             " a network needs levels with at least one block and nf channels each"
         )
-    if net.condition and not net.conditional:
-        raise ValueError(
-            f"--config.model.condition={tuple(net.condition)} is added to the embedding of the"
-            " time, which needs --config.model.conditional=True"
-        )
-    if net.overview and not net.conditional:
-        raise ValueError(
-            f"--config.model.overview={net.overview} is added to the embedding of the time, which"
-            " needs --config.model.conditional=True"
-        )
+    for name, value in (("condition", tuple(net.condition)), ("overview", net.overview)):
+        if value and not net.conditional:
+            raise ValueError(
+                f"--config.model.{name}={value} is added to the embedding of the time, which needs"
+                " --config.model.conditional=True"
+            )
     if net.overview < 0 or (net.overview and net.image_size % net.overview):
         raise ValueError(
             f"--config.model.overview={net.overview} must be 0, or divide"

@@ -23,8 +23,9 @@ from sgm_jax.generators.autoregressive.config import (
     order_of,
     plan_from_config,
 )
+from sgm_jax.generators.autoregressive.drawing import PlanDrawing
 from sgm_jax.generators.autoregressive.heads import Levels
-from sgm_jax.generators.autoregressive.stages import Params, Plan, State
+from sgm_jax.generators.autoregressive.stages import Params, Plan
 from sgm_jax.models.condition import Condition
 from sgm_jax.step import (
     TrainState,
@@ -79,14 +80,25 @@ class SarmGenerator:
         del key
         return self._bits(variables.params, batch["image"], batch.get("condition")), {}
 
-    def drawing(self, conditions: Conditions) -> "SarmDrawing":
+    def drawing(self, conditions: Conditions) -> PlanDrawing:
         """Return how images are drawn under conditions.
 
         Raises:
             ValueError: for all but what the networks were trained with.
         """
         self.asked.check(conditions)
-        return SarmDrawing(self)
+
+        def images(variables: Variables, values: Array) -> Array:
+            del variables
+            return self.scale.to_model(values).reshape(-1, *self.image_shape)
+
+        return PlanDrawing(
+            self.plan,
+            self.asked,
+            self.config.sampling.at_once,
+            networks=lambda variables: variables.params,
+            images=images,
+        )
 
     def log_prob(self, variables: Variables, keys: Array, images: Array, given: Given) -> LogProb:
         """Return the logarithms of the probabilities of images, cut at the threshold."""
@@ -107,48 +119,6 @@ class SarmGenerator:
         """Return the loss, with some conditions forgotten."""
         condition = self.asked.forgotten(key, batch)
         return self._bits(params, batch["image"], condition), {}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SarmDrawing:
-    """Images drawn pixel by pixel: a :class:`sgm_jax.generator.Drawing`.
-
-    Always as many at once: another program rounds differently, and where that decides whether a
-    pixel is lit, all later ones differ.
-    """
-
-    generator: SarmGenerator
-    nfe = 1
-    one_step_a_call = False
-
-    @property
-    def num_steps(self) -> int:
-        """One for each pixel, and for each block."""
-        return self.generator.plan.num_steps
-
-    @property
-    def at_once(self) -> int:
-        """Return how many images a device draws at once."""
-        return self.generator.config.sampling.at_once
-
-    def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> State:
-        """Return the state of dark images."""
-        del keys, given
-        return self.generator.plan.start(shape[0])
-
-    def step(
-        self, variables: Variables, i: Array, state: State, keys: Array, given: Given
-    ) -> State:
-        """Return the state with one more pixel."""
-        generator, params = self.generator, variables.params
-        vector = generator.asked.vector(params, given.get("condition"), len(keys))
-        return generator.plan.step(params, i, state, keys, vector)
-
-    def finish(self, variables: Variables, state: State, given: Given) -> Array:
-        """Return the images in network space."""
-        del variables, given
-        generator = self.generator
-        return generator.scale.to_model(state["values"]).reshape(-1, *generator.image_shape)
 
 
 def build(config: ml_collections.ConfigDict) -> SarmGenerator:

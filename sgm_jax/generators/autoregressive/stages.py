@@ -73,6 +73,10 @@ class Stage:
         """How many there are."""
         return len(self.trunk.order)
 
+    def place(self, i: Array) -> Array:
+        """Return the pixel that comes in step ``i`` of the order."""
+        return jnp.asarray(np.array(self.trunk.order, np.int32))[i]
+
     def init(self, key: Array, vector: Array | None, context: int = 0) -> Params:
         """Return random parameters, for a vector like the one given and a context so wide."""
         inputs = jnp.zeros((1, *self.trunk.size, self.head.channels))
@@ -148,7 +152,7 @@ def _blank(count: int, pixels: int) -> Array:
     return jnp.zeros((count, pixels), jnp.int32)
 
 
-def _each(keys: Array, number: Array) -> Array:
+def keys_of_step(keys: Array, number: Array) -> Array:
     """Return the keys of one step ``[B]``; its number is one for all images, or ``[B]``."""
     numbers = jnp.broadcast_to(number, keys.shape)
     return jax.vmap(jax.random.fold_in)(keys, numbers)
@@ -187,16 +191,16 @@ class OneStage:
         self, params: Params, i: Array, state: State, keys: Array, vector: Array | None
     ) -> State:
         """Draw pixel ``i`` of the order."""
-        pixel = jnp.asarray(np.array(self.stage.trunk.order, np.int32))[i]
+        pixel = self.stage.place(i)
 
         def draw(kept: Any, key: Array, vector: Array | None) -> tuple[Array, Any]:
             return self.stage.draw(params["pixels"], kept, pixel, key, vector)
 
-        drawn, kept = jax.vmap(draw)(state["kept"], _each(keys, i), vector)
-        return {"values": _with(state["values"], pixel, drawn), "kept": kept}
+        drawn, kept = jax.vmap(draw)(state["kept"], keys_of_step(keys, i), vector)
+        return {"values": with_value(state["values"], pixel, drawn), "kept": kept}
 
 
-def _with(values: Array, pixel: Array, drawn: Array) -> Array:
+def with_value(values: Array, pixel: Array, drawn: Array) -> Array:
     """Return values ``[B, N]`` with those of one pixel, the same in all images."""
     return jax.lax.dynamic_update_slice_in_dim(values, drawn[:, None], pixel, axis=1)
 
@@ -251,11 +255,11 @@ class Window:
         self, params: Params, i: Array, state: State, keys: Array, vector: Array | None
     ) -> State:
         """Draw pixel ``i`` of the order."""
-        pixel = jnp.asarray(np.array(self.outer.trunk.order, np.int32))[i]
-        keys = _each(keys, i)
+        pixel = self.outer.place(i)
+        keys = keys_of_step(keys, i)
 
         def inside(kept: Any, key: Array, vector: Array | None) -> tuple[Array, Any]:
-            place = jnp.asarray(np.array(self.inner.trunk.order, np.int32))[i]
+            place = self.inner.place(i)
             drawn, inner = self.inner.draw(params["inner"], kept["inner"], place, key, vector)
             # The other network needs to have seen it.
             outer = self.outer.follow(params["outer"], kept["outer"], pixel, drawn, vector)
@@ -273,7 +277,7 @@ class Window:
             keys,
             vector,
         )
-        return {"values": _with(state["values"], pixel, drawn), "kept": kept}
+        return {"values": with_value(state["values"], pixel, drawn), "kept": kept}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -380,13 +384,13 @@ class Blocks:
     def _draw_block(
         self, params: Params, i: Array, state: State, keys: Array, vector: Array | None
     ) -> State:
-        block = jnp.asarray(np.array(self.coarse.trunk.order, np.int32))[i]
+        block = self.coarse.place(i)
 
         def draw(kept: Any, key: Array, vector: Array | None) -> tuple[Array, Any]:
             return self.coarse.draw(params["blocks"], kept, block, key, vector)
 
-        drawn, coarse = jax.vmap(draw)(state["coarse"], _each(keys, i), vector)
-        state = state | {"occupied": _with(state["occupied"], block, drawn), "coarse": coarse}
+        drawn, coarse = jax.vmap(draw)(state["coarse"], keys_of_step(keys, i), vector)
+        state = state | {"occupied": with_value(state["occupied"], block, drawn), "coarse": coarse}
         return jax.lax.cond(i == self.coarse.pixels - 1, self._line_up, lambda state: state, state)
 
     def _line_up(self, state: State) -> State:

@@ -17,7 +17,8 @@ import optax
 from sgm_jax.conditions import Conditions
 from sgm_jax.generator import Batch, Given, LogProb
 from sgm_jax.generators.autoregressive.asked import Asked
-from sgm_jax.generators.autoregressive.stages import Params, Plan, State
+from sgm_jax.generators.autoregressive.drawing import PlanDrawing
+from sgm_jax.generators.autoregressive.stages import Params, Plan
 from sgm_jax.generators.vqvae.codes import with_vectors, without_vectors
 from sgm_jax.generators.vqvae.first_stage import FirstStage
 from sgm_jax.generators.vqvae.outputs import Hits, spread
@@ -78,14 +79,24 @@ class Prior:
         del key
         return self._bits(variables, batch["image"], batch.get("condition")), {}
 
-    def drawing(self, conditions: Conditions) -> "PriorDrawing":
+    def drawing(self, conditions: Conditions) -> PlanDrawing:
         """Return how images are drawn under conditions.
 
         Raises:
             ValueError: for all but what the networks were trained with.
         """
         self.asked.check(conditions)
-        return PriorDrawing(self)
+
+        def images(variables: Variables, values: Array) -> Array:
+            return self.first.decoded(variables.extra, self.split(values))
+
+        return PlanDrawing(
+            self.plan,
+            self.asked,
+            self.config.sampling.at_once,
+            networks=self.networks,
+            images=images,
+        )
 
     @property
     def log_prob(self) -> Callable[..., LogProb] | None:
@@ -136,45 +147,3 @@ class Prior:
         codes = self.first.codes(variables.extra, images)
         count = sum(level[0].size for level in codes)
         return -self.nats(variables, codes, condition).mean() / (count * np.log(2))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PriorDrawing:
-    """Images drawn code by code, then decoded: a :class:`sgm_jax.generator.Drawing`.
-
-    Always as many at once: another program rounds differently, and where that decides about a code
-    all later ones differ.
-    """
-
-    generator: Prior
-    nfe = 1
-    one_step_a_call = False
-
-    @property
-    def num_steps(self) -> int:
-        """One for each code."""
-        return self.generator.plan.num_steps
-
-    @property
-    def at_once(self) -> int:
-        """Return how many images a device draws at once."""
-        return self.generator.config.sampling.at_once
-
-    def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> State:
-        """Return the state of images without codes."""
-        del keys, given
-        return self.generator.plan.start(shape[0])
-
-    def step(
-        self, variables: Variables, i: Array, state: State, keys: Array, given: Given
-    ) -> State:
-        """Return the state with one more code."""
-        generator = self.generator
-        vector = generator.asked.vector(variables.params, given.get("condition"), len(keys))
-        return generator.plan.step(generator.networks(variables), i, state, keys, vector)
-
-    def finish(self, variables: Variables, state: State, given: Given) -> Array:
-        """Return the images in network space."""
-        del given
-        generator = self.generator
-        return generator.first.decoded(variables.extra, generator.split(state["values"]))

@@ -5,10 +5,16 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sgm_jax.generators.autoregressive.orders import Size
-from sgm_jax.generators.autoregressive.stages import OneStage, Params, Stage, State
+from sgm_jax.generators.autoregressive.stages import (
+    OneStage,
+    Params,
+    Stage,
+    State,
+    keys_of_step,
+    with_value,
+)
 from sgm_jax.generators.vqvae.networks import Residual
 
 Array = jax.Array
@@ -98,25 +104,24 @@ class TwoLevels:
         """Draw code ``i``: those of the coarse grid come first."""
         branch = jnp.where(i < self.top.pixels, 0, 1)
         draw = [self._draw_top, self._draw_bottom]
-        keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, i)
-        return jax.lax.switch(branch, draw, params, i, state, keys, vector)
+        return jax.lax.switch(branch, draw, params, i, state, keys_of_step(keys, i), vector)
 
     def _draw_top(
         self, params: Params, i: Array, state: State, keys: Array, vector: Array | None
     ) -> State:
-        place = _places(self.top)[i]
+        place = self.top.place(i)
 
         def draw(kept, key, vector):
             return self.top.draw(params["top"], kept, place, key, vector)
 
         drawn, kept = jax.vmap(draw)(state["top"], keys, vector)
-        return state | {"values": _with(state["values"], place, drawn), "top": kept}
+        return state | {"values": with_value(state["values"], place, drawn), "top": kept}
 
     def _draw_bottom(
         self, params: Params, i: Array, state: State, keys: Array, vector: Array | None
     ) -> State:
         number = i - self.top.pixels
-        place = _places(self.bottom)[number]
+        place = self.bottom.place(number)
         shape = state["context"].shape
         # All coarse codes are known from now on.
         context = jax.lax.cond(
@@ -129,19 +134,10 @@ class TwoLevels:
             return self.bottom.draw(params["bottom"], kept, place, key, vector, context=context)
 
         drawn, kept = jax.vmap(draw)(state["bottom"], keys, vector, context[:, place])
-        values = _with(state["values"], self.top.pixels + place, drawn)
+        values = with_value(state["values"], self.top.pixels + place, drawn)
         return state | {"values": values, "bottom": kept, "context": context}
 
     def _context(self, params: Params, values: Array) -> Array:
         """Return what the coarse codes say ``[B, H, W, channels]``."""
         top = values[:, : self.top.pixels].reshape(-1, *self.top.trunk.size)
         return self.context.apply({"params": params["context"]}, self.top.head.embed(top))
-
-
-def _places(stage: Stage) -> Array:
-    return jnp.asarray(np.array(stage.trunk.order, np.int32))
-
-
-def _with(values: Array, place: Array, drawn: Array) -> Array:
-    """Return values ``[B, N]`` with those of one place, the same in all images."""
-    return jax.lax.dynamic_update_slice_in_dim(values, drawn[:, None], place, axis=1)
