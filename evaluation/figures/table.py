@@ -4,11 +4,11 @@ To add a figure, write a function that returns a Matplotlib figure and the numbe
 list it in ``figures`` of one of the modules below.
 """
 
-from evaluation.figures import classifier, distributions, images, maps, neighbours, summary
+from evaluation.figures import classifier, distributions, images, layers, maps, neighbours, summary
 from evaluation.figures.figure import Comparison, Figures
 
 # In the order of a report.
-_FAMILIES = (summary, distributions, images, neighbours, maps, classifier)
+_FAMILIES = (summary, distributions, layers, images, neighbours, maps, classifier)
 
 
 def figures(comparison: Comparison) -> Figures:

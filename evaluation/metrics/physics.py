@@ -54,11 +54,11 @@ def correlation_rows(pair: Pair, budget: Budget, seed: int) -> list[Result]:
         pooled = np.stack(columns, axis=1)
         spread = pooled.std(axis=0)
         scaled = (pooled - pooled.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-        features = np.concatenate([scaled, _products(scaled)], axis=1)
+        features = np.concatenate([scaled, products(scaled)], axis=1)
         return sum_tests(
             lambda: iter([features]),
             (len(real), len(generated)),
-            {"rms": _correlation_difference},
+            {"rms": correlation_difference},
             seed=seed,
             permutations=permutations,
             halves=budget.splits,
@@ -254,13 +254,17 @@ def _histograms(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _products(columns: np.ndarray) -> np.ndarray:
-    """Return the products of all pairs of columns, ``[n, k * k]``."""
+def products(columns: np.ndarray) -> np.ndarray:
+    """Return the products of all pairs of columns ``[n, k]``: ``[n, k * k]``."""
     return (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
 
 
-def _correlation_difference(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
-    """Return the rms difference off the diagonal of two correlation matrices, given as sums."""
+def correlation_difference(a: np.ndarray, n_a: float, b: np.ndarray, n_b: float) -> float:
+    """Return the rms difference off the diagonal of the correlation matrices of two samples.
+
+    ``a`` holds the sums over ``n_a`` images of k columns and of their `products`, ``[k + k * k]``,
+    and ``b`` those over ``n_b`` others.
+    """
     first, second = _correlation(a / n_a), _correlation(b / n_b)
     apart = ~np.eye(len(first), dtype=bool)
     return float(np.sqrt(((first - second)[apart] ** 2).mean()))

@@ -10,6 +10,7 @@ from evaluation.metrics import (
     classifier,
     fid,
     fidelity,
+    layers,
     looking,
     memorisation,
     mmd,
@@ -24,6 +25,7 @@ from evaluation.metrics.metric import Metric, is_part
 # In the order of a report.
 _FAMILIES = (
     physics,
+    layers,
     ssnet,
     looking,
     mmd,
