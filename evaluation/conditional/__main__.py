@@ -102,14 +102,14 @@ def named(sources: list[str]) -> dict[str, str]:
     Raises:
         ValueError: two sets of one name.
     """
-    found: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for source in sources:
-        name, given, folder = source.partition("=")
-        name, folder = (name, folder) if given else ("generated", source)
-        if name in found:
+        name, equals, folder = source.partition("=")
+        name, folder = (name, folder) if equals else ("generated", source)
+        if name in folders:
             raise ValueError(f"two sets have one name, {name}; give --generated=NAME=FOLDER")
-        found[name] = folder
-    return found
+        folders[name] = folder
+    return folders
 
 
 if __name__ == "__main__":

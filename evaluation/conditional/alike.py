@@ -47,7 +47,7 @@ def momentum_bins(
     edges = {}
     for kind in kinds:
         size = real.size[(real.particle == kind) & ~real.beyond]
-        counts = [((one.particle == kind) & ~one.beyond).sum() for one in generated]
+        counts = [((images.particle == kind) & ~images.beyond).sum() for images in generated]
         fewest = min([len(size), *(count for count in counts if count)])
         fitting = min(BINS, max(fewest // (2 * FEWEST), 1))
         if len(size) >= FEWEST:
@@ -61,8 +61,8 @@ def bin_of(images: ConditionedSet, edges: dict[str, np.ndarray]) -> np.ndarray:
     for kind, ends in edges.items():
         own = images.particle == kind
         # The last bin has its upper edge.
-        found = np.searchsorted(ends[:-1], images.size[own], side="right") - 1
-        place[own] = np.where(images.size[own] <= ends[-1] * (1 + 1e-6), found, -1)
+        bins = np.searchsorted(ends[:-1], images.size[own], side="right") - 1
+        place[own] = np.where(images.size[own] <= ends[-1] * (1 + 1e-6), bins, -1)
     return place
 
 
@@ -119,7 +119,7 @@ def coverage(real: ConditionedSet, generated: ConditionedSet, edges: dict) -> tu
     Generated images beyond the training are left out, and kinds that nobody asked for count.
     """
     cells = [_cell(images, edges) for images in (real, generated)]
-    alone = [~np.isin(one, other) | (one < 0) for one, other in (cells, reversed(cells))]
+    alone = [~np.isin(own, other) | (own < 0) for own, other in (cells, reversed(cells))]
     return tuple(
         float(marks[~images.beyond].mean()) if (~images.beyond).any() else 0.0
         for marks, images in zip(alone, (real, generated), strict=True)

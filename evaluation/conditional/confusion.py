@@ -41,16 +41,16 @@ def _predictions(
     half = np.random.default_rng([seed, 7]).permutation(len(events)) % 2
     is_second = (half == 1)[of]
     seen = seen_by(sort, real.images)
-    found = {images.name: [] for images in sets}
+    predictions = {images.name: [] for images in sets}
     held_out = np.zeros(len(real), np.int64)
     for k, trained in enumerate((~is_second, is_second)):
         rows = trained & (code >= 0)
         predict = SORTS[sort].fit(seen[rows], code[rows], seed=seed + k)
         held_out[~trained] = predict(seen[~trained]).argmax(axis=1)
         for images in generated:
-            found[images.name].append(predict(seen_by(sort, images.images)).argmax(axis=1))
-    found[real.name] = [held_out, held_out]
-    return {name: np.array(rows) for name, rows in found.items()}
+            predictions[images.name].append(predict(seen_by(sort, images.images)).argmax(axis=1))
+    predictions[real.name] = [held_out, held_out]
+    return {name: np.array(rows) for name, rows in predictions.items()}
 
 
 def _with_columns(images: ConditionedSet, sort: str, predicted: np.ndarray) -> ConditionedSet:

@@ -31,7 +31,7 @@ def observable_rows(
     The last row is the mean of all Kolmogorov-Smirnov distances. Real images are left out at random
     so that the classes of direction have the shares of the generated ones.
     """
-    found = []
+    rows = []
     for kind, ends in edges.items():
         for k in range(len(ends) - 1):
             sets = [*_of_bin(pair, kind, k, edges, seed), *_of_bin(floor, kind, k, edges, seed)]
@@ -41,9 +41,9 @@ def observable_rows(
                 where = f"{kind}s from {ends[k]:.0f} to {ends[k + 1]:.0f} MeV/c"
                 path = f"observables/{kind}/{k + 1}/{name}"
                 meaning = f"{observable.meaning}, of {where}"
-                found += _rows(path, meaning, values, permutations=permutations, seed=seed)
-    found = [replace(row, set=pair.generated.name) for row in found]
-    return found + _mean(found, pair.generated.name)
+                rows += _rows(path, meaning, values, permutations=permutations, seed=seed)
+    rows = [replace(row, set=pair.generated.name) for row in rows]
+    return rows + _mean(rows, pair.generated.name)
 
 
 def _rows(
@@ -64,20 +64,20 @@ def _rows(
     return [
         Result(
             f"{path}/{name}",
-            one.value,
-            one.stderr,
+            test.value,
+            test.stderr,
             None if by_chance is None else by_chance.value,
-            one.p,
+            test.p,
             n=count,
             definition=f"{meaning}; {text}",
         )
-        for (name, text), one, by_chance in zip(_TEXTS.items(), tested, chance, strict=True)
+        for (name, text), test, by_chance in zip(_TEXTS.items(), tested, chance, strict=True)
     ]
 
 
-def _mean(found: list[Result], name: str) -> list[Result]:
+def _mean(rows: list[Result], name: str) -> list[Result]:
     """Return the mean distance as a row; the observables of a bin vary together, bins do not."""
-    known = [row for row in found if row.metric.endswith("/ks") and row.status == "ok"]
+    known = [row for row in rows if row.metric.endswith("/ks") and row.status == "ok"]
     if not known:
         return []
     errors: dict[str, list[float]] = {}

@@ -73,11 +73,11 @@ def evaluate_conditional(
     """
     sorts = list(classifiers)
     _check_names(list(generated), sorts)
-    given = {REAL: real if isinstance(real, Shown) else read_real(real, conditions=conditions)}
+    shown = {REAL: real if isinstance(real, Shown) else read_real(real, conditions=conditions)}
     for name, source in generated.items():
-        given[name] = source if isinstance(source, Shown) else read_generated(source)
-    units, warnings = common_units(given, {"mev_per_level": mev_per_level, "pixel_mm": pixel_mm})
-    sets, more = open_alike(given, units, threshold=threshold, limit=limit, seed=seed)
+        shown[name] = source if isinstance(source, Shown) else read_generated(source)
+    units, warnings = common_units(shown, {"mev_per_level": mev_per_level, "pixel_mm": pixel_mm})
+    sets, more = open_alike(shown, units, threshold=threshold, limit=limit, seed=seed)
     kinds = common_kinds(sets)
     warnings += more + kinds_doubts(sets, kinds)
     edges = alike.momentum_bins(sets[0], sets[1:], kinds)
@@ -98,16 +98,16 @@ def evaluate_conditional(
         sets = with_predictions(sets, list(edges), sorts, seed=seed, parts=parts)
         ranges = _range_edges(sets, edges)
         pairings = [
-            _pairing(sets[0], one, edges, ranges, permutations=permutations, seed=seed, parts=parts)
-            for one in sets[1:]
+            _pairing(sets[0], own, edges, ranges, permutations=permutations, seed=seed, parts=parts)
+            for own in sets[1:]
         ]
     facts = {s.name: s.images.facts | _asked_facts(s) for s in sets}
-    for one in pairings:
-        warnings += one.warnings
+    for pairing in pairings:
+        warnings += pairing.warnings
     origin = provenance()
     origin["versions"] |= versions()
     return ConditionalReport(
-        results=[row for one in pairings for row in one.rows],
+        results=[row for pairing in pairings for row in pairing.rows],
         pairings=pairings,
         real=sets[0],
         sets=facts,
@@ -148,12 +148,16 @@ def _pairing(
     rows = measure.rows(values, floors, pair, measure.DEFINITIONS)
     part = f"rows/observables@{generated.name}.json"
     if permutations and parts.missing([part]):
-        found = observable_rows(pair, first, edges, permutations=permutations, seed=seed)
-        parts.save(part, [row.to_dict() for row in found])
+        tests = observable_rows(pair, first, edges, permutations=permutations, seed=seed)
+        parts.save(part, [row.to_dict() for row in tests])
     rows += [Result.from_dict(row) for row in parts.load(part)] if permutations else []
-    series = {f"response/{name}": one for name, one in measure.response(pair, edges).items()}
-    series |= {f"direction/{name}": one for name, one in measure.directions(pair, edges).items()}
-    series |= {f"range/{k}": one for k, one in measure.stopping(range_pair, range_edges).items()}
+    series = {f"response/{name}": binned for name, binned in measure.response(pair, edges).items()}
+    series |= {
+        f"direction/{name}": binned for name, binned in measure.directions(pair, edges).items()
+    }
+    series |= {
+        f"range/{k}": binned for k, binned in measure.stopping(range_pair, range_edges).items()
+    }
     return Pairing(
         generated=generated,
         pair=pair,
@@ -174,19 +178,23 @@ def _range_edges(sets: list[ConditionedSet], edges: measure.Edges) -> measure.Ed
     Of the sets, whose first is the real one, the one with the fewest tracks decides how many.
     The upper quarter is left out: there most that stay were scattered or absorbed.
     """
-    found = {}
+    ranges = {}
     for kind in (kind for kind in measure.STOPPING if kind in edges):
         sizes = [
-            one.size[(one.particle == kind) & ~one.beyond & np.isfinite(one.images.table["range"])]
-            for one in sets
+            images.size[
+                (images.particle == kind)
+                & ~images.beyond
+                & np.isfinite(images.images.table["range"])
+            ]
+            for images in sets
         ]
         if len(sizes[0]) < 2 * alike.FEWEST:
             continue
         highest = np.quantile(sizes[0], 0.75)
         fewest = min((size <= highest).sum() for size in sizes if (size <= highest).any())
         bins = min(_RANGE_BINS, max(int(fewest) // (2 * alike.FEWEST), 1))
-        found[kind] = np.quantile(sizes[0], np.linspace(0.0, 0.75, bins + 1))
-    return found
+        ranges[kind] = np.quantile(sizes[0], np.linspace(0.0, 0.75, bins + 1))
+    return ranges
 
 
 def _beyond(real: ConditionedSet, generated: ConditionedSet, *, seed: int) -> list[dict[str, Any]]:
@@ -228,29 +236,31 @@ def _beyond_row(
         return row | {"note": f"no comparison: {alike.FEWEST} images of both are needed"}
     charge = measure.response(pair, edges)
     off = measure.directions(pair, edges)[f"{kind}/median_deg"]
-    for name, one in (
+    for name, numbers in (
         ("charge, ratio", charge[f"{kind}/mean"].ratio),
         ("width, ratio", charge[f"{kind}/width"].ratio),
         ("median angle (degrees)", off.generated),
         ("simulated", off.real),
     ):
-        row[name] = (float(one[0, 0]), float(measure.spread(one)[0]))
+        row[name] = (float(numbers[0, 0]), float(measure.spread(numbers)[0]))
     return row
 
 
-def _asked_facts(one: ConditionedSet) -> dict[str, Any]:
+def _asked_facts(images: ConditionedSet) -> dict[str, Any]:
     return {
-        "images_compared": len(one),
-        "beyond_training": int(one.beyond.sum()),
-        "guidance": one.guidance,
-        "kinds": {kind: int((one.particle == kind).sum()) for kind in np.unique(one.particle)},
+        "images_compared": len(images),
+        "beyond_training": int(images.beyond.sum()),
+        "guidance": images.guidance,
+        "kinds": {
+            kind: int((images.particle == kind).sum()) for kind in np.unique(images.particle)
+        },
     }
 
 
-def _hash(one: ConditionedSet) -> str:
-    text = repr((one.particle.tolist(), one.event.tolist(), one.beyond.tolist()))
+def _hash(images: ConditionedSet) -> str:
+    text = repr((images.particle.tolist(), images.event.tolist(), images.beyond.tolist()))
     digest = hashlib.blake2b(text.encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(one.momentum, "<f4"))
+    digest.update(np.ascontiguousarray(images.momentum, "<f4"))
     return digest.hexdigest()
 
 

@@ -1,6 +1,6 @@
 """Figures of conditional images: response, direction, range, confusion, observables, pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,18 +40,18 @@ def figures(report: "ConditionalReport") -> Figures:
     """Return what draws each figure, in the order of the page."""
     pairs = report.pairings
     drawing: Figures = {}
-    if len({one.generated.guidance for one in pairs} - {None}) > 1:
+    if len({pairing.generated.guidance for pairing in pairs} - {None}) > 1:
         drawing["guidance"] = partial(draw_guidance, report)
     drawing["response"] = partial(draw_response, pairs, _energy(report))
     drawing["direction"] = partial(draw_directions, pairs)
-    if any(name.startswith("range/") for one in pairs for name in one.series):
+    if any(name.startswith("range/") for pairing in pairs for name in pairing.series):
         drawing["range"] = partial(draw_ranges, pairs, in_cm=report.units["pixel_mm"] is not None)
     for sort in pairs[0].confusion:
         drawing[f"confusion_{sort}"] = partial(draw_confusion, pairs, sort)
-    for one in pairs:
-        if any(row.metric.startswith("observables/") for row in one.rows):
-            drawing[f"observables_{one.name}"] = partial(draw_observables, one)
-    for images in (report.real, *(one.generated for one in pairs)):
+    for pairing in pairs:
+        if any(row.metric.startswith("observables/") for row in pairing.rows):
+            drawing[f"observables_{pairing.name}"] = partial(draw_observables, pairing)
+    for images in (report.real, *(pairing.generated for pairing in pairs)):
         drawing[f"pictures_{images.name}"] = partial(draw_pictures, images, pairs[0].kinds)
     return drawing
 
@@ -91,8 +91,13 @@ def draw_directions(pairs: Sequence["Pairing"]) -> Drawn:
         first = pairs[0].pair
         lines = [("real", first.real, first.real_weights[0], REAL)]
         lines += [
-            (one.name, one.pair.generated, one.pair.generated_weights[0], _colour(place))
-            for place, one in enumerate(pairs)
+            (
+                pairing.name,
+                pairing.pair.generated,
+                pairing.pair.generated_weights[0],
+                _colour(place),
+            )
+            for place, pairing in enumerate(pairs)
         ]
         for name, images, weights, colour in lines:
             off = images.images.table["off_deg"]
@@ -151,7 +156,7 @@ def draw_confusion(pairs: Sequence["Pairing"], sort: str) -> Drawn:
     """Draw for what the images of each kind are taken, of the simulation and of each set."""
     kinds = pairs[0].kinds
     tables = {"real, not seen in training": pairs[0].confusion[sort]["real"]}
-    tables |= {one.name: one.confusion[sort]["generated"] for one in pairs}
+    tables |= {pairing.name: pairing.confusion[sort]["generated"] for pairing in pairs}
     columns = min(3, len(tables))
     rows = -(-len(tables) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.9 * rows), layout="constrained")
@@ -175,22 +180,22 @@ def draw_confusion(pairs: Sequence["Pairing"], sort: str) -> Drawn:
     return figure, {"kinds": kinds, "tables": shares}
 
 
-def draw_observables(one: "Pairing") -> Drawn:
+def draw_observables(pairing: "Pairing") -> Drawn:
     """Draw how far each observable of each kind in each bin is above the floor, in errors."""
     names = list(OBSERVABLES)
-    rows = {row.metric: row for row in one.rows if row.metric.startswith("observables/")}
-    figure = Figure(figsize=(2.7 * len(one.kinds) + 2, 4.0), layout="constrained")
-    grid = figure.subplots(1, len(one.kinds), squeeze=False, sharey=True)[0]
+    rows = {row.metric: row for row in pairing.rows if row.metric.startswith("observables/")}
+    figure = Figure(figsize=(2.7 * len(pairing.kinds) + 2, 4.0), layout="constrained")
+    grid = figure.subplots(1, len(pairing.kinds), squeeze=False, sharey=True)[0]
     numbers = {"observables": names}
-    for axes, kind in zip(grid, one.kinds, strict=True):
+    for axes, kind in zip(grid, pairing.kinds, strict=True):
         bins = sum(f"observables/{kind}/{k}/charge/ks" in rows for k in range(1, 100))
         table = np.full((len(names), max(bins, 1)), np.nan)
         low = np.zeros_like(table, bool)
         for (row, k), _ in np.ndenumerate(table):
-            found = rows.get(f"observables/{kind}/{k + 1}/{names[row]}/ks")
-            if found is not None and found.status == "ok":
-                table[row, k] = found.value - (found.floor or 0.0)
-                low[row, k] = found.p < 0.001
+            result = rows.get(f"observables/{kind}/{k + 1}/{names[row]}/ks")
+            if result is not None and result.status == "ok":
+                table[row, k] = result.value - (result.floor or 0.0)
+                low[row, k] = result.p < 0.001
         shown = axes.imshow(table, cmap="RdBu_r", vmin=-0.3, vmax=0.3, aspect="auto")
         axes.plot(*np.argwhere(low).T[::-1], "k.", ms=4)
         axes.set(title=kind, xlabel="bin of momentum")
@@ -258,7 +263,7 @@ def _put(
 
 def draw_guidance(report: "ConditionalReport") -> Drawn:
     """Draw numbers against the weight of the guidance, with their floors."""
-    weights = {one.name: one.generated.guidance for one in report.pairings}
+    weights = {pairing.name: pairing.generated.guidance for pairing in report.pairings}
     panels: dict[str, list[Point]] = {}
     for row in report.results:
         if row.metric in _AGAINST_GUIDANCE and row.status == "ok":
@@ -274,45 +279,44 @@ def _draw_values(axes: Axes, series: dict[str, Series]) -> None:
     real, error = first.real[0], np.nan_to_num(spread(first.real))
     axes.fill_between(first.centres, real - error, real + error, color=REAL, alpha=0.6, lw=0)
     axes.errorbar(first.centres, real, error, fmt=".-", color=REAL, lw=1.5, label="real")
-    for place, (name, one) in enumerate(series.items()):
-        axes.errorbar(
-            _aside(one, place, len(series)),
-            one.generated[0],
-            np.nan_to_num(spread(one.generated)),
-            fmt="o",
-            ms=3,
-            lw=1,
-            color=_colour(place),
-            label=name,
-        )
+    _draw_points(axes, series, lambda of_set: of_set.generated)
     axes.grid(alpha=0.3)
 
 
 def _draw_ratios(axes: Axes, series: dict[str, Series], *, near: float) -> None:
     axes.axhspan(1.0 - near, 1.0 + near, color=REAL, alpha=0.3, lw=0)
     axes.axhline(1.0, color="black", lw=0.8)
-    for place, one in enumerate(series.values()):
+    _draw_points(axes, series, lambda of_set: of_set.ratio)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _draw_points(
+    axes: Axes, series: dict[str, Series], values: Callable[[Series], np.ndarray]
+) -> None:
+    """Draw the values ``[R, K]`` of each set with their errors, beside those of the others."""
+    for place, (name, of_set) in enumerate(series.items()):
+        shown = values(of_set)
         axes.errorbar(
-            _aside(one, place, len(series)),
-            one.ratio[0],
-            np.nan_to_num(spread(one.ratio)),
+            _aside(of_set, place, len(series)),
+            shown[0],
+            np.nan_to_num(spread(shown)),
             fmt="o",
             ms=3,
             lw=1,
             color=_colour(place),
+            label=name,
         )
-    axes.grid(axis="y", alpha=0.3)
 
 
-def _over(one: Series, other: Series) -> Series:
+def _over(above: Series, below: Series) -> Series:
     with np.errstate(divide="ignore", invalid="ignore"):
-        real, generated = one.real / other.real, one.generated / other.generated
-    return Series(one.edges, real, generated, one.counts)
+        real, generated = above.real / below.real, above.generated / below.generated
+    return Series(above.edges, real, generated, above.counts)
 
 
-def _aside(one: Series, place: int, count: int) -> np.ndarray:
+def _aside(series: Series, place: int, count: int) -> np.ndarray:
     """Return where a set's points stand, beside those of the others."""
-    return one.centres + np.diff(one.edges) * 0.5 * ((place + 1) / (count + 1) - 0.5)
+    return series.centres + np.diff(series.edges) * 0.5 * ((place + 1) / (count + 1) - 0.5)
 
 
 def _colour(place: int) -> str:
@@ -325,6 +329,8 @@ def _energy(report: "ConditionalReport") -> str:
 
 def _numbers(pairs: Sequence["Pairing"], first: str) -> dict:
     return {
-        one.name: {name: of.to_dict() for name, of in one.series.items() if name.startswith(first)}
-        for one in pairs
+        pairing.name: {
+            name: of.to_dict() for name, of in pairing.series.items() if name.startswith(first)
+        }
+        for pairing in pairs
     }

@@ -125,13 +125,13 @@ def with_measurements(images: ConditionedSet) -> ConditionedSet:
 
 def response(pair: Compared, edges: Edges) -> dict[str, Series]:
     """Return mean and width of the charge, by ``KIND/mean`` and ``KIND/width``."""
-    found = {}
+    binned = {}
     for kind in edges:
         for place, name in enumerate(("mean", "width")):
-            found[f"{kind}/{name}"] = series(
+            binned[f"{kind}/{name}"] = series(
                 pair, edges, kind, "deposited", lambda v, w, k=place: estimators.central(v, w)[k]
             )
-    return found
+    return binned
 
 
 def directions(pair: Compared, edges: Edges) -> dict[str, Series]:
@@ -144,11 +144,11 @@ def directions(pair: Compared, edges: Edges) -> dict[str, Series]:
 
 def stopping(pair: Compared, edges: Edges) -> dict[str, Series]:
     """Return median range and share that stays, by ``KIND/range`` and ``KIND/stays``."""
-    found = {}
+    binned = {}
     for kind in (kind for kind in STOPPING if kind in edges):
-        found[f"{kind}/range"] = series(pair, edges, kind, "range", estimators.median)
-        found[f"{kind}/stays"] = series(pair, edges, kind, "stays", estimators.mean)
-    return found
+        binned[f"{kind}/range"] = series(pair, edges, kind, "range", estimators.median)
+        binned[f"{kind}/stays"] = series(pair, edges, kind, "stays", estimators.mean)
+    return binned
 
 
 def series(pair: Compared, edges: Edges, kind: str, column: str, statistic: Statistic) -> Series:
@@ -161,43 +161,43 @@ def series(pair: Compared, edges: Edges, kind: str, column: str, statistic: Stat
         place = np.where(images.particle == kind, bin_of(images, {kind: edges[kind]}), -1)
         numbers = images.images.table[column]
         place = np.where(np.isnan(numbers), -1, place)
-        found = np.full((len(weights), bins), np.nan)
+        statistics = np.full((len(weights), bins), np.nan)
         for k in range(bins):
             rows = np.flatnonzero(place == k)
             counts[which, k] = len(rows)
             if len(rows) >= FEWEST:
-                found[:, k] = statistic(numbers[rows], weights[:, rows])
-        values.append(found)
+                statistics[:, k] = statistic(numbers[rows], weights[:, rows])
+        values.append(statistics)
     return Series(edges[kind], *values, counts)
 
 
 def numbers(pair: Compared, edges: Edges, range_edges: Edges, range_pair: Compared) -> Numbers:
     """Return the numbers of all rows but those of the observables."""
-    found: Numbers = {}
+    values: Numbers = {}
     charge = response(pair, edges)
     for kind in edges:
         mean, width = charge[f"{kind}/mean"].ratio, charge[f"{kind}/width"].ratio
-        found[f"response/{kind}/deviation"] = _rms(mean - 1.0)
-        found[f"response/{kind}/bias"] = _mean(mean - 1.0)
+        values[f"response/{kind}/deviation"] = _rms(mean - 1.0)
+        values[f"response/{kind}/bias"] = _mean(mean - 1.0)
         with np.errstate(divide="ignore"):
-            found[f"response/{kind}/width"] = np.exp(_mean(np.log(width)))
-        found[f"response/{kind}/width_deviation"] = _rms(width - 1.0)
-        found[f"response/{kind}/near"] = _near(mean, NEAR_MEAN)
-        found[f"response/{kind}/width_near"] = _near(width, NEAR_WIDTH)
+            values[f"response/{kind}/width"] = np.exp(_mean(np.log(width)))
+        values[f"response/{kind}/width_deviation"] = _rms(width - 1.0)
+        values[f"response/{kind}/near"] = _near(mean, NEAR_MEAN)
+        values[f"response/{kind}/width_near"] = _near(width, NEAR_WIDTH)
         off = series(pair, {kind: edges[kind][[0, -1]]}, kind, "off_deg", estimators.median)
-        found[f"direction/{kind}/median_ratio"] = off.ratio[:, 0]
-        found[f"direction/{kind}/median_deg"] = off.generated[:, 0]
+        values[f"direction/{kind}/median_ratio"] = off.ratio[:, 0]
+        values[f"direction/{kind}/median_deg"] = off.generated[:, 0]
         back = series(pair, {kind: edges[kind][[0, -1]]}, kind, "off_deg", _backward)
-        found[f"direction/{kind}/backward"] = (back.generated - back.real)[:, 0]
-    for name, one in stopping(range_pair, range_edges).items():
+        values[f"direction/{kind}/backward"] = (back.generated - back.real)[:, 0]
+    for name, binned in stopping(range_pair, range_edges).items():
         kind, _, what = name.partition("/")
         if what == "range":
-            found[f"range/{kind}/deviation"] = _rms(one.ratio - 1.0)
-            found[f"range/{kind}/bias"] = _mean(one.ratio - 1.0)
+            values[f"range/{kind}/deviation"] = _rms(binned.ratio - 1.0)
+            values[f"range/{kind}/bias"] = _mean(binned.ratio - 1.0)
         else:
-            found[f"range/{kind}/stopping"] = _mean(one.generated - one.real)
-    found |= _confusions(pair, list(edges))
-    return found | _over_kinds(found, list(edges))
+            values[f"range/{kind}/stopping"] = _mean(binned.generated - binned.real)
+    values |= _confusions(pair, list(edges))
+    return values | _over_kinds(values, list(edges))
 
 
 def rows(
@@ -231,7 +231,7 @@ def rows(
 
 def matrix(pair: Compared, classifier: str, kinds: list[str]) -> dict[str, np.ndarray]:
     """Return for both sets how images of each kind (row) are taken for each (column), shares."""
-    found = {}
+    shares_of = {}
     for name, images, weights in (
         ("real", pair.real, pair.real_weights),
         ("generated", pair.generated, pair.generated_weights),
@@ -246,8 +246,8 @@ def matrix(pair: Compared, classifier: str, kinds: list[str]) -> dict[str, np.nd
                     ((predicted == column) * weight).sum() / (len(predicted) * weight.sum())
                     for column in range(len(kinds))
                 ]
-        found[name] = shares
-    return found
+        shares_of[name] = shares
+    return shares_of
 
 
 def spread(values: np.ndarray) -> np.ndarray:
@@ -256,9 +256,9 @@ def spread(values: np.ndarray) -> np.ndarray:
         return np.full(values.shape[1], np.nan)
     again = np.where(np.isfinite(values[1:]), values[1:], np.nan)
     known = np.isfinite(values[0]) & (np.isfinite(again).sum(axis=0) > 1)
-    found = np.full(values.shape[1], np.nan)
-    found[known] = np.nanstd(again[:, known], axis=0, ddof=1)
-    return found
+    errors = np.full(values.shape[1], np.nan)
+    errors[known] = np.nanstd(again[:, known], axis=0, ddof=1)
+    return errors
 
 
 def classifiers_of(images: ConditionedSet) -> list[str]:
@@ -268,7 +268,7 @@ def classifiers_of(images: ConditionedSet) -> list[str]:
 
 
 def _confusions(pair: Compared, kinds: list[str]) -> Numbers:
-    found: Numbers = {}
+    differences: Numbers = {}
     showers = np.isin(kinds, SHOWERS)
     for name in classifiers_of(pair.real):
         two = []
@@ -284,11 +284,11 @@ def _confusions(pair: Compared, kinds: list[str]) -> Numbers:
                 same = (showers[predicted] == showers[place]).mean(axis=0)
                 shares.append(estimators.mean(right, weights[:, own]))
                 classes.append(estimators.mean(same, weights[:, own]))
-            found[f"confusion/{name}/{kind}"] = shares[1] - shares[0]
+            differences[f"confusion/{name}/{kind}"] = shares[1] - shares[0]
             two.append(classes[1] - classes[0])
         if 0 < showers.sum() < len(kinds):
-            found[f"confusion/{name}/tracks_and_showers"] = _mean(np.array(two).T)
-    return found
+            differences[f"confusion/{name}/tracks_and_showers"] = _mean(np.array(two).T)
+    return differences
 
 
 def _predicted(images: ConditionedSet, classifier: str) -> np.ndarray:
@@ -297,7 +297,7 @@ def _predicted(images: ConditionedSet, classifier: str) -> np.ndarray:
     return np.stack([table[f"predicted/{classifier}/{k}"] for k in range(2)])
 
 
-def _over_kinds(found: Numbers, kinds: list[str]) -> Numbers:
+def _over_kinds(values: Numbers, kinds: list[str]) -> Numbers:
     """Return the means over the kinds, of numbers that all of them have."""
     together = {}
     for chapter, names in (
@@ -306,7 +306,7 @@ def _over_kinds(found: Numbers, kinds: list[str]) -> Numbers:
         ("range", ("deviation", "bias", "stopping")),
     ):
         for name in names:
-            own = [found[key] for kind in kinds if (key := f"{chapter}/{kind}/{name}") in found]
+            own = [values[key] for kind in kinds if (key := f"{chapter}/{kind}/{name}") in values]
             if own:
                 together[f"{chapter}/all/{name}"] = _mean(np.array(own).T)
     return together

@@ -16,7 +16,7 @@ REAL = "real"
 
 
 def common_units(
-    given: Mapping[str, Shown], typed: Mapping[str, float | None]
+    sets: Mapping[str, Shown], typed: Mapping[str, float | None]
 ) -> tuple[dict[str, float | None], list[str]]:
     """Return the energy of a grey level and the size of a pixel, equal in all sets, and doubts."""
     units, warnings = {}, []
@@ -24,7 +24,7 @@ def common_units(
         ("mev_per_level", "the scale of charge (MeV a grey level)"),
         ("pixel_mm", "the size of a pixel (mm)"),
     ):
-        known = {name: getattr(shown, unit) for name, shown in given.items()}
+        known = {name: getattr(shown, unit) for name, shown in sets.items()}
         unknown = [name for name, value in known.items() if value is None]
         values = {name: value for name, value in known.items() if value is not None}
         if typed[unit] is not None:
@@ -45,7 +45,7 @@ def common_units(
 
 
 def open_alike(
-    given: Mapping[str, Shown],
+    shown_sets: Mapping[str, Shown],
     units: Mapping[str, float | None],
     *,
     threshold: int | str,
@@ -55,21 +55,23 @@ def open_alike(
     """Return the sets, the real one first, cut at one threshold, and what is to be said of it."""
     opened = {
         name: open_set(_path(shown.images), name, limit=limit, seed=seed, surveyed=name == REAL)
-        for name, shown in given.items()
+        for name, shown in shown_sets.items()
     }
-    given = {name: checked(shown, name, len(opened[name].source)) for name, shown in given.items()}
+    shown_sets = {
+        name: checked(shown, name, len(opened[name].source)) for name, shown in shown_sets.items()
+    }
     warnings: list[str] = []
     if threshold == AUTO:
         first, *others = opened.values()
         threshold, text = common_threshold(first, others)
         warnings += [text] if text else []
-    ranges = _common_ranges(given)
+    ranges = _common_ranges(shown_sets)
     sets = []
-    for name, shown in given.items():
-        one = opened[name]
-        images: ImageSet = one.cut(threshold)
+    for name, shown in shown_sets.items():
+        source = opened[name]
+        images: ImageSet = source.cut(threshold)
         beyond = beyond_training(shown, ranges if name == REAL else shown.trained)
-        rows = one.rows
+        rows = source.rows
         asked = shown.particle[rows] != ""
         if not asked.all():
             warnings.append(
@@ -77,7 +79,7 @@ def open_alike(
                 "particle and a momentum; they are left out."
             )
         event = np.asarray(shown.event)
-        found = ConditionedSet(
+        conditioned = ConditionedSet(
             images,
             shown.particle[rows],
             shown.momentum[rows],
@@ -87,8 +89,8 @@ def open_alike(
             pixel=(units["pixel_mm"] or 10.0) / 10.0,
             guidance=shown.guidance,
         )
-        sets.append(found.take(asked))
-    check_alike([one.images for one in sets])
+        sets.append(conditioned.take(asked))
+    check_alike([source.images for source in sets])
     return sets, warnings
 
 
@@ -99,10 +101,10 @@ def _path(images: str | Path | np.ndarray) -> str | Path | np.ndarray:
     return path / SAMPLES if (path / SAMPLES).is_file() else images
 
 
-def _common_ranges(given: Mapping[str, Shown]) -> dict[str, tuple[float, float]]:
+def _common_ranges(sets: Mapping[str, Shown]) -> dict[str, tuple[float, float]]:
     """Return for each kind the momenta that all generators were trained with."""
     ranges: dict[str, tuple[float, float]] = {}
-    for shown in given.values():
+    for shown in sets.values():
         for kind, (low, high) in shown.trained.items():
             least, largest = ranges.get(kind, (low, high))
             ranges[kind] = max(least, low), min(largest, high)
@@ -111,7 +113,7 @@ def _common_ranges(given: Mapping[str, Shown]) -> dict[str, tuple[float, float]]
 
 def common_kinds(sets: list[ConditionedSet]) -> list[str]:
     """Return the kinds that were asked of some set and that the real one has."""
-    asked = set().union(*(np.unique(one.particle) for one in sets[1:]))
+    asked = set().union(*(np.unique(images.particle) for images in sets[1:]))
     there = set(np.unique(sets[0].particle)) & asked
     if not there:
         raise ValueError(
@@ -124,13 +126,13 @@ def common_kinds(sets: list[ConditionedSet]) -> list[str]:
 def kinds_doubts(sets: list[ConditionedSet], kinds: list[str]) -> list[str]:
     """Say which kinds of particle are in one set and not in another."""
     texts = []
-    for one in sets:
-        missing = [kind for kind in kinds if not (one.particle == kind).any()]
+    for images in sets:
+        missing = [kind for kind in kinds if not (images.particle == kind).any()]
         if missing:
-            texts.append(f"{one.name} has no {' and no '.join(missing)}.")
-        alone = sorted(set(np.unique(one.particle)) - set(kinds))
+            texts.append(f"{images.name} has no {' and no '.join(missing)}.")
+        alone = sorted(set(np.unique(images.particle)) - set(kinds))
         if alone:
-            texts.append(f"{one.name}: {', '.join(alone)} is in no other set and left out.")
+            texts.append(f"{images.name}: {', '.join(alone)} is in no other set and left out.")
     return texts
 
 
@@ -153,11 +155,11 @@ def coverage_doubts(
             "momenta may differ. --mode=sample --conditions=LABELS.h5::test asks for the same."
         ]
     alone = coverage(real, generated, edges)
-    for share, (one, other) in zip(alone, ((real, generated), (generated, real)), strict=True):
+    for share, (images, other) in zip(alone, ((real, generated), (generated, real)), strict=True):
         if share:
             texts.append(
-                f"{100 * share:.3g} % of the images of {one.name} are not compared: {other.name} "
-                "has none of their kind, momentum and share of it in the plane."
+                f"{100 * share:.3g} % of the images of {images.name} are not compared: "
+                f"{other.name} has none of their kind, momentum and share of it in the plane."
             )
     return texts
 
@@ -167,9 +169,9 @@ def _same(real: ConditionedSet, generated: ConditionedSet) -> bool:
     return sorted(_rows(real)) == sorted(_rows(generated))
 
 
-def _rows(one: ConditionedSet) -> list[tuple]:
-    momentum = one.momentum.astype(np.float32)
-    return list(zip(one.particle.tolist(), *momentum.T.tolist(), strict=True))
+def _rows(images: ConditionedSet) -> list[tuple]:
+    momentum = images.momentum.astype(np.float32)
+    return list(zip(images.particle.tolist(), *momentum.T.tolist(), strict=True))
 
 
 def _listed(names: np.ndarray) -> str:

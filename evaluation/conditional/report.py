@@ -116,24 +116,24 @@ class ConditionalReport:
         """Return a row of the summary for each number: its name, and a result for each set."""
         table = []
         for metric, text in SUMMARY.items():
-            found = {r.set: r for r in self.results if r.metric == metric and r.status == "ok"}
-            if found:
-                table.append({"metric": metric, "text": text, "results": found})
+            results = {r.set: r for r in self.results if r.metric == metric and r.status == "ok"}
+            if results:
+                table.append({"metric": metric, "text": text, "results": results})
         return table
 
     def observables(self) -> list[dict[str, Any]]:
         """Return for each kind and set how many tests of observables tell the sets apart."""
         table = []
-        for one in self.pairings:
-            for kind in one.kinds:
-                rows = [r for r in one.rows if r.metric.startswith(f"observables/{kind}/")]
+        for pairing in self.pairings:
+            for kind in pairing.kinds:
+                rows = [r for r in pairing.rows if r.metric.startswith(f"observables/{kind}/")]
                 tested = [r for r in rows if r.p is not None and r.metric.endswith("/ks")]
                 apart = [r for r in tested if differs(r)]
                 names = [r.metric.split("/")[3] for r in apart]
                 most = sorted(set(names), key=names.count, reverse=True)
                 table.append(
                     {
-                        "set": one.name,
+                        "set": pairing.name,
                         "kind": kind,
                         "tests": len(tested),
                         f"p < {SIGNIFICANT}": len(apart),
@@ -153,17 +153,17 @@ class ConditionalReport:
             "warnings": self.warnings,
             "rows": [result.to_dict() for result in self.results],
             "bins": {
-                one.name: {name: of.to_dict() for name, of in one.series.items()}
-                for one in self.pairings
+                pairing.name: {name: of.to_dict() for name, of in pairing.series.items()}
+                for pairing in self.pairings
             },
             "confusion": {
-                one.name: {
-                    sort: {"kinds": one.kinds} | {n: _lists(m) for n, m in both.items()}
-                    for sort, both in one.confusion.items()
+                pairing.name: {
+                    sort: {"kinds": pairing.kinds} | {n: _lists(m) for n, m in both.items()}
+                    for sort, both in pairing.confusion.items()
                 }
-                for one in self.pairings
+                for pairing in self.pairings
             },
-            "beyond_training": {one.name: one.beyond for one in self.pairings},
+            "beyond_training": {pairing.name: pairing.beyond for pairing in self.pairings},
             "definitions": measure.DEFINITIONS,
             "provenance": self.provenance,
         }
