@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.condition = "labels"
     data.particles = KIND_NAMES
     model.condition = ("particle", "momentum")
+    model.momentum_map = True
 
     # A pixel is 10 mm and an image 64 cm: with the 3 mm of the other sets all tracks and showers
     # but those of slow protons leave the image, and its charge says nothing about the momentum.

@@ -181,6 +181,9 @@ def get_config() -> ml_collections.ConfigDict:
     # original. And, in MeV/c, a momentum of ordinary size.
     model.condition = ()
     model.momentum_scale = 500.0
+    # Where the momentum is among them, tell each place how it lies to it; for particles that start
+    # in the middle of their images.
+    model.momentum_map = False
     # 1 is the original; 2 folds 2x2 pixels into channels and so needs a quarter of the work.
     model.space_to_depth = 1
     # 4: the network also looks at the means of 4x4 parts of the image; 0 is the original.

@@ -18,6 +18,7 @@ from sgm_jax import generator as contract
 from sgm_jax.config import check
 from sgm_jax.generator import Generator
 from sgm_jax.models.condition import PARAMETERS
+from sgm_jax.models.momentum_map import MAP
 from sgm_jax.models.overview import OVERVIEW
 from sgm_jax.run.experiment import from_json
 from sgm_jax.run.files import read_arrays, read_object, write_arrays
@@ -196,8 +197,9 @@ class Weights(NamedTuple):
 
         Args:
             generator: whose network it is.
-            begins: leave out the embedding of conditions and the overview if the network of this
-                file has none: they begin at random, and their last layers with zeros.
+            begins: leave out the embedding of conditions, the overview and the map of the momentum
+                if the network of this file has none: they begin at random, and their last layers
+                with zeros.
 
         Raises:
             ValueError: if its network is another one.
@@ -206,6 +208,7 @@ class Weights(NamedTuple):
         if begins:
             model = self.config.model
             theirs = {PARAMETERS: model.condition, OVERVIEW: model.get("overview")}
+            theirs[MAP] = model.get("momentum_map")
             fresh = [name for name, there in theirs.items() if not there]
             like = like._replace(params={k: v for k, v in like.params.items() if k not in fresh})
 
@@ -230,10 +233,10 @@ class Weights(NamedTuple):
         ours, theirs = flatten(config), flatten(self.config)
         conditional = MEANING_OF_CONDITIONS if theirs["model.condition"] else ()
         # What their network does not look at, ours may.
-        overview = ("model.overview",) if theirs.get("model.overview") else ()
+        looks = [n for n in ("model.overview", "model.momentum_map") if theirs.get(n)]
         changes = [
             f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
-            for name in (*MEANING, *conditional, *overview)
+            for name in (*MEANING, *conditional, *looks)
             if ours.get(name) != theirs.get(name)
         ]
         if changes:

@@ -336,6 +336,7 @@ def ncsnpp_from_config(config: ml_collections.ConfigDict) -> NCSNpp:
         condition=tuple(model.get("condition", ())),
         num_particles=len(data.get("particles", ())),
         momentum_scale=model.get("momentum_scale", 1.0),
+        momentum_map=model.get("momentum_map", False),
         dtype=DTYPES[dtype],
         **{field: getattr(model, field).lower() for field in OPTIONS},
     )

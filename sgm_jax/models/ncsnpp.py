@@ -26,6 +26,7 @@ from sgm_jax.models.blocks import (
 from sgm_jax.models.condition import PARAMETERS, Condition, ConditionEmbedding, of_images
 from sgm_jax.models.embeddings import FourierEmbedding, positional_embedding
 from sgm_jax.models.layers import GroupNorm, group_count
+from sgm_jax.models.momentum_map import MAP, MomentumMap
 from sgm_jax.models.overview import OVERVIEW, Overview
 from sgm_jax.models.resampling import depth_to_space, space_to_depth
 
@@ -69,6 +70,8 @@ class NCSNpp(nn.Module):
             none it is the published network.
         num_particles: kinds of particle that a condition can name.
         momentum_scale: in MeV/c, a momentum of ordinary size.
+        momentum_map: where a momentum is among the conditions, tell each place how it lies to it,
+            see :mod:`sgm_jax.models.momentum_map`.
         dtype: type of the features, and so of nearly all the work. Always float32 are parameters,
             the layers that read or make an image, statistics, and the embedding of the time.
     """
@@ -103,6 +106,7 @@ class NCSNpp(nn.Module):
     condition: Sequence[str] = ()
     num_particles: int = 0
     momentum_scale: float = 500.0
+    momentum_map: bool = False
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
@@ -145,10 +149,11 @@ class NCSNpp(nn.Module):
             look = Overview(4 * self.nf, self.overview, self._activation, name=OVERVIEW)
             embedding = embedding + look(x)
         if self.condition:
-            embedding = embedding + self._embed_condition(condition, x.shape[0])
+            condition = of_images(self.condition, len(x)) if condition is None else condition
+            embedding = embedding + self._embed_condition(condition)
         context = (embedding, train, example)
         folded = space_to_depth(x if self.centered else 2.0 * x - 1.0, self.space_to_depth)
-        skips = self._descend(folded, context, place)
+        skips = self._descend(folded, context, place, self._map(condition, embedding))
         h = self._middle(skips[-1], context, place)
         h = self._ascend(h, skips, context, place)
         h = depth_to_space(h, self.space_to_depth)
@@ -168,7 +173,7 @@ class NCSNpp(nn.Module):
             h = self._activation(Dense(4 * self.nf, name=layer_name(place, "dense"))(h))
         return h
 
-    def _embed_condition(self, condition: Condition | None, count: int) -> jax.Array:
+    def _embed_condition(self, condition: Condition) -> jax.Array:
         embedding = ConditionEmbedding(
             4 * self.nf,
             self.condition,
@@ -177,15 +182,30 @@ class NCSNpp(nn.Module):
             self._activation,
             name=PARAMETERS,
         )
-        return embedding(of_images(self.condition, count) if condition is None else condition)
+        return embedding(condition)
 
-    def _descend(self, x: jax.Array, context: Context, place: Iterator[int]) -> list[jax.Array]:
+    def _map(self, condition: Condition | None, embedding: jax.Array | None) -> jax.Array | None:
+        if not (self.momentum_map and "momentum" in self.condition):
+            return None
+        side = resolutions(self)[0]
+        momentum_map = MomentumMap(self.nf, side, self.momentum_scale, self._activation, name=MAP)
+        return momentum_map(condition["momentum"], embedding)
+
+    def _descend(
+        self,
+        x: jax.Array,
+        context: Context,
+        place: Iterator[int],
+        momentum_map: jax.Array | None,
+    ) -> list[jax.Array]:
         """Return every feature map that the way up concatenates, finest first."""
         pyramid = x
         # Late in sampling the noise is a hundredth of the background, where bfloat16 has two
         # digits, as have the products of float32 that accelerators take by default.
         with jax.default_matmul_precision("highest"):
             first = Conv(self.nf, name=layer_name(place, "conv"))(x)
+        if momentum_map is not None:
+            first = first + momentum_map
         skips = [first.astype(self.dtype)]
         for level, mult in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):

@@ -63,7 +63,7 @@ ADDED = {
     **CONDITIONAL,
 }
 # The same, of families that learn scores or look at noised images.
-ADDED_TO_NOISED = {"model.overview": 0}
+ADDED_TO_NOISED = {"model.overview": 0, "model.momentum_map": False}
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {
     "data.std": -1,

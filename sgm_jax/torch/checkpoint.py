@@ -34,6 +34,7 @@ CONVERTIBLE = {
     "model.space_to_depth": 1,
     "model.overview": 0,
     "model.condition": [],
+    "model.momentum_map": False,
     "data.transform": "linear",
     "optim.optimizer": "Adam",
 }

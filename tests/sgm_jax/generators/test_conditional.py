@@ -13,6 +13,7 @@ from sgm_jax.config import check
 from sgm_jax.drawer import Drawer
 from sgm_jax.generators.score import build
 from sgm_jax.models.condition import PARAMETERS
+from sgm_jax.models.momentum_map import MAP
 from sgm_jax.models.overview import OVERVIEW
 from sgm_jax.sample import sample
 from sgm_jax.step import Variables
@@ -195,13 +196,13 @@ def run(tmp_path_factory):
 def test_weights_without_conditions_begin_a_network_with_them(run, tmp_path):
     folder, config = run
     # The first update of a warm-up has rate 0.
-    config = config(**{"training.n_iters": 1, "model.overview": 4})
+    config = config(**{"training.n_iters": 1, "model.overview": 4, "model.momentum_map": True})
     state = train(config, tmp_path / "run")
     plain = read_weights(str(folder / "w.npz"))
     generator = from_run(config, tmp_path / "run").generator
     for params in (state.params, state.ema_params):
         theirs = plain.variables(build(plain.config)).params
-        assert params.keys() - theirs.keys() == {PARAMETERS, OVERVIEW}
+        assert params.keys() - theirs.keys() == {PARAMETERS, OVERVIEW, MAP}
         jax.tree.map(np.testing.assert_array_equal, {n: params[n] for n in theirs}, theirs)
         x, t = jax.random.normal(jax.random.key(0), (2, 16, 16, 1)), jnp.array([0.2, 0.7])
         shown = {"particle": jnp.array([0, 1]), "momentum": 300 * jnp.ones((2, 3))}
