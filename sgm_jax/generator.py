@@ -56,6 +56,7 @@ GENERATORS: dict[str, Any] = {
     "classifier": "sgm_jax.generators.classifier",
     "sarm": "sgm_jax.generators.autoregressive",
     "vqvae": "sgm_jax.generators.vqvae",
+    "l2lflows": "sgm_jax.generators.flows",
 }
 
 

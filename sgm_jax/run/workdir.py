@@ -70,9 +70,10 @@ MEASURED = {
     "data.momentum_range": [],
     "model.order_places": [],
     "model.first_stage_hash": "",
+    "model.standard": [],
 }
 # Those of them that only some families have.
-MEASURED_BY_FAMILIES = ("model.order_places", "model.first_stage_hash")
+MEASURED_BY_FAMILIES = ("model.order_places", "model.first_stage_hash", "model.standard")
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
