@@ -28,17 +28,17 @@ def darken_then_rescale(pixels: Array, charge: Array, least: float) -> Array:
     Returns:
         Charges ``[B, size]``, zeros or at least ``least``.
     """
-    order = jnp.argsort(pixels, axis=1)
-    rising = jnp.maximum(jnp.take_along_axis(pixels, order, axis=1), _TINY)
+    rising, order = _sorted(jnp.maximum(pixels, _TINY))
     # What each pixel and all brighter ones hold together.
     rest = jnp.cumsum(rising[:, ::-1], axis=1)[:, ::-1]
     scaled = rising * (charge[:, None] / rest)
-    # It rises along the pixels, and the last one has all of the charge.
-    passes = scaled >= least
+    # It rises along the pixels up to the last one, which has all of the charge, but for rounding.
+    last = (charge >= least)[:, None]
+    passes = jnp.concatenate([(scaled >= least)[:, :-1], last], axis=1)
     first = jnp.argmax(passes, axis=1)
     scale = charge / jnp.take_along_axis(rest, first[:, None], axis=1)[:, 0]
     kept = jnp.arange(pixels.shape[1])[None] >= first[:, None]
-    result = jnp.where(kept & passes.any(1)[:, None], rising * scale[:, None], 0.0)
+    result = jnp.where(kept & last, jnp.maximum(rising * scale[:, None], least), 0.0)
     return _back(result, order)
 
 
@@ -68,11 +68,18 @@ def whole(charges: Array) -> Array:
     floor = jnp.floor(charges)
     lost = charges - floor
     count = jnp.round(lost.sum(1)).astype(jnp.int32)
-    order = jnp.argsort(-lost, axis=1)
+    _, order = _sorted(-lost)
     up = jnp.arange(charges.shape[1])[None] < count[:, None]
     return floor + _back(up.astype(charges.dtype), order)
 
 
+def _sorted(values: Array) -> tuple[Array, Array]:
+    """Return rising values ``[B, size]``, and the places that they were taken from."""
+    places = jnp.broadcast_to(jnp.arange(values.shape[1])[None], values.shape)
+    rising, order = jax.lax.sort((values, places), dimension=1, num_keys=1)
+    return rising, order
+
+
 def _back(values: Array, order: Array) -> Array:
-    """Return values ``[B, size]`` in the places that an order took them from."""
-    return jnp.take_along_axis(values, jnp.argsort(order, axis=1), axis=1)
+    """Return values in the places that an order took them from."""
+    return jax.lax.sort((order, values), dimension=1, num_keys=1)[1]

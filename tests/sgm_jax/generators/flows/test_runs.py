@@ -1,0 +1,92 @@
+"""Flows through the commands: trained, stopped, gone on with, drawn from and measured."""
+
+import jax
+import numpy as np
+import pytest
+
+from sgm_jax import generator as contract
+from sgm_jax.likelihood import measure
+from sgm_jax.run.checkpoints import digest
+from sgm_jax.run.restore import load_state
+from sgm_jax.run.workdir import read_config
+from sgm_jax.sample import sample
+from sgm_jax.train import train
+from sgm_jax.trained import stored_config
+from tests.tiny_flows import MAF, flows_config, write_sets
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+
+@pytest.fixture(scope="module", params=["coupling", pytest.param("maf", marks=pytest.mark.slow)])
+def finished(request, tmp_path_factory):
+    """A run in one go."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write_sets(folder)
+    options = MAF if request.param == "maf" else {}
+    with jax.numpy_dtype_promotion("standard"):
+        train(flows_config(folder, **options), folder / "run")
+    return folder, options
+
+
+def state_of(run, step=4):
+    return load_state(contract.build(stored_config(run)), run, step)
+
+
+def test_stopped_anywhere_it_ends_where_the_uninterrupted_one_ends(finished, tmp_path):
+    folder, options = finished
+    for last in (2, 4):
+        train(flows_config(folder, **options | {"training.n_iters": last}), tmp_path / "run")
+    assert digest(state_of(tmp_path / "run")) == digest(state_of(folder / "run"))
+    assert len(read_config(folder / "run")["model.standard"]) == 4
+
+
+def test_a_run_is_drawn_from_and_measured(finished, tmp_path):
+    folder, options = finished
+    config = flows_config(folder, **options)
+    drawn = np.load(
+        sample(config, folder / "run", num_samples=8, out=tmp_path / "a") / "samples.npz"
+    )
+    levels = drawn["samples"][..., 0]
+    assert levels.shape == (8, 6, 6) and not ((levels > 0) & (levels < 5)).any()
+    summary = measure(config, folder / "run")
+    # Beside exact ones and other bounds they must not stand without a word.
+    assert summary["kind"] == "dequantised"
+    assert np.isfinite(summary["bits_per_dim"]) and summary["probe_stderr"] > 0
+    # Drawn layers can be ended in the other way with the same weights.
+    config = flows_config(folder, **options | {"model.postprocess": "caloflow"})
+    other = np.load(
+        sample(config, folder / "run", num_samples=8, out=tmp_path / "b") / "samples.npz"
+    )
+    assert (other["samples"] != drawn["samples"]).any()
+
+
+@pytest.mark.slow
+def test_what_is_drawn_shows_the_particle_that_is_asked_for(tmp_path):
+    from sgm_jax.conditions import Request
+
+    rng = np.random.default_rng(0)
+    particle = rng.integers(0, 2, 512)
+    images = np.zeros((512, 6, 6), np.uint8)
+    for half in range(2):
+        lit = rng.random((512, 3, 6)) < 0.5
+        images[:, 3 * half : 3 * half + 3] = 100 * (lit & (particle == half)[:, None, None])
+    for split in ("train", "test"):
+        np.save(tmp_path / f"{split}.npy", images)
+        np.savez(tmp_path / f"{split}.npz", particle=particle)
+    options = {"training.batch_size": 64, "training.n_iters": 1000, "model.ema_rate": 0.99}
+    options |= {f"training.{name}_freq": 1000 for name in ("eval", "snapshot")}
+    options |= {"training.log_freq": 100, "training.snapshot_freq_for_preemption": 1000}
+    options |= {"optim.lr": 5e-3, "model.blocks": 4, "model.energy_blocks": 4}
+    options |= {"model.hidden": 32, "model.energy_hidden": 32, "model.bins": 8}
+    options |= {"data.condition": str(tmp_path / "{split}.npz"), "sampling.at_once": 32}
+    options |= {"data.particles": ("muon", "proton"), "model.condition": ("particle",)}
+    config = flows_config(tmp_path, **options)
+    train(config, tmp_path / "run")
+    shares = []
+    for name in ("muon", "proton"):
+        request = Request(particle=name)
+        out = sample(config, tmp_path / "run", num_samples=64, request=request, out=tmp_path / name)
+        drawn = np.load(out / "samples.npz")["samples"][..., 0].astype(float)
+        shares.append(drawn[:, :3].sum() / drawn.sum())
+        assert 0.3 < (drawn > 0).mean() / (images > 0).mean() < 2
+    assert shares[0] > 0.85 and shares[1] < 0.15
