@@ -37,6 +37,7 @@ FREE = (
     *FREQUENCIES,
     "training.n_jitted_steps",
     "training.snapshot_sampling",
+    "training.keep_best",
     "training.tensorboard",
     "data.train_path",
     "data.test_path",
@@ -59,6 +60,7 @@ CONDITIONAL = {
 ADDED = {
     "optim.decay_start": 1000,
     "data.planes": False,
+    "training.keep_best": False,
     "sampling.ode_batch": 4,
     **CONDITIONAL,
 }

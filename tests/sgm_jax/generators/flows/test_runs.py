@@ -1,17 +1,20 @@
 """Flows through the commands: trained, stopped, gone on with, drawn from and measured."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from sgm_jax import generator as contract
+from sgm_jax.conditions import Request
 from sgm_jax.likelihood import measure
 from sgm_jax.run.checkpoints import digest
 from sgm_jax.run.restore import load_state
 from sgm_jax.run.workdir import read_config
 from sgm_jax.sample import sample
 from sgm_jax.train import train
-from sgm_jax.trained import stored_config
+from sgm_jax.trained import from_weights, stored_config
 from tests.tiny_flows import MAF, flows_config, write_sets
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -24,7 +27,8 @@ def finished(request, tmp_path_factory):
     write_sets(folder)
     options = MAF if request.param == "maf" else {}
     with jax.numpy_dtype_promotion("standard"):
-        train(flows_config(folder, **options), folder / "run")
+        config = flows_config(folder, **options, **{"training.keep_best": True})
+        train(config, folder / "run")
     return folder, options
 
 
@@ -60,10 +64,22 @@ def test_a_run_is_drawn_from_and_measured(finished, tmp_path):
     assert (other["samples"] != drawn["samples"]).any()
 
 
+def test_the_weights_of_the_lowest_test_loss_are_kept(finished, tmp_path):
+    run = finished[0] / "run"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
+    note = json.loads((run / "best.json").read_text())
+    assert len(losses) == 2 and note == {
+        "step": min(losses, key=losses.get),
+        "eval_loss": min(losses.values()),
+    }
+    trained = from_weights(str(run / "best.npz"))
+    state = state_of(run, note["step"])
+    assert trained.step == note["step"] and digest(trained.load()) == digest(state.averaged)
+
+
 @pytest.mark.slow
 def test_what_is_drawn_shows_the_particle_that_is_asked_for(tmp_path):
-    from sgm_jax.conditions import Request
-
     rng = np.random.default_rng(0)
     particle = rng.integers(0, 2, 512)
     images = np.zeros((512, 6, 6), np.uint8)
