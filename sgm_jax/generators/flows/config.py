@@ -90,8 +90,12 @@ def measure(config: ml_collections.ConfigDict, images: Images) -> dict[str, Any]
     measured: list[float] = []
     lit = layers[totals > 0]
     for values, scale in ((lit, flows.pixel_scale), (totals, flows.charge_scale)):
-        noised = dequantise(jax.random.key(0), jnp.asarray(values), flows.first).values
-        logits = np.asarray(scale.to_network(noised)[0], np.float64)
+
+        def numbers(values: jax.Array, scale: LogitScale = scale) -> jax.Array:
+            noised = dequantise(jax.random.key(0), values, flows.first).values
+            return scale.to_network(noised)[0]
+
+        logits = np.asarray(jax.jit(numbers)(jnp.asarray(values)), np.float64)
         measured += [float(logits.mean()), float(logits.std())]
     return {"model.standard": tuple(round(number, 6) for number in measured)}
 
