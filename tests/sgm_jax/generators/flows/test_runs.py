@@ -78,6 +78,22 @@ def test_the_weights_of_the_lowest_test_loss_are_kept(finished, tmp_path):
     assert trained.step == note["step"] and digest(trained.load()) == digest(state.averaged)
 
 
+def test_a_run_that_begins_with_weights_sees_charge_as_they_do(finished, tmp_path):
+    folder, options = finished
+    np.save(tmp_path / "train.npy", np.load(folder / "train.npy") // 2)
+    np.save(tmp_path / "test.npy", np.load(folder / "test.npy"))
+    options = options | {
+        "training.initial_weights": str(folder / "run/best.npz"),
+        "training.n_iters": 1,
+    }
+    options |= {"training.eval_freq": 1, "training.snapshot_freq": 1}
+    with pytest.raises(ValueError, match=r"model.alpha: 0\.01 there, 0\.02 here"):
+        train(flows_config(tmp_path, **options, **{"model.alpha": 0.02}), tmp_path / "run")
+    train(flows_config(tmp_path, **options), tmp_path / "run")
+    before, after = (read_config(x / "run")["model.standard"] for x in (folder, tmp_path))
+    assert before == after
+
+
 @pytest.mark.slow
 def test_what_is_drawn_shows_the_particle_that_is_asked_for(tmp_path):
     rng = np.random.default_rng(0)
