@@ -103,7 +103,8 @@ def taught(flow, draw, *, steps, lr=1e-2):
     return train(jax.random.key(0))
 
 
-@pytest.mark.parametrize("kind", [COUPLING, pytest.param(MAF, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [COUPLING, MAF])
 def test_the_density_of_a_normal_distribution_is_learnt(kind):
     root = np.array([[1.0, 0, 0], [0.8, 0.5, 0], [-0.4, 0.3, 0.7]])
 

@@ -78,15 +78,13 @@ def test_the_weights_of_the_lowest_test_loss_are_kept(finished, tmp_path):
     assert trained.step == note["step"] and digest(trained.load()) == digest(state.averaged)
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_with_weights_sees_charge_as_they_do(finished, tmp_path):
     folder, options = finished
     np.save(tmp_path / "train.npy", np.load(folder / "train.npy") // 2)
     np.save(tmp_path / "test.npy", np.load(folder / "test.npy"))
-    options = options | {
-        "training.initial_weights": str(folder / "run/best.npz"),
-        "training.n_iters": 1,
-    }
-    options |= {"training.eval_freq": 1, "training.snapshot_freq": 1}
+    options = options | {"training.initial_weights": str(folder / "run/best.npz")}
+    options |= {f"training.{name}": 1 for name in ("n_iters", "eval_freq", "snapshot_freq")}
     with pytest.raises(ValueError, match=r"model.alpha: 0\.01 there, 0\.02 here"):
         train(flows_config(tmp_path, **options, **{"model.alpha": 0.02}), tmp_path / "run")
     train(flows_config(tmp_path, **options), tmp_path / "run")
