@@ -12,6 +12,9 @@ from tests.tiny_flows import scattered, small_flow
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 
+TWO = {"size": 2, "permutation": "reverse", "layers": 1}
+
+
 def random_flow(kind, **options):
     flow = small_flow(kind, **options)
     return flow, scattered(jax.eval_shape(flow.init, jax.random.key(0)))
@@ -24,7 +27,7 @@ def double():
 
 
 @pytest.mark.parametrize("kind", [COUPLING, MAF])
-@pytest.mark.parametrize("options", [{}, {"size": 2, "permutation": "reverse", "layers": 1}])
+@pytest.mark.parametrize("options", [{}, pytest.param(TWO, marks=pytest.mark.slow)])
 def test_back_is_the_inverse_and_the_density_that_of_the_jacobian(kind, options, double):
     flow, params = random_flow(kind, context=3, **options)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)

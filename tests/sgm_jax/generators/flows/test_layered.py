@@ -19,10 +19,10 @@ def noised(generator, images, seed=0):
     return jax.jit(generator.flows.noised)(keys, jnp.asarray(images, jnp.float32))
 
 
-SLOW = pytest.param("one a layer", marks=pytest.mark.slow)
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("shared", "one a layer")]
 
 
-@pytest.mark.parametrize("kind", ["shared", "maf", SLOW])
+@pytest.mark.parametrize("kind", ["maf", *SLOW])
 def test_some_layers_are_learnt_as_in_the_whole_image(kind):
     generator, params = random_generator(**KINDS[kind])
     flows = generator.flows
