@@ -25,6 +25,8 @@ Params = dict[str, Any]
 ENERGY, CAUSAL = "energy", "causal"
 EMBEDDING, FLOW = "embedding", "flow"
 BRIGHTEST = 255
+# The charge of a dark pixel is the first level times such a power of how near to it was drawn.
+DARK_POWER = 8
 
 
 class Embedding(nn.Module):
@@ -216,8 +218,10 @@ class LayeredFlow:
         number, _ = self.charge_scale.to_network(charge + 0.5)
         context = self._context(own, seen, number, jnp.full((images,), place), vector)
         drawn = self.pixel_scale.from_network(self.causal.from_noise(own[FLOW], noise, context))
-        # Of lit pixels the level, of others how far they are from being lit.
-        pixels = jnp.where(drawn < self.first, drawn, jnp.floor(drawn))
+        # Of lit pixels the level. What others have is noise: that of those which are nearly lit
+        # counts, and all of it together must not be the charge of a row.
+        nearly = self.first * (drawn / self.first) ** DARK_POWER
+        pixels = jnp.where(drawn < self.first, nearly, jnp.floor(drawn))
         kept = whole(self.postprocess(pixels, charge, float(self.first)))
         return jnp.minimum(kept, float(BRIGHTEST))
 

@@ -120,6 +120,21 @@ def test_charges_are_drawn_as_often_as_they_are_probable():
     np.testing.assert_allclose(np.sum(some), share, rtol=0.2)
 
 
+def test_charge_goes_to_pixels_that_were_nearly_lit_not_to_all_that_are_dark():
+    """A fresh flow, which draws hardly anything above the threshold."""
+    options = {"data.image_size": 16, "model.context": 1, "model.blocks": 1}
+    generator, random = random_generator(**options, **{"model.standard": (-2.5, 0.4, 0.0, 1.0)})
+    params = jax.tree.map(jnp.zeros_like, random)
+    noise = jax.random.normal(jax.random.key(0), (200, 16))
+    levels, charges = jnp.zeros((200, 16, 16)), jnp.full((200, 16), 100.0)
+    draw = jax.jit(generator.flows.draw_layer)
+    drawn = np.asarray(draw(params, jnp.int32(3), noise, levels, charges, None))
+    np.testing.assert_array_equal(drawn.sum(1), 100)
+    # Whichever came nearest is brightest.
+    np.testing.assert_array_equal(drawn.argmax(1), np.asarray(noise).argmax(1))
+    assert (drawn > 0).sum(1).mean() < 5
+
+
 def drawn_images(generator, params, count):
     side = generator.image_shape[0]
     drawer = Drawer(generator, batch_size=8, seed=3, conditions=Conditions((side, side)))
