@@ -130,8 +130,9 @@ def test_charge_goes_to_pixels_that_were_nearly_lit_not_to_all_that_are_dark():
     draw = jax.jit(generator.flows.draw_layer)
     drawn = np.asarray(draw(params, jnp.int32(3), noise, levels, charges, None))
     np.testing.assert_array_equal(drawn.sum(1), 100)
-    # Whichever came nearest is brightest.
-    np.testing.assert_array_equal(drawn.argmax(1), np.asarray(noise).argmax(1))
+    # Whichever came nearest is brightest, but for rounding to whole levels.
+    nearest = np.take_along_axis(drawn, np.asarray(noise).argmax(1)[:, None], axis=1)[:, 0]
+    assert (nearest >= drawn.max(1) - 1).all()
     assert (drawn > 0).sum(1).mean() < 5
 
 
