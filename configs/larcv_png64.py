@@ -76,6 +76,8 @@ def get_config() -> ml_collections.ConfigDict:
     # up for a second, a step on TPUs takes 40 ms.
     training.snapshot_freq_for_preemption = 2000
     training.snapshot_sampling = False
+    # Also keep the weights of the lowest test loss, in best.npz; --pretrained draws with them.
+    training.keep_best = False
     training.tensorboard = False
 
     config.sampling = sampling = ml_collections.ConfigDict()

@@ -84,6 +84,7 @@ RULES = Rules(
         "data.num_channels": (1, 3),
         "data.planes": (False, True),
         "data.transform": tuple(TRANSFORMS),
+        "training.keep_best": (False, True),
     },
     at_least_one=(
         *FREQUENCIES,

@@ -56,6 +56,7 @@ GENERATORS: dict[str, Any] = {
     "classifier": "sgm_jax.generators.classifier",
     "sarm": "sgm_jax.generators.autoregressive",
     "vqvae": "sgm_jax.generators.vqvae",
+    "l2lflows": "sgm_jax.generators.flows",
 }
 
 
@@ -118,7 +119,9 @@ class LogProb:
         nats: of each image ``[B]``.
         stderr: their errors, where they are estimated with random numbers ``[B]``; NaN if unknown.
         nfe: network evaluations that each of them took ``[B]``.
-        kind: "exact"; "bound", if the mean lies below the truth; or "estimate".
+        kind: "exact"; "bound", if the mean lies below the truth; "dequantised", if it is that of a
+            density of images with noise between their levels, a bound of another kind; or
+            "estimate". Numbers of different kinds do not compare.
     """
 
     nats: Array

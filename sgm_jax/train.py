@@ -69,7 +69,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     condition, test_condition = open_conditions(config, images, test_images)
     config = with_measured_std(config, run, images, weights)
     config = with_measured_range(config, run, condition)
-    config = with_measured_fields(config, run, images)
+    config = with_measured_fields(config, run, images, weights)
     fingerprint = fingerprint_of(images, condition)
     workdir.check_data(run, fingerprint)
     config, before = with_first_stage(config, run, weights)
@@ -238,12 +238,18 @@ def with_measured_range(
 
 
 def with_measured_fields(
-    config: ml_collections.ConfigDict, run: Path, images: Images
+    config: ml_collections.ConfigDict, run: Path, images: Images, weights: Weights | None
 ) -> ml_collections.ConfigDict:
-    """Return the configuration with what its family measures, kept from the first start."""
+    """Return the configuration with what its family measures, kept from the first start.
+
+    What was measured for weights to begin with is kept, too: it is what they were trained with.
+    """
     config = config.copy_and_resolve_references()
     begun = workdir.read_config(run) if steps(run) else None
     fields = workdir.stored_by_family(begun) if begun else contract.measure(config, images)
+    if weights and not begun:
+        theirs = workdir.stored_by_family(workdir.flatten(weights.config))
+        fields = {name: theirs[name] for name in fields}
     config.update_from_flattened_dict(fields)
     return config
 

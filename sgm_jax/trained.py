@@ -48,6 +48,15 @@ MEANING = (
     "model.output",
     "model.as_published",
     "prior.mask",
+    "model.layers",
+    "model.strip",
+    "model.transform",
+    "model.permutation",
+    "model.permutation_seed",
+    "model.tail_bound",
+    "model.least_bin",
+    "model.alpha",
+    "model.energy_alpha",
 )
 # And these of a network with conditions.
 MEANING_OF_CONDITIONS = ("model.condition", "data.particles", "model.momentum_scale")

@@ -12,11 +12,15 @@ from sgm_jax.data.images import evenly_spaced
 from sgm_jax.drawer import Drawer
 from sgm_jax.generator import Generator, Purpose, purpose, run_key
 from sgm_jax.run import distributed, parallel
+from sgm_jax.run.files import read_object, write_json
 from sgm_jax.run.log import LOGGER, announced
 from sgm_jax.run.progress import Progress
 from sgm_jax.step import Variables
+from sgm_jax.trained import Trained, export_weights
 
 GRID_IMAGES = 36
+# The weights of the lowest test loss, and which step they are of.
+BEST, BEST_NOTE = "best.npz", "best.json"
 
 
 class Watch:
@@ -44,6 +48,7 @@ class Watch:
         self._config, self._run, self._progress = config, Path(run), progress
         self._test, self._condition = test_images, condition
         self._scale = PixelScale.from_config(config.data)
+        self._generator = generator
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
         self._fresh = True  # nothing was evaluated yet
         self._drawn: tuple[int, np.ndarray] | None = None  # the newest samples, and their step
@@ -84,7 +89,24 @@ class Watch:
                 batch = {"image": image, "index": index} | self._shown(index % total)
                 losses.append(float(self._loss(variables, key, batch)))
         self._fresh = False
-        self._progress.write(step, {"eval_loss": float(np.mean(losses))})
+        loss = float(np.mean(losses))
+        self._progress.write(step, {"eval_loss": loss})
+        if self._config.training.keep_best and parallel.is_main():
+            self._keep_best(step, loss, variables)
+
+    def _keep_best(self, step: int, loss: float, variables: Variables) -> None:
+        """Write the weights, if no evaluation of the run had a lower loss.
+
+        The note comes last: whoever is stopped in between writes both again.
+        """
+        note = self._run / BEST_NOTE
+        if note.exists():
+            best = read_object(note, fix="remove it; the next evaluation writes it again")
+            if (self._run / BEST).exists() and not loss < best["eval_loss"]:
+                return
+        best = Trained(self._config, self._generator, {}, lambda: variables, step)
+        export_weights(best, self._run / BEST)
+        write_json(note, {"step": step, "eval_loss": loss})
 
     def draw(self, step: int, variables: Variables) -> None:
         """Write a grid of samples."""

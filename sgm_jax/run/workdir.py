@@ -37,6 +37,7 @@ FREE = (
     *FREQUENCIES,
     "training.n_jitted_steps",
     "training.snapshot_sampling",
+    "training.keep_best",
     "training.tensorboard",
     "data.train_path",
     "data.test_path",
@@ -59,6 +60,7 @@ CONDITIONAL = {
 ADDED = {
     "optim.decay_start": 1000,
     "data.planes": False,
+    "training.keep_best": False,
     "sampling.ode_batch": 4,
     **CONDITIONAL,
 }
@@ -70,9 +72,10 @@ MEASURED = {
     "data.momentum_range": [],
     "model.order_places": [],
     "model.first_stage_hash": "",
+    "model.standard": [],
 }
 # Those of them that only some families have.
-MEASURED_BY_FAMILIES = ("model.order_places", "model.first_stage_hash")
+MEASURED_BY_FAMILIES = ("model.order_places", "model.first_stage_hash", "model.standard")
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -3,14 +3,19 @@
 import json
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sgm_jax import generator as contract
 from sgm_jax import watch
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.generator import GENERATORS
+from sgm_jax.run.checkpoints import digest
+from sgm_jax.step import Variables
 from sgm_jax.train import open_conditions, open_sets, train, training_batches
+from sgm_jax.trained import from_weights
 from tests import toy_family
 from tests.tiny_run import tiny_config, write_images
 
@@ -123,3 +128,29 @@ def test_a_network_that_sees_nothing_reads_nothing(tmp_path, config):
     batch = training_batches(config, images[0], train_set).at(0)
     assert batch["condition"].keys() == {"momentum"}
     assert batch["image"].shape[0] == len(batch["condition"]["momentum"])
+
+
+def test_the_weights_of_the_lowest_test_loss_are_kept(config, tmp_path):
+    config.training.keep_best = True
+    images = open_sets(config)
+    condition = open_conditions(config, *images)[1]
+    numbers = []
+    progress = SimpleNamespace(write=lambda step, told: numbers.append(told["eval_loss"]))
+    generator = contract.build(config)
+    state = generator.initial_state(jax.random.key(0))
+
+    def looked_at(losses):
+        looking = watch.Watch(config, generator, tmp_path, images[1], progress, condition)
+        for step, loss in losses.items():
+            looking._loss = lambda *args, loss=loss: loss
+            params = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)
+            looking.evaluate(step, Variables(params, state.extra))
+        return json.loads((tmp_path / watch.BEST_NOTE).read_text())
+
+    assert looked_at({1: 3.0, 2: 1.0, 3: 2.0}) == {"step": 2, "eval_loss": 1.0}
+    kept = from_weights(str(tmp_path / watch.BEST))
+    expected = jax.tree.map(lambda leaf: leaf + 2, state.params)
+    assert kept.step == 2 and digest(kept.load().params) == digest(expected)
+    # Another start knows the best of those before; a loss that is no number is none.
+    assert looked_at({4: 1.5, 5: float("nan")})["step"] == 2
+    assert looked_at({6: 0.5})["step"] == 6 and len(numbers) == 6

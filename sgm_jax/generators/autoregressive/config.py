@@ -9,6 +9,7 @@ import numpy as np
 from sgm_jax.config import Rules, flatten
 from sgm_jax.data import Images, PixelScale
 from sgm_jax.data.images import evenly_spaced
+from sgm_jax.generators.asked import check_drawing
 from sgm_jax.generators.autoregressive import orders
 from sgm_jax.generators.autoregressive.causal_conv import CausalConv
 from sgm_jax.generators.autoregressive.heads import HEADS, Categorical, Head, Levels, head_of
@@ -109,19 +110,6 @@ def check_levels(fields: dict[str, Any]) -> None:
             f"--config.model.threshold is {first!r} and --config.model.last_level {last!r}; they "
             "must be whole numbers with 0 <= threshold < last_level <= 255: an image has 256 "
             "levels, and those up to the threshold become 0"
-        )
-
-
-def check_drawing(fields: dict[str, Any]) -> None:
-    """Refuse to guide what draws as it was learnt.
-
-    Raises:
-        ValueError: with the fix.
-    """
-    if fields["sampling.guidance"] != 1 or fields["sampling.guidance_interval"]:
-        raise ValueError(
-            f"--guidance={fields['sampling.guidance']} is for the score family; this one follows "
-            "a condition as it was learnt: set --config.sampling.guidance=1"
         )
 
 

@@ -17,7 +17,7 @@ from sgm_jax.conditions import Conditions
 from sgm_jax.config import flatten
 from sgm_jax.data import PixelScale
 from sgm_jax.generator import Batch, Given, LogProb
-from sgm_jax.generators.autoregressive.asked import Asked
+from sgm_jax.generators.asked import Asked
 from sgm_jax.generators.autoregressive.config import (
     levels_from_config,
     order_of,

@@ -11,12 +11,11 @@ import flax.linen as nn
 import ml_collections
 
 from sgm_jax.config import Rules, flatten
+from sgm_jax.generators.asked import Asked, check_drawing
 from sgm_jax.generators.autoregressive import orders
-from sgm_jax.generators.autoregressive.asked import Asked
 from sgm_jax.generators.autoregressive.causal_conv import CausalConv
 from sgm_jax.generators.autoregressive.config import (
     check_causal_conv,
-    check_drawing,
     check_kernels,
     check_levels,
     levels_from_config,

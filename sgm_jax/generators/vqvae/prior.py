@@ -16,7 +16,7 @@ import optax
 
 from sgm_jax.conditions import Conditions
 from sgm_jax.generator import Batch, Given, LogProb
-from sgm_jax.generators.autoregressive.asked import Asked
+from sgm_jax.generators.asked import Asked
 from sgm_jax.generators.autoregressive.drawing import PlanDrawing
 from sgm_jax.generators.autoregressive.stages import Params, Plan
 from sgm_jax.generators.vqvae.codes import with_vectors, without_vectors

@@ -1,4 +1,4 @@
-"""What autoregressive networks are asked to show, and what they refuse."""
+"""What the networks of families beside the score model are asked to show, and what they refuse."""
 
 import dataclasses
 from typing import Any
@@ -22,7 +22,7 @@ Params = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """The vector of a condition, which is a bias in the gates; None where networks see none.
+    """The vector of a condition, which networks see; None where they see none.
 
     Attributes:
         embedding: of conditions, if there are any.
@@ -83,8 +83,8 @@ class Asked:
         ):
             if given is not None:
                 raise ValueError(
-                    f"--{flag} is for the score family; an autoregressive network draws all "
-                    "pixels of an image, in its order"
+                    f"--{flag} is for the score family; this one draws all pixels of an image, in "
+                    "its order"
                 )
         fields = () if self.embedding is None else self.embedding.fields
         missing = [name for name in conditions.condition or () if name not in fields]
@@ -93,3 +93,16 @@ class Asked:
                 f"these networks were trained without {', '.join(missing)}: train some with "
                 "--config.model.condition and --config.data.condition"
             )
+
+
+def check_drawing(fields: dict[str, Any]) -> None:
+    """Refuse to guide what draws as it was learnt.
+
+    Raises:
+        ValueError: with the fix.
+    """
+    if fields["sampling.guidance"] != 1 or fields["sampling.guidance_interval"]:
+        raise ValueError(
+            f"--guidance={fields['sampling.guidance']} is for the score family; this one follows "
+            "a condition as it was learnt: set --config.sampling.guidance=1"
+        )
