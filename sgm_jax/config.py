@@ -17,7 +17,14 @@ from sgm_jax.data.scaling import Scaling
 from sgm_jax.models import condition
 from sgm_jax.run.workdir import CONDITIONAL, FREQUENCIES, flatten
 
-__all__ = ["Rules", "check", "flatten", "simulated_folder"]
+__all__ = [
+    "Rules",
+    "check",
+    "check_sparse",
+    "check_unguided",
+    "flatten",
+    "simulated_folder",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +149,37 @@ def require_fields(fields: dict[str, Any], names: tuple[str, ...]) -> None:
         raise ValueError(
             f"the configuration has no --config.{', --config.'.join(missing)}; start from "
             "configs/larcv_png64.py, which has every field"
+        )
+
+
+def check_sparse(fields: dict[str, Any]) -> None:
+    """Refuse images that a family of sparse ones cannot draw: of one channel, 0 where it is dark.
+
+    Raises:
+        ValueError: with the field and the fix.
+    """
+    if fields["data.num_channels"] != 1 or fields["data.planes"]:
+        raise ValueError(
+            f"--config.data.num_channels is {fields['data.num_channels']}; this family draws whole "
+            "levels of one channel: set --config.data.num_channels=1"
+        )
+    if fields["data.centered"]:
+        raise ValueError(
+            "--config.data.centered=True puts the background at -1, and this family needs it at "
+            "exactly 0; set --config.data.centered=False"
+        )
+
+
+def check_unguided(fields: dict[str, Any]) -> None:
+    """Refuse to guide what draws as it was learnt.
+
+    Raises:
+        ValueError: with the fix.
+    """
+    if fields["sampling.guidance"] != 1 or fields["sampling.guidance_interval"]:
+        raise ValueError(
+            f"--guidance={fields['sampling.guidance']} is for the score family; this one follows "
+            "a condition as it was learnt: set --config.sampling.guidance=1"
         )
 
 
