@@ -55,6 +55,7 @@ GENERATORS: dict[str, Any] = {
     "score": "sgm_jax.generators.score",
     "classifier": "sgm_jax.generators.classifier",
     "sarm": "sgm_jax.generators.autoregressive",
+    "gan": "sgm_jax.generators.gan",
     "vqvae": "sgm_jax.generators.vqvae",
 }
 

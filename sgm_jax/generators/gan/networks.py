@@ -1,0 +1,170 @@
+"""Networks between a random vector and an image, and between an image and one number.
+
+:class:`Convolutional` and its discriminator are those of DCGAN (arXiv:1511.06434), with two changes
+for images that are drawn one by one: features are normalised pixel by pixel and not over a batch,
+and the grid is doubled by :class:`sgm_jax.models.double.Double`. :class:`Local` and its
+discriminator are LAGAN's (arXiv:1701.05927), whose last layers have weights of their own at each
+place: good for images that all have the same centre, as those of jets do.
+
+A condition enters a generator beside the random vector, and a discriminator by a projection
+(arXiv:1802.05637): to its output it adds the product of what it saw with the condition's vector.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sgm_jax.models.double import Double
+from sgm_jax.models.spectral import LOCAL
+
+Array = jax.Array
+# Of negative features, what goes on.
+_SLOPE = 0.2
+_LOCAL_SLOPE = 0.3
+
+
+def pixel_norm(x: Array) -> Array:
+    """Divide the features of each pixel by their root mean square (arXiv:1710.10196, eq. 1)."""
+    return x * jax.lax.rsqrt((x**2).mean(axis=-1, keepdims=True) + 1e-8)
+
+
+def with_deviation(x: Array, size: int) -> Array:
+    """Append how much images of a group differ, as one more feature of ``[B, H, W, C]``.
+
+    A discriminator that sees it knows a generator that always draws the same (arXiv:1710.10196,
+    section 3). Groups are of neighbours in the batch, of at most ``size`` images: so, unlike a
+    statistic of the whole batch, it does not depend on the number of devices.
+    """
+    batch, height, width, channels = x.shape
+    size = math.gcd(batch, size)
+    groups = x.reshape(-1, size, height, width, channels)
+    deviation = jnp.sqrt(groups.var(axis=1) + 1e-8).mean(axis=(1, 2, 3))
+    told = jnp.broadcast_to(deviation.repeat(size)[:, None, None, None], (batch, height, width, 1))
+    return jnp.concatenate([x, told], axis=-1)
+
+
+class Convolutional(nn.Module):
+    """Random numbers to the outputs of an image, from a coarse grid to ever finer ones.
+
+    Attributes:
+        size: height and width of the image.
+        channels: of the features of each grid, coarse ones first; the last is that of the image.
+    """
+
+    size: tuple[int, int]
+    channels: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z: Array, vector: Array | None) -> Array:
+        """Map ``[B, N]``, and the condition's vector ``[B, E]``, to ``[B, H, W, 1]``."""
+        by = 2 ** (len(self.channels) - 1)
+        first = (self.size[0] // by, self.size[1] // by, self.channels[0])
+        x = nn.Dense(math.prod(first), name="first")(_beside(z, vector))
+        x = pixel_norm(nn.leaky_relu(x.reshape(-1, *first), _SLOPE))
+        for channels in self.channels[1:]:
+            x = pixel_norm(nn.leaky_relu(Double(channels)(x), _SLOPE))
+        return nn.Conv(1, (3, 3), name="last")(x)
+
+
+class Judge(nn.Module):
+    """Images to one number each: the mirror image of :class:`Convolutional`.
+
+    Attributes:
+        channels: as there.
+        features: numbers that it has seen at the end.
+        group: images that are compared, see :func:`with_deviation`; 0 for none.
+    """
+
+    channels: tuple[int, ...]
+    features: int
+    group: int
+
+    @nn.compact
+    def __call__(self, x: Array, vector: Array | None) -> Array:
+        """Map ``[B, H, W, 1]``, and the condition's vector ``[B, features]``, to ``[B]``."""
+        x = nn.leaky_relu(nn.Conv(self.channels[-1], (3, 3))(x), _SLOPE)
+        for channels in self.channels[-2::-1]:
+            x = nn.leaky_relu(nn.Conv(channels, (4, 4), (2, 2))(x), _SLOPE)
+        return Verdict(self.features, self.group, name="verdict")(x, vector)
+
+
+class Local(nn.Module):
+    """LAGAN's generator: a convolution, and three locally connected layers, on three grids.
+
+    Attributes:
+        size: height and width of the image.
+        channels: of the features of the coarse grid, before and after the convolution.
+        local: of the locally connected layers.
+    """
+
+    size: tuple[int, int]
+    channels: tuple[int, int]
+    local: int
+
+    @nn.compact
+    def __call__(self, z: Array, vector: Array | None) -> Array:
+        """Map ``[B, N]``, and the condition's vector ``[B, E]``, to ``[B, H, W, 1]``."""
+        first = (self.size[0] // 4, self.size[1] // 4, self.channels[0])
+        x = nn.Dense(math.prod(first), name="first")(_beside(z, vector)).reshape(-1, *first)
+        x = pixel_norm(nn.leaky_relu(nn.Conv(self.channels[1], (5, 5))(x), _LOCAL_SLOPE))
+        x = nn.ConvLocal(self.local, (5, 5), name=f"{LOCAL}_coarse")(_repeated(x))
+        x = pixel_norm(nn.leaky_relu(x, _LOCAL_SLOPE))
+        x = nn.ConvLocal(self.local, (3, 3), name=f"{LOCAL}_fine")(_repeated(x))
+        x = nn.leaky_relu(x, _LOCAL_SLOPE)
+        return nn.ConvLocal(1, (2, 2), use_bias=False, name=f"{LOCAL}_last")(x)
+
+
+class LocalJudge(nn.Module):
+    """LAGAN's discriminator: a convolution, and three locally connected layers.
+
+    Attributes:
+        channels: of the convolution.
+        local: of the locally connected layers.
+        features: as of :class:`Judge`.
+        group: as there.
+    """
+
+    channels: int
+    local: int
+    features: int
+    group: int
+
+    @nn.compact
+    def __call__(self, x: Array, vector: Array | None) -> Array:
+        """Map ``[B, H, W, 1]``, and the condition's vector ``[B, features]``, to ``[B]``."""
+        x = nn.leaky_relu(nn.Conv(self.channels, (5, 5))(x), _LOCAL_SLOPE)
+        for number, (kernel, stride) in enumerate(((5, 2), (5, 1), (3, 2))):
+            layer = nn.ConvLocal(
+                self.local, (kernel, kernel), (stride, stride), name=f"{LOCAL}_{number}"
+            )
+            x = nn.leaky_relu(layer(x), _LOCAL_SLOPE)
+        x = nn.avg_pool(x, (2, 2), (2, 2))
+        return Verdict(self.features, self.group, name="verdict")(x, vector)
+
+
+class Verdict(nn.Module):
+    """Features of an image to one number; attributes as of :class:`Judge`."""
+
+    features: int
+    group: int
+
+    @nn.compact
+    def __call__(self, x: Array, vector: Array | None) -> Array:
+        """Map ``[B, h, w, C]``, and the condition's vector ``[B, features]``, to ``[B]``."""
+        if self.group:
+            x = with_deviation(x, self.group)
+        seen = nn.Dense(self.features, name="seen")(x.reshape(len(x), -1))
+        seen = nn.leaky_relu(seen, _SLOPE)
+        output = nn.Dense(1, name="output")(seen)[:, 0]
+        return output if vector is None else output + (seen * vector).sum(axis=-1)
+
+
+def _beside(z: Array, vector: Array | None) -> Array:
+    return z if vector is None else jnp.concatenate([z, vector], axis=-1)
+
+
+def _repeated(x: Array) -> Array:
+    """Return each pixel four times, as a square."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
