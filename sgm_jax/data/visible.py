@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgm_jax.data.normalise import PixelScale
+from sgm_jax.data.normalise import TRUNCATION_SLACK, PixelScale
 
 Array = jax.Array
+# Four times what :func:`sgm_jax.data.to_uint8` forgives.
+_MARGIN = 4 * TRUNCATION_SLACK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,5 +50,7 @@ class Visible:
         """
         levels = jnp.round(self.scale.from_model(images))
         part = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))(keys)
+        # What lies so near the next level may be rounded to it.
+        part = (1 - _MARGIN) * part
         lit = levels > self.threshold
         return jnp.where(lit, self.scale.to_model(levels + part), 0.0)

@@ -38,9 +38,11 @@ def iterated(params: Tree, vectors: Vectors, steps: int = 1) -> Vectors:
     """Return the vectors after so many power iterations; they carry no gradient."""
     vectors = dict(vectors)
     for name, matrix in _matrices(jax.lax.stop_gradient(params)).items():
-        for _ in range(steps):
-            left = _left(matrix, vectors[name])
-            vectors[name] = _unit(jnp.einsum("...ij,...i->...j", matrix, left))
+
+        def iterate(_: Any, right: Array, matrix: Array = matrix) -> Array:
+            return _unit(jnp.einsum("...ij,...i->...j", matrix, _left(matrix, right)))
+
+        vectors[name] = jax.lax.fori_loop(0, steps, iterate, vectors[name])
     return vectors
 
 
