@@ -140,7 +140,8 @@ class LocalJudge(nn.Module):
                 self.local, (kernel, kernel), (stride, stride), name=f"{LOCAL}_{number}"
             )
             x = nn.leaky_relu(layer(x), _LOCAL_SLOPE)
-        x = nn.avg_pool(x, (2, 2), (2, 2))
+        batch, height, width, channels = x.shape
+        x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
         return Verdict(self.features, self.group, name="verdict")(x, vector)
 
 
