@@ -47,8 +47,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     model.spectral_norm = True
     # Random numbers that an image is made of.
     model.latent = 100
-    # Features of the grids, coarse ones first; the last grid is that of the image.
-    model.channels = (128, 64, 32, 16, 8)
+    # Features of the grids, coarse ones first; the image is twice as fine as the last.
+    model.channels = (128, 64, 32, 16)
     # Numbers that the discriminator has seen of an image at the end.
     model.features = 128
     # Of images in groups of so many it also sees how much they differ; 0: it does not.
@@ -97,7 +97,7 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
     data.test_path = "data/gan_tiny/test/larcv_png_16"
     data.image_size = simulation.image_size = 16
     simulation.num_train, simulation.num_test = 2000, 200
-    model.channels, model.features, model.latent = (64, 32, 16), 64, 32
+    model.channels, model.features, model.latent = (64, 32), 64, 32
     model.shift, model.ema_rate = 2, 0.99
     training.n_iters = 2000
     training.log_freq, training.eval_freq = 50, 200

@@ -87,13 +87,13 @@ def _check_networks(fields: dict[str, Any]) -> None:
             f"--config.model.channels is {tuple(channels)}; with --config.model.lagan=True it has "
             'the features of the coarse grid before and after a convolution: "(128, 64)"'
         )
-    if not whole or len(channels) < 2:
+    if not whole or not channels:
         raise ValueError(
             f"--config.model.channels is {tuple(channels)}; it must have a whole number above 0 "
-            'for each of two grids or more, coarse ones first, such as "(128, 64, 32, 16, 8)"'
+            'for each grid, coarse ones first, such as "(128, 64, 32, 16)"'
         )
     # The discriminator of LAGAN halves once more, by a mean.
-    side, by = fields["data.image_size"], 8 if lagan else 2 ** (len(channels) - 1)
+    side, by = fields["data.image_size"], 8 if lagan else 2 ** len(channels)
     if side % by:
         what = "with --config.model.lagan=True" if lagan else f"with {len(channels)} grids"
         raise ValueError(

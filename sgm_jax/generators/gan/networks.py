@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from sgm_jax.models.double import Double
+from sgm_jax.models.local import LocalConv
 from sgm_jax.models.spectral import LOCAL
 
 Array = jax.Array
@@ -50,7 +51,8 @@ class Convolutional(nn.Module):
 
     Attributes:
         size: height and width of the image.
-        channels: of the features of each grid, coarse ones first; the last is that of the image.
+        channels: of the features of each grid, coarse ones first; the image is twice as fine as the
+            last of them.
     """
 
     size: tuple[int, int]
@@ -59,13 +61,13 @@ class Convolutional(nn.Module):
     @nn.compact
     def __call__(self, z: Array, vector: Array | None) -> Array:
         """Map ``[B, N]``, and the condition's vector ``[B, E]``, to ``[B, H, W, 1]``."""
-        by = 2 ** (len(self.channels) - 1)
+        by = 2 ** len(self.channels)
         first = (self.size[0] // by, self.size[1] // by, self.channels[0])
         x = nn.Dense(math.prod(first), name="first")(_beside(z, vector))
         x = pixel_norm(nn.leaky_relu(x.reshape(-1, *first), _SLOPE))
         for channels in self.channels[1:]:
             x = pixel_norm(nn.leaky_relu(Double(channels)(x), _SLOPE))
-        return nn.Conv(1, (3, 3), name="last")(x)
+        return Double(1, name="last")(x)
 
 
 class Judge(nn.Module):
@@ -84,8 +86,7 @@ class Judge(nn.Module):
     @nn.compact
     def __call__(self, x: Array, vector: Array | None) -> Array:
         """Map ``[B, H, W, 1]``, and the condition's vector ``[B, features]``, to ``[B]``."""
-        x = nn.leaky_relu(nn.Conv(self.channels[-1], (3, 3))(x), _SLOPE)
-        for channels in self.channels[-2::-1]:
+        for channels in self.channels[::-1]:
             x = nn.leaky_relu(nn.Conv(channels, (4, 4), (2, 2))(x), _SLOPE)
         return Verdict(self.features, self.group, name="verdict")(x, vector)
 
@@ -109,11 +110,11 @@ class Local(nn.Module):
         first = (self.size[0] // 4, self.size[1] // 4, self.channels[0])
         x = nn.Dense(math.prod(first), name="first")(_beside(z, vector)).reshape(-1, *first)
         x = pixel_norm(nn.leaky_relu(nn.Conv(self.channels[1], (5, 5))(x), _LOCAL_SLOPE))
-        x = nn.ConvLocal(self.local, (5, 5), name=f"{LOCAL}_coarse")(_repeated(x))
+        x = LocalConv(self.local, 5, name=f"{LOCAL}_coarse")(_repeated(x))
         x = pixel_norm(nn.leaky_relu(x, _LOCAL_SLOPE))
-        x = nn.ConvLocal(self.local, (3, 3), name=f"{LOCAL}_fine")(_repeated(x))
+        x = LocalConv(self.local, 3, name=f"{LOCAL}_fine")(_repeated(x))
         x = nn.leaky_relu(x, _LOCAL_SLOPE)
-        return nn.ConvLocal(1, (2, 2), use_bias=False, name=f"{LOCAL}_last")(x)
+        return LocalConv(1, 2, use_bias=False, name=f"{LOCAL}_last")(x)
 
 
 class LocalJudge(nn.Module):
@@ -136,9 +137,7 @@ class LocalJudge(nn.Module):
         """Map ``[B, H, W, 1]``, and the condition's vector ``[B, features]``, to ``[B]``."""
         x = nn.leaky_relu(nn.Conv(self.channels, (5, 5))(x), _LOCAL_SLOPE)
         for number, (kernel, stride) in enumerate(((5, 2), (5, 1), (3, 2))):
-            layer = nn.ConvLocal(
-                self.local, (kernel, kernel), (stride, stride), name=f"{LOCAL}_{number}"
-            )
+            layer = LocalConv(self.local, kernel, stride, name=f"{LOCAL}_{number}")
             x = nn.leaky_relu(layer(x), _LOCAL_SLOPE)
         batch, height, width, channels = x.shape
         x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))

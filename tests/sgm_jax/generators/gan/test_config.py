@@ -18,7 +18,7 @@ REFUSED = {
     "negative threshold": ({"model.threshold": -1}, "threshold is -1"),
     "no grids": ({"model.channels": ()}, r"model.channels is \(\)"),
     "half a channel": ({"model.channels": (8, 0.5)}, r"channels is \(8, 0.5\)"),
-    "size": ({"data.image_size": 9}, "image_size is 9; with 2 grids .*multiple of 2"),
+    "size": ({"data.image_size": 10}, "image_size is 10; with 2 grids .*multiple of 4"),
     "three grids of LAGAN": (LAGAN | {"model.channels": (8, 4, 2)}, r"lagan=True.*\(128, 64\)"),
     "size of LAGAN": (LAGAN | {"data.image_size": 12}, "lagan=True it must be a multiple of 8"),
     "half of them flipped": ({"model.flip": 0.5}, r"flip is 0.5.*\[0, 0.5\)"),

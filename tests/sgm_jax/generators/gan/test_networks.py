@@ -1,66 +1,13 @@
 """The parts of a GAN's networks against what they are by hand."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from sgm_jax.generators.gan.networks import Judge, Local, LocalJudge, with_deviation
+from sgm_jax.generators.gan.networks import Judge, with_deviation
 
 RNG = np.random.default_rng(0)
 IMAGES = jnp.asarray(RNG.normal(size=(8, 8, 8, 1)), jnp.float32)
-
-
-def locally_connected(x, kernel, bias, stride):
-    """Give each place of the output its own matrix, of the square around it."""
-    height, width, rows, features = kernel.shape
-    side = round((rows / x.shape[-1]) ** 0.5)
-    out = np.zeros((len(x), height, width, features))
-    # As much on both sides as keeps the size, and what is left over behind.
-    around = max((height - 1) * stride + side - x.shape[1], 0)
-    ends = (around // 2, around - around // 2)
-    wide = np.pad(x, ((0, 0), ends, ends, (0, 0)))
-    for row in range(height):
-        for column in range(width):
-            top, left = row * stride, column * stride
-            square = wide[:, top : top + side, left : left + side]
-            # The channels of a square come first in a kernel.
-            seen = square.transpose(0, 3, 1, 2).reshape(len(x), -1)
-            out[:, row, column] = seen @ kernel[row, column]
-    return out if bias is None else out + bias
-
-
-@pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_locally_connected_layers_have_weights_of_their_own_at_each_place(network):
-    if network == "generator":
-        module, inputs = Local((8, 8), (4, 5), 3), jnp.asarray(RNG.normal(size=(2, 6)), jnp.float32)
-        layers = {"local_coarse": 1, "local_fine": 1, "local_last": 1}
-    else:
-        module, inputs = LocalJudge(4, 3, 6, 0), IMAGES[:2]
-        layers = {"local_0": 2, "local_1": 1, "local_2": 2}
-    params = jax.jit(lambda key: module.init(key, inputs, None)["params"])(jax.random.key(0))
-    seen = {}
-
-    def listen(next_function, arguments, options, context):
-        output = next_function(*arguments, **options)
-        if context.module.name in layers and context.method_name == "__call__":
-            seen[context.module.name] = arguments[0], output
-        return output
-
-    def run(params):
-        seen.clear()
-        with nn.intercept_methods(listen):
-            module.apply({"params": params}, inputs, None)
-        return dict(seen)
-
-    for name, (x, output) in jax.jit(run)(params).items():
-        kernel, bias = (params[name].get(part) for part in ("kernel", "bias"))
-        bias = None if bias is None else np.asarray(bias)
-        expected = locally_connected(np.asarray(x), np.asarray(kernel), bias, layers[name])
-        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
-        layers.pop(name)
-    assert not layers
 
 
 def test_a_group_is_told_how_much_its_images_differ():
