@@ -4,15 +4,15 @@ from typing import Any
 
 import flax.linen as nn
 import ml_collections
-import optax
 
 from sgm_jax.config import Rules, check_sparse, check_unguided, flatten
 from sgm_jax.data import PixelScale
 from sgm_jax.data.visible import Visible
 from sgm_jax.generators.gan.generator import Gan
-from sgm_jax.generators.gan.networks import Convolutional, Judge, Local, LocalJudge
+from sgm_jax.generators.gan.lagan import Local, LocalJudge
 from sgm_jax.models.adversarial import LOSSES
 from sgm_jax.models.asked import Asked
+from sgm_jax.models.dcgan import Convolutional, Judge
 from sgm_jax.models.rectifier import rectified
 from sgm_jax.step import optimizer_from_config
 
@@ -137,10 +137,8 @@ def build(config: ml_collections.ConfigDict) -> Gan:
         shown=visible.spread,
         asked=Asked.from_config(config, model.asked_features),
         told=Asked.from_config(config, model.features),
-        optimizer=_optimizer(config, config.optim.lr, config.training.n_iters // every),
-        discriminator_optimizer=_optimizer(
-            config, config.optim.discriminator_lr, config.training.n_iters
-        ),
+        optimizer=optimizer_from_config(config, updates=config.training.n_iters // every),
+        discriminator_optimizer=optimizer_from_config(config, lr=config.optim.discriminator_lr),
     )
 
 
@@ -151,12 +149,3 @@ def _networks(config: ml_collections.ConfigDict) -> tuple[nn.Module, nn.Module]:
         last = LocalJudge(channels[1], model.local_channels, model.features, model.group)
         return Local(size, channels, model.local_channels), last
     return Convolutional(size, channels), Judge(channels, model.features, model.group)
-
-
-def _optimizer(
-    config: ml_collections.ConfigDict, lr: float, updates: int
-) -> optax.GradientTransformation:
-    """Return the configuration's optimiser with another rate and number of updates."""
-    own = config.copy_and_resolve_references()
-    own.optim.lr, own.training.n_iters = lr, max(updates, 1)
-    return optimizer_from_config(own)

@@ -16,15 +16,16 @@ import ml_collections
 import optax
 
 from sgm_jax.conditions import Conditions
-from sgm_jax.generator import Batch, Given
+from sgm_jax.generator import AtOnce, Batch
 from sgm_jax.models.adversarial import LOSSES, generator_loss, gradient_penalty
 from sgm_jax.models.asked import Asked
 from sgm_jax.models.augment import augmented
 from sgm_jax.models.condition import Condition
+from sgm_jax.models.draws import Draws
 from sgm_jax.models.sliced import sliced_wasserstein
 from sgm_jax.models.spectral import first_vectors, iterated, normalised
 from sgm_jax.run import parallel
-from sgm_jax.step import Params, TrainState, Variables, ema_update
+from sgm_jax.step import Params, TrainState, Variables, ema_update, improved
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -89,7 +90,7 @@ class Gan:
 
     def train_step(self, state: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
         """Improve the discriminator, and in every ``optim.discriminator_steps``th step both."""
-        draws = _Draws(jax.random.fold_in(key, state.step), batch["index"])
+        draws = Draws(jax.random.fold_in(key, state.step), batch["index"])
         condition = self.asked.forgotten(draws.key("forgotten"), batch)
         real = self.shown(draws.keys("levels"), batch["image"])
         # Vectors follow the kernels as they are before the step.
@@ -123,7 +124,7 @@ class Gan:
         It is the sliced Wasserstein distance of this device's images in network space, see
         :func:`sgm_jax.models.sliced.sliced_wasserstein`. Two sets of real images have one, too.
         """
-        draws = _Draws(key, batch["index"])
+        draws = Draws(key, batch["index"])
         real = self.shown(draws.keys("levels"), batch["image"])
         z = self.latents(draws.keys("generator"))
         drawn = self.images(variables.params, z, batch.get("condition"))
@@ -131,14 +132,18 @@ class Gan:
 
     # ------------------------------------------------------------------------------- drawing
 
-    def drawing(self, conditions: Conditions) -> "GanDrawing":
+    def drawing(self, conditions: Conditions) -> AtOnce:
         """Return how images are drawn under conditions.
 
         Raises:
             ValueError: for all but what the networks were trained with.
         """
         conditions.check_learnt(self.asked.fields)
-        return GanDrawing(self, self.config.sampling.at_once)
+
+        def images(variables: Variables, keys: Array, condition: Condition | None) -> Array:
+            return self.images(variables.params, self.latents(keys), condition)
+
+        return AtOnce(images, self.config.sampling.at_once)
 
     def latents(self, keys: Array) -> Array:
         """Return a random vector for each key, ``[B, N]``."""
@@ -166,7 +171,7 @@ class Gan:
         self,
         state: TrainState,
         extra: Any,
-        draws: "_Draws",
+        draws: Draws,
         real: Array,
         condition: Condition | None,
     ) -> tuple[TrainState, Metrics]:
@@ -195,12 +200,12 @@ class Gan:
         judging = state.params["discriminator"]
         (total, details), grads = jax.value_and_grad(loss, has_aux=True)(judging)
         total, details, lit, grads = parallel.mean((total, details, lit, grads))
-        state = self._moved(state, "discriminator", self.discriminator_optimizer, grads)
+        state = improved(state, "discriminator", self.discriminator_optimizer, grads)
         metrics = {"loss": total, "gradient_norm": optax.tree.norm(grads)}
         return state, metrics | details | lit
 
     def _generator_step(
-        self, state: TrainState, extra: Any, draws: "_Draws", condition: Condition | None
+        self, state: TrainState, extra: Any, draws: Draws, condition: Condition | None
     ) -> TrainState:
         z = self.latents(draws.keys("generator"))
         judging = jax.lax.stop_gradient(state.params["discriminator"])
@@ -211,79 +216,8 @@ class Gan:
             return generator_loss(self.judge(params, extra, seen, condition))
 
         grads = parallel.mean(jax.grad(loss)(state.params["generator"]))
-        return self._moved(state, "generator", self.optimizer, grads)
-
-    @staticmethod
-    def _moved(
-        state: TrainState, name: str, optimizer: optax.GradientTransformation, grads: Params
-    ) -> TrainState:
-        """Return the state with one of the networks moved by its optimiser."""
-        updates, opt_state = optimizer.update(grads, state.opt_state[name], state.params[name])
-        params = optax.apply_updates(state.params[name], updates)
-        return state.replace(
-            params=state.params | {name: params},
-            opt_state=state.opt_state | {name: opt_state},
-        )
+        return improved(state, "generator", self.optimizer, grads)
 
     def _augmented(self, keys: Array, images: Array) -> Array:
         model = self.config.model
         return augmented(keys, images, flip=model.flip, shift=model.shift)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class GanDrawing:
-    """One evaluation of the generator: a :class:`sgm_jax.generator.Drawing`.
-
-    Attributes:
-        gan: that draws.
-        at_once: images that a device draws at once: another program rounds differently.
-    """
-
-    gan: Gan
-    at_once: int
-    num_steps = 1
-    nfe = 1
-    one_step_a_call = False
-
-    def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> Array:
-        """Return what becomes an image: nothing yet."""
-        del keys, given
-        return jnp.zeros(shape)
-
-    def step(
-        self, variables: Variables, i: Array, state: Array, keys: Array, given: Given
-    ) -> Array:
-        """Return the images."""
-        del i, state
-        return self.gan.images(variables.params, self.gan.latents(keys), given.get("condition"))
-
-    def finish(self, variables: Variables, state: Array, given: Given) -> Array:
-        """Return the images in network space."""
-        del variables, given
-        return state
-
-
-@dataclasses.dataclass(frozen=True)
-class _Draws:
-    """Keys of one step, for each purpose and image.
-
-    Attributes:
-        root: of the step.
-        index: places of the images in the global batch ``[B]``.
-    """
-
-    root: Array
-    index: Array
-
-    _PURPOSES = (
-        *("forgotten", "levels", "discriminator", "generator", "real", "generated", "seen"),
-        *("share", "directions"),
-    )
-
-    def key(self, purpose: str) -> Array:
-        """Return one key for all images."""
-        return jax.random.fold_in(self.root, self._PURPOSES.index(purpose))
-
-    def keys(self, purpose: str) -> Array:
-        """Return a key for each image ``[B]``."""
-        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(self.key(purpose), self.index)

@@ -5,7 +5,8 @@ import pytest
 
 from sgm_jax import generator as contract
 from sgm_jax.config import check, flatten
-from sgm_jax.generators.gan.networks import Convolutional, Local
+from sgm_jax.generators.gan.lagan import Local
+from sgm_jax.models.dcgan import Convolutional
 from sgm_jax.run.experiment import from_json, read_experiment
 from tests.tiny_gan import LAGAN, gan_config
 

@@ -14,8 +14,8 @@ from sgm_jax.conditions import Conditions
 from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.drawer import Drawer, device_functions
 from sgm_jax.generators.gan import build
-from sgm_jax.generators.gan.networks import with_deviation
 from sgm_jax.models.asked import Asked
+from sgm_jax.models.dcgan import with_deviation
 from sgm_jax.run import parallel
 from tests.tiny_gan import LAGAN, WASSERSTEIN, gan_config
 from tests.tiny_vqvae import scattered, sparse_images

@@ -1,10 +1,8 @@
 """Networks between a random vector and an image, and between an image and one number.
 
-:class:`Convolutional` and its discriminator are those of DCGAN (arXiv:1511.06434), with two changes
-for images that are drawn one by one: features are normalised pixel by pixel and not over a batch,
-and the grid is doubled by :class:`sgm_jax.models.double.Double`. :class:`Local` and its
-discriminator are LAGAN's (arXiv:1701.05927), whose last layers have weights of their own at each
-place: good for images that all have the same centre, as those of jets do.
+They are those of DCGAN (arXiv:1511.06434), with two changes for images that are drawn one by one:
+features are normalised pixel by pixel and not over a batch, and the grid is doubled by
+:class:`sgm_jax.models.double.Double`.
 
 A condition enters a generator beside the random vector, and a discriminator by a projection
 (arXiv:1802.05637): to its output it adds the product of what it saw with the condition's vector.
@@ -17,13 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from sgm_jax.models.double import Double
-from sgm_jax.models.local import LocalConv
-from sgm_jax.models.spectral import LOCAL
 
 Array = jax.Array
 # Of negative features, what goes on.
 _SLOPE = 0.2
-_LOCAL_SLOPE = 0.3
 
 
 def pixel_norm(x: Array) -> Array:
@@ -63,7 +58,7 @@ class Convolutional(nn.Module):
         """Map ``[B, N]``, and the condition's vector ``[B, E]``, to ``[B, H, W, 1]``."""
         by = 2 ** len(self.channels)
         first = (self.size[0] // by, self.size[1] // by, self.channels[0])
-        x = nn.Dense(math.prod(first), name="first")(_beside(z, vector))
+        x = nn.Dense(math.prod(first), name="first")(beside(z, vector))
         x = pixel_norm(nn.leaky_relu(x.reshape(-1, *first), _SLOPE))
         for channels in self.channels[1:]:
             x = pixel_norm(nn.leaky_relu(Double(channels)(x), _SLOPE))
@@ -91,59 +86,6 @@ class Judge(nn.Module):
         return Verdict(self.features, self.group, name="verdict")(x, vector)
 
 
-class Local(nn.Module):
-    """LAGAN's generator: a convolution, and three locally connected layers, on three grids.
-
-    Attributes:
-        size: height and width of the image.
-        channels: of the features of the coarse grid, before and after the convolution.
-        local: of the locally connected layers.
-    """
-
-    size: tuple[int, int]
-    channels: tuple[int, int]
-    local: int
-
-    @nn.compact
-    def __call__(self, z: Array, vector: Array | None) -> Array:
-        """Map ``[B, N]``, and the condition's vector ``[B, E]``, to ``[B, H, W, 1]``."""
-        first = (self.size[0] // 4, self.size[1] // 4, self.channels[0])
-        x = nn.Dense(math.prod(first), name="first")(_beside(z, vector)).reshape(-1, *first)
-        x = pixel_norm(nn.leaky_relu(nn.Conv(self.channels[1], (5, 5))(x), _LOCAL_SLOPE))
-        x = LocalConv(self.local, 5, name=f"{LOCAL}_coarse")(_repeated(x))
-        x = pixel_norm(nn.leaky_relu(x, _LOCAL_SLOPE))
-        x = LocalConv(self.local, 3, name=f"{LOCAL}_fine")(_repeated(x))
-        x = nn.leaky_relu(x, _LOCAL_SLOPE)
-        return LocalConv(1, 2, use_bias=False, name=f"{LOCAL}_last")(x)
-
-
-class LocalJudge(nn.Module):
-    """LAGAN's discriminator: a convolution, and three locally connected layers.
-
-    Attributes:
-        channels: of the convolution.
-        local: of the locally connected layers.
-        features: as of :class:`Judge`.
-        group: as there.
-    """
-
-    channels: int
-    local: int
-    features: int
-    group: int
-
-    @nn.compact
-    def __call__(self, x: Array, vector: Array | None) -> Array:
-        """Map ``[B, H, W, 1]``, and the condition's vector ``[B, features]``, to ``[B]``."""
-        x = nn.leaky_relu(nn.Conv(self.channels, (5, 5))(x), _LOCAL_SLOPE)
-        for number, (kernel, stride) in enumerate(((5, 2), (5, 1), (3, 2))):
-            layer = LocalConv(self.local, kernel, stride, name=f"{LOCAL}_{number}")
-            x = nn.leaky_relu(layer(x), _LOCAL_SLOPE)
-        batch, height, width, channels = x.shape
-        x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
-        return Verdict(self.features, self.group, name="verdict")(x, vector)
-
-
 class Verdict(nn.Module):
     """Features of an image to one number; attributes as of :class:`Judge`."""
 
@@ -161,10 +103,6 @@ class Verdict(nn.Module):
         return output if vector is None else output + (seen * vector).sum(axis=-1)
 
 
-def _beside(z: Array, vector: Array | None) -> Array:
+def beside(z: Array, vector: Array | None) -> Array:
+    """Return random numbers and the vector of a condition, if there is one, ``[B, N + E]``."""
     return z if vector is None else jnp.concatenate([z, vector], axis=-1)
-
-
-def _repeated(x: Array) -> Array:
-    """Return each pixel four times, as a square."""
-    return x.repeat(2, axis=1).repeat(2, axis=2)

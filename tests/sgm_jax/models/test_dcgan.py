@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgm_jax.generators.gan.networks import Judge, with_deviation
+from sgm_jax.models.dcgan import Judge, with_deviation
 
 RNG = np.random.default_rng(0)
 IMAGES = jnp.asarray(RNG.normal(size=(8, 8, 8, 1)), jnp.float32)
