@@ -20,6 +20,8 @@ from sgm_jax.run.workdir import CONDITIONAL, FREQUENCIES, flatten
 __all__ = [
     "Rules",
     "check",
+    "check_grids",
+    "check_judged",
     "check_sparse",
     "check_unguided",
     "flatten",
@@ -180,6 +182,50 @@ def check_unguided(fields: dict[str, Any]) -> None:
         raise ValueError(
             f"--guidance={fields['sampling.guidance']} is for the score family; this one follows "
             "a condition as it was learnt: set --config.sampling.guidance=1"
+        )
+
+
+def check_grids(fields: dict[str, Any]) -> None:
+    """Refuse networks of :mod:`sgm_jax.models.dcgan` that do not fit, and what goes with them.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    channels, side = fields["model.channels"], fields["data.image_size"]
+    if not channels or not all(isinstance(n, int) and n >= 1 for n in channels):
+        raise ValueError(
+            f"--config.model.channels is {tuple(channels)}; it must have a whole number above 0 "
+            'for each grid, coarse ones first, such as "(128, 64, 32, 16)"'
+        )
+    if side % 2 ** len(channels):
+        raise ValueError(
+            f"--config.data.image_size is {side}; with {len(channels)} grids in "
+            f"--config.model.channels it must be a multiple of {2 ** len(channels)}"
+        )
+    check_judged(fields)
+
+
+def check_judged(fields: dict[str, Any]) -> None:
+    """Refuse what a discriminator cannot be shown, and averages that cannot be kept.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    threshold, group = fields["model.threshold"], fields["model.group"]
+    if not isinstance(threshold, int) or not 0 <= threshold < 255:
+        raise ValueError(
+            f"--config.model.threshold is {threshold!r}; it must be a whole number from 0 to 254: "
+            "levels up to it become 0, as in the evaluation"
+        )
+    if not isinstance(group, int) or group < 0 or group == 1:
+        raise ValueError(
+            f"--config.model.group is {group!r}; it is how many images a discriminator compares "
+            "with each other: 2 or more, or 0 for none"
+        )
+    if fields["model.ema_rates"]:
+        raise ValueError(
+            f"--config.model.ema_rates is {tuple(fields['model.ema_rates'])}; this family keeps "
+            'one average of its networks: set --config.model.ema_rates="()"'
         )
 
 

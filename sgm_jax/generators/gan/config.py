@@ -5,7 +5,14 @@ from typing import Any
 import flax.linen as nn
 import ml_collections
 
-from sgm_jax.config import Rules, check_sparse, check_unguided, flatten
+from sgm_jax.config import (
+    Rules,
+    check_grids,
+    check_judged,
+    check_sparse,
+    check_unguided,
+    flatten,
+)
 from sgm_jax.data import PixelScale
 from sgm_jax.data.visible import Visible
 from sgm_jax.generators.gan.generator import Gan
@@ -45,14 +52,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     RULES.check(fields)
     check_sparse(fields)
     check_unguided(fields)
-    check_threshold(fields)
     _check_networks(fields)
     _check_augmentation(fields)
-    if fields["model.ema_rates"]:
-        raise ValueError(
-            f"--config.model.ema_rates is {tuple(fields['model.ema_rates'])}; this family keeps "
-            'one average of its networks: set --config.model.ema_rates="()"'
-        )
 
 
 def check_new(config: ml_collections.ConfigDict) -> None:
@@ -65,39 +66,22 @@ def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     return ()
 
 
-def check_threshold(fields: dict[str, Any]) -> None:
-    """Refuse a threshold that no pixel is above, or that is none.
-
-    Raises:
-        ValueError: with the field and its value.
-    """
-    threshold = fields["model.threshold"]
-    if not isinstance(threshold, int) or not 0 <= threshold < 255:
-        raise ValueError(
-            f"--config.model.threshold is {threshold!r}; it must be a whole number from 0 to 254: "
-            "levels up to it become 0, as in the evaluation"
-        )
-
-
 def _check_networks(fields: dict[str, Any]) -> None:
-    channels, lagan = fields["model.channels"], fields["model.lagan"]
-    whole = all(isinstance(n, int) and n >= 1 for n in channels)
-    if lagan and (len(channels) != 2 or not whole):
+    if not fields["model.lagan"]:
+        check_grids(fields)
+        return
+    check_judged(fields)
+    channels, side = fields["model.channels"], fields["data.image_size"]
+    if len(channels) != 2 or not all(isinstance(n, int) and n >= 1 for n in channels):
         raise ValueError(
             f"--config.model.channels is {tuple(channels)}; with --config.model.lagan=True it has "
             'the features of the coarse grid before and after a convolution: "(128, 64)"'
         )
-    if not whole or not channels:
+    # The discriminator halves twice, and then takes a mean of four pixels.
+    if side % 8:
         raise ValueError(
-            f"--config.model.channels is {tuple(channels)}; it must have a whole number above 0 "
-            'for each grid, coarse ones first, such as "(128, 64, 32, 16)"'
-        )
-    # The discriminator of LAGAN halves once more, by a mean.
-    side, by = fields["data.image_size"], 8 if lagan else 2 ** len(channels)
-    if side % by:
-        what = "with --config.model.lagan=True" if lagan else f"with {len(channels)} grids"
-        raise ValueError(
-            f"--config.data.image_size is {side}; {what} it must be a multiple of {by}"
+            f"--config.data.image_size is {side}; with --config.model.lagan=True it must be a "
+            "multiple of 8"
         )
 
 
@@ -113,12 +97,6 @@ def _check_augmentation(fields: dict[str, Any]) -> None:
         raise ValueError(
             f"--config.model.shift is {shift!r}; it is by how many pixels an image is shifted at "
             f"most before the discriminator sees it: a whole number from 0 to {side // 2}"
-        )
-    group = fields["model.group"]
-    if not isinstance(group, int) or group < 0 or group == 1:
-        raise ValueError(
-            f"--config.model.group is {group!r}; it is how many images the discriminator compares "
-            "with each other: 2 or more, or 0 for none"
         )
 
 
