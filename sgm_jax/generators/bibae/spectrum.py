@@ -41,10 +41,11 @@ class PostProcessor(nn.Module):
         slopes = nn.Dense(_PIECES, kernel_init=nn.initializers.zeros, name="slopes")(h)
         slopes = jax.nn.softplus(slopes + _ONE)[:, None, None, :]
         width = (1 - self.first) / _PIECES
-        knots = self.first + width * jnp.arange(_PIECES)
+        pieces = jnp.arange(_PIECES, dtype=jnp.float32)
+        knots = self.first + width * pieces
         above = x - knots[None, None, None, :]
         # How much of each piece lies below a pixel; the last piece has no end.
-        ends = jnp.where(jnp.arange(_PIECES) == _PIECES - 1, jnp.inf, width)
+        ends = jnp.where(pieces == _PIECES - 1, jnp.inf, width)
         part = jnp.minimum(jnp.maximum(above, 0), ends[None, None, None, :])
         curve = self.first + (slopes * part).sum(axis=-1, keepdims=True)
         return jnp.where(lit, curve, 0.0)
