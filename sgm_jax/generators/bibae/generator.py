@@ -10,6 +10,7 @@ Each step improves the critics and then, in every ``optim.critic_steps``th, the 
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -191,17 +192,25 @@ class BibAe:
 
     # ----------------------------------------------------------------------------- the parts
 
-    def _judged(
-        self, critics: Params, extra: Any, name: str, seen: Array, condition: Condition | None
-    ) -> Array:
-        """Return what one of the critics says ``[B]``; that of images is told the condition."""
+    def _critics(
+        self, critics: Params, extra: Any, condition: Condition | None
+    ) -> dict[str, Callable[[Array], Array]]:
+        """Return the critics by name, functions of what they see; one is told the condition."""
         networks = critics["networks"]
         if "vectors" in extra:
             networks = normalised(networks, extra["vectors"])
-        if name == "latent":
-            return self.latent_critic.apply({"params": networks[name]}, seen)
-        vector = self.told.vector(critics, condition, len(seen)) if name == "image" else None
-        return self.critic.apply({"params": networks[name]}, seen, vector)
+
+        def image(seen: Array) -> Array:
+            vector = self.told.vector(critics, condition, len(seen))
+            return self.critic.apply({"params": networks["image"]}, seen, vector)
+
+        def difference(seen: Array) -> Array:
+            return self.critic.apply({"params": networks["difference"]}, seen, None)
+
+        def latent(seen: Array) -> Array:
+            return self.latent_critic.apply({"params": networks["latent"]}, seen)
+
+        return {"image": image, "difference": difference, "latent": latent}
 
     def _critics_step(
         self,
@@ -226,11 +235,8 @@ class BibAe:
 
         def loss(critics: Params) -> tuple[Array, Metrics]:
             total, details = jnp.zeros(()), {}
-            for name, (true, other) in pairs.items():
-
-                def critic(seen: Array, name: str = name) -> Array:
-                    return self._judged(critics, extra, name, seen, condition)
-
+            for name, critic in self._critics(critics, extra, condition).items():
+                true, other = pairs[name]
                 high, low = critic(true), critic(other)
                 details[f"{name}_margin"] = high.mean() - low.mean()
                 total += kind.discriminator(high, low)
@@ -257,7 +263,7 @@ class BibAe:
         real: Array,
         condition: Condition | None,
     ) -> TrainState:
-        model, critics = self.config.model, state.params[CRITICS]
+        model = self.config.model
 
         def loss(own: Params) -> Array:
             params = {AUTOENCODER: own}
@@ -270,13 +276,13 @@ class BibAe:
                 (model.discrepancy, latents.discrepancy(z, normal)),
                 (model.reconstruction, self._error(outputs, real)),
             ]
+            critics = self._critics(state.params[CRITICS], extra, condition)
             for name, seen, weight in (
                 ("image", rebuilt, model.image_critic),
                 ("difference", rebuilt - real, model.difference_critic),
                 ("latent", z, model.latent_critic),
             ):
-                judged = self._judged(critics, extra, name, seen, condition)
-                weighted.append((weight, generator_loss(judged)))
+                weighted.append((weight, generator_loss(critics[name](seen))))
             return sum(weight * term for weight, term in weighted)
 
         grads = parallel.mean(jax.grad(loss)(state.params[AUTOENCODER]))

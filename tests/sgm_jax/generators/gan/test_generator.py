@@ -91,6 +91,7 @@ def test_a_step_moves_the_discriminator_and_sometimes_the_generator(case):
             assert (first == 0).all() and (last != 0).any()
 
 
+@pytest.mark.slow
 def test_a_step_does_not_depend_on_the_devices():
     """Each of them holds whole groups."""
     gan = build(gan_config(**CONDITIONAL))
