@@ -158,7 +158,9 @@ class Gan:
 
     # ----------------------------------------------------------------------------- the parts
 
-    def judge(self, params: Params, extra: Any, images: Array, condition: Condition) -> Array:
+    def judge(
+        self, params: Params, extra: Any, images: Array, condition: Condition | None
+    ) -> Array:
         """Return what the discriminator says of images, ``[B]``."""
         judging = params["discriminator"]
         network = judging[NETWORK]
