@@ -156,6 +156,30 @@ class Conditions:
             given["condition"] = asked.row_of(self.condition, index)
         return given
 
+    def check_learnt(self, fields: Sequence[str]) -> None:
+        """Refuse all but conditions of these fields, for a family that draws as it was trained.
+
+        Raises:
+            ValueError: with the flag, or the fields that the networks know nothing of.
+        """
+        for given, flag in (
+            (self.known, "inpaint"),
+            (self.tile, "canvas"),
+            (self.observable, "observable"),
+            (self.leading, "classifier"),
+        ):
+            if given is not None:
+                raise ValueError(
+                    f"--{flag} is for the score family; the networks of this one draw whole images "
+                    "as they were trained to"
+                )
+        missing = [name for name in self.condition or () if name not in fields]
+        if missing:
+            raise ValueError(
+                f"these networks were trained without {', '.join(missing)}: train some with "
+                "--config.model.condition and --config.data.condition"
+            )
+
     def number(self, num_samples: int | None, default: int) -> int:
         """Return how many images to draw: one for each row of a file of conditions, if any.
 

@@ -17,7 +17,16 @@ from sgm_jax.data.scaling import Scaling
 from sgm_jax.models import condition
 from sgm_jax.run.workdir import CONDITIONAL, FREQUENCIES, flatten
 
-__all__ = ["Rules", "check", "flatten", "simulated_folder"]
+__all__ = [
+    "Rules",
+    "check",
+    "check_grids",
+    "check_judged",
+    "check_sparse",
+    "check_unguided",
+    "flatten",
+    "simulated_folder",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +152,81 @@ def require_fields(fields: dict[str, Any], names: tuple[str, ...]) -> None:
         raise ValueError(
             f"the configuration has no --config.{', --config.'.join(missing)}; start from "
             "configs/larcv_png64.py, which has every field"
+        )
+
+
+def check_sparse(fields: dict[str, Any]) -> None:
+    """Refuse images that a family of sparse ones cannot draw: of one channel, 0 where it is dark.
+
+    Raises:
+        ValueError: with the field and the fix.
+    """
+    if fields["data.num_channels"] != 1 or fields["data.planes"]:
+        raise ValueError(
+            f"--config.data.num_channels is {fields['data.num_channels']}; this family draws whole "
+            "levels of one channel: set --config.data.num_channels=1"
+        )
+    if fields["data.centered"]:
+        raise ValueError(
+            "--config.data.centered=True puts the background at -1, and this family needs it at "
+            "exactly 0; set --config.data.centered=False"
+        )
+
+
+def check_unguided(fields: dict[str, Any]) -> None:
+    """Refuse to guide what draws as it was learnt.
+
+    Raises:
+        ValueError: with the fix.
+    """
+    if fields["sampling.guidance"] != 1 or fields["sampling.guidance_interval"]:
+        raise ValueError(
+            f"--guidance={fields['sampling.guidance']} is for the score family; this one follows "
+            "a condition as it was learnt: set --config.sampling.guidance=1"
+        )
+
+
+def check_grids(fields: dict[str, Any]) -> None:
+    """Refuse networks of :mod:`sgm_jax.models.dcgan` that do not fit, and what goes with them.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    channels, side = fields["model.channels"], fields["data.image_size"]
+    if not channels or not all(isinstance(n, int) and n >= 1 for n in channels):
+        raise ValueError(
+            f"--config.model.channels is {tuple(channels)}; it must have a whole number above 0 "
+            'for each grid, coarse ones first, such as "(128, 64, 32, 16)"'
+        )
+    if side % 2 ** len(channels):
+        raise ValueError(
+            f"--config.data.image_size is {side}; with {len(channels)} grids in "
+            f"--config.model.channels it must be a multiple of {2 ** len(channels)}"
+        )
+    check_judged(fields)
+
+
+def check_judged(fields: dict[str, Any]) -> None:
+    """Refuse what a discriminator cannot be shown, and averages that cannot be kept.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    threshold, group = fields["model.threshold"], fields["model.group"]
+    if not isinstance(threshold, int) or not 0 <= threshold < 255:
+        raise ValueError(
+            f"--config.model.threshold is {threshold!r}; it must be a whole number from 0 to 254: "
+            "levels up to it become 0, as in the evaluation"
+        )
+    if not isinstance(group, int) or group < 0 or group == 1:
+        raise ValueError(
+            f"--config.model.group is {group!r}; it is how many images a discriminator compares "
+            "with each other: 2 or more, or 0 for none"
+        )
+    if fields["model.ema_rates"]:
+        raise ValueError(
+            f"--config.model.ema_rates is {tuple(fields['model.ema_rates'])}; this family keeps "
+            'one average of its networks: set --config.model.ema_rates="()"'
         )
 
 

@@ -15,6 +15,7 @@ so that it depends neither on the batch size nor on the devices. Images are thos
 see :class:`sgm_jax.data.PixelScale`.
 """
 
+import dataclasses
 import enum
 import importlib
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import ml_collections
 
 from sgm_jax.conditions import Conditions
@@ -55,6 +57,8 @@ GENERATORS: dict[str, Any] = {
     "score": "sgm_jax.generators.score",
     "classifier": "sgm_jax.generators.classifier",
     "sarm": "sgm_jax.generators.autoregressive",
+    "gan": "sgm_jax.generators.gan",
+    "bibae": "sgm_jax.generators.bibae",
     "vqvae": "sgm_jax.generators.vqvae",
     "l2lflows": "sgm_jax.generators.flows",
 }
@@ -109,6 +113,39 @@ class Drawing(Protocol):
 
     def finish(self, variables: Variables, state: Any, given: Given) -> Array:
         """Return the images ``[B, H, W, C]`` of the state after the last step."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AtOnce:
+    """A :class:`Drawing` of one step, which makes whole images of random numbers.
+
+    Attributes:
+        images: ``(variables, keys, condition) -> images`` in network space.
+        at_once: images that a device draws at once: another program rounds differently.
+    """
+
+    images: Callable[[Variables, Array, Any], Array]
+    at_once: int | None
+    num_steps = 1
+    nfe = 1
+    one_step_a_call = False
+
+    def start(self, keys: Array, shape: tuple[int, ...], given: Given) -> Array:
+        """Return what becomes images: nothing yet."""
+        del keys, given
+        return jnp.zeros(shape)
+
+    def step(
+        self, variables: Variables, i: Array, state: Array, keys: Array, given: Given
+    ) -> Array:
+        """Return the images."""
+        del i, state
+        return self.images(variables, keys, given.get("condition"))
+
+    def finish(self, variables: Variables, state: Array, given: Given) -> Array:
+        """Return the images in network space."""
+        del variables, given
+        return state
 
 
 @flax.struct.dataclass

@@ -56,12 +56,20 @@ class TrainState:
         return Variables(params, self.extra)
 
 
-def optimizer_from_config(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Return the optimiser that ``config.optim`` and the averages of ``config.model`` describe."""
+def optimizer_from_config(
+    config: ml_collections.ConfigDict, *, lr: float | None = None, updates: int | None = None
+) -> optax.GradientTransformation:
+    """Return the optimiser that ``config.optim`` and the averages of ``config.model`` describe.
+
+    Args:
+        config: of the run.
+        lr: another rate than ``optim.lr``, as one of several optimisers may have.
+        updates: that it makes; ``training.n_iters`` if it makes one in each step.
+    """
     optim = config.optim
     return optimizer(
         name=optim.optimizer,
-        lr=optim.lr,
+        lr=optim.lr if lr is None else lr,
         adam_lr=optim.adam_lr,
         beta1=optim.beta1,
         beta2=optim.beta2,
@@ -70,7 +78,10 @@ def optimizer_from_config(config: ml_collections.ConfigDict) -> optax.GradientTr
         warmup=optim.warmup,
         grad_clip=optim.grad_clip,
         decay=decay(
-            optim.schedule, config.training.n_iters, optim.decay_fraction, optim.decay_start
+            optim.schedule,
+            config.training.n_iters if updates is None else updates,
+            optim.decay_fraction,
+            optim.decay_start,
         ),
         ema_rates=tuple(config.model.ema_rates),
     )
@@ -230,6 +241,20 @@ def initial_state(params: Params, transform: optax.GradientTransformation) -> Tr
     """Return the state before the first update; the average starts at the parameters."""
     copy = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, copy, transform.init(params))
+
+
+def improved(
+    state: TrainState, name: str, transform: optax.GradientTransformation, grads: Params
+) -> TrainState:
+    """Return a state with one part of its parameters moved by an optimiser of its own.
+
+    For families whose ``params`` and ``opt_state`` are dicts of parts that are moved in turn.
+    """
+    updates, opt_state = transform.update(grads, state.opt_state[name], state.params[name])
+    params = optax.apply_updates(state.params[name], updates)
+    return state.replace(
+        params=state.params | {name: params}, opt_state=state.opt_state | {name: opt_state}
+    )
 
 
 def with_variables(state: TrainState, variables: Variables) -> TrainState:

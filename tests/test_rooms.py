@@ -87,8 +87,6 @@ ALLOWED = {
 }
 # Which family may build on which other one.
 BUILDS_ON = {"vqvae": "autoregressive"}
-# What several families share, and is none.
-SHARED = ("asked",)
 # Nobody imports what only starts programs, or an experiment. The simulation's defaults are the
 # exception that goes the other way: configurations contain them.
 NOBODY = ("sgm_jax.main", "configs", "launch", "evaluation.conditional", "evaluation.paper")
@@ -158,7 +156,7 @@ def test_a_family_imports_no_other_family():
         for other in imports(MODULES[module]):
             if inside(other, "sgm_jax.generators"):
                 imported = other.split(".")[2].partition("_")[0]
-                assert imported in (family, BUILDS_ON.get(family), *SHARED)
+                assert imported in (family, BUILDS_ON.get(family))
 
 
 def test_no_module_imports_itself_by_a_detour():

@@ -6,10 +6,9 @@ import flax.linen as nn
 import ml_collections
 import numpy as np
 
-from sgm_jax.config import Rules, flatten
+from sgm_jax.config import Rules, check_sparse, check_unguided, flatten
 from sgm_jax.data import Images, PixelScale
 from sgm_jax.data.images import evenly_spaced
-from sgm_jax.generators.asked import check_drawing
 from sgm_jax.generators.autoregressive import orders
 from sgm_jax.generators.autoregressive.causal_conv import CausalConv
 from sgm_jax.generators.autoregressive.heads import HEADS, Categorical, Head, Levels, head_of
@@ -62,7 +61,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     fields = flatten(config)
     RULES.check(fields)
     check_levels(fields)
-    check_drawing(fields)
+    check_unguided(fields)
     _check_trunk(fields)
     size = (fields["data.image_size"],) * 2
     if fields["model.order"] != orders.ENTROPY or fields["model.stages"] == WINDOW:
@@ -94,16 +93,7 @@ def check_levels(fields: dict[str, Any]) -> None:
     Raises:
         ValueError: with the field, its value and the fix.
     """
-    if fields["data.num_channels"] != 1 or fields["data.planes"]:
-        raise ValueError(
-            f"--config.data.num_channels is {fields['data.num_channels']}; this family draws whole "
-            "levels of one channel: set --config.data.num_channels=1"
-        )
-    if fields["data.centered"]:
-        raise ValueError(
-            "--config.data.centered=True puts the background at -1, and this family needs it at "
-            "exactly 0; set --config.data.centered=False"
-        )
+    check_sparse(fields)
     first, last = fields["model.threshold"], fields["model.last_level"]
     if not (isinstance(first, int) and isinstance(last, int) and 0 <= first < last <= 255):
         raise ValueError(

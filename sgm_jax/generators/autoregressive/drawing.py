@@ -6,8 +6,8 @@ from collections.abc import Callable
 import jax
 
 from sgm_jax.generator import Given
-from sgm_jax.generators.asked import Asked
 from sgm_jax.generators.autoregressive.stages import Params, Plan, State
+from sgm_jax.models.asked import Asked
 from sgm_jax.step import Variables
 
 Array = jax.Array

@@ -17,7 +17,6 @@ from sgm_jax.conditions import Conditions
 from sgm_jax.config import flatten
 from sgm_jax.data import PixelScale
 from sgm_jax.generator import Batch, Given, LogProb
-from sgm_jax.generators.asked import Asked
 from sgm_jax.generators.autoregressive.config import (
     levels_from_config,
     order_of,
@@ -26,6 +25,7 @@ from sgm_jax.generators.autoregressive.config import (
 from sgm_jax.generators.autoregressive.drawing import PlanDrawing
 from sgm_jax.generators.autoregressive.heads import Levels
 from sgm_jax.generators.autoregressive.stages import Params, Plan
+from sgm_jax.models.asked import Asked
 from sgm_jax.models.condition import Condition
 from sgm_jax.step import (
     TrainState,
@@ -86,7 +86,7 @@ class SarmGenerator:
         Raises:
             ValueError: for all but what the networks were trained with.
         """
-        self.asked.check(conditions)
+        conditions.check_learnt(self.asked.fields)
 
         def images(variables: Variables, values: Array) -> Array:
             del variables

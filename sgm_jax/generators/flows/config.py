@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sgm_jax.config import Rules, flatten
+from sgm_jax.config import Rules, check_sparse, check_unguided, flatten
 from sgm_jax.data import Images, PixelScale
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.data.normalise import TRANSFORMS as CHARGE_TRANSFORMS
-from sgm_jax.generators.asked import check_drawing
 from sgm_jax.generators.flows import flow
 from sgm_jax.generators.flows.charge import LogitScale, dequantise, log_transform
 from sgm_jax.generators.flows.layered import Embedding, LayeredFlow
@@ -62,8 +61,9 @@ def check(config: ml_collections.ConfigDict) -> None:
     """
     fields = flatten(config)
     RULES.check(fields)
-    check_drawing(fields)
-    _check_images(fields)
+    check_unguided(fields)
+    check_sparse(fields)
+    _check_threshold(fields)
     _check_layers(fields)
     _check_scales(fields)
 
@@ -100,17 +100,7 @@ def measure(config: ml_collections.ConfigDict, images: Images) -> dict[str, Any]
     return {"model.standard": tuple(round(number, 6) for number in measured)}
 
 
-def _check_images(fields: dict[str, Any]) -> None:
-    if fields["data.num_channels"] != 1 or fields["data.planes"]:
-        raise ValueError(
-            f"--config.data.num_channels is {fields['data.num_channels']}; this family draws whole "
-            "levels of one channel: set --config.data.num_channels=1"
-        )
-    if fields["data.centered"]:
-        raise ValueError(
-            "--config.data.centered=True puts the background at -1, and this family needs it at "
-            "exactly 0; set --config.data.centered=False"
-        )
+def _check_threshold(fields: dict[str, Any]) -> None:
     threshold = fields["model.threshold"]
     if not isinstance(threshold, int) or not 0 <= threshold < LEVELS - 1:
         raise ValueError(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from sgm_jax.data import PixelScale
 from sgm_jax.generator import Given
-from sgm_jax.generators.asked import Asked
 from sgm_jax.generators.flows.layered import LayeredFlow
+from sgm_jax.models.asked import Asked
 from sgm_jax.step import Variables
 
 Array = jax.Array

@@ -16,10 +16,10 @@ import optax
 from sgm_jax.conditions import Conditions
 from sgm_jax.data import PixelScale
 from sgm_jax.generator import Batch, Given, LogProb
-from sgm_jax.generators.asked import Asked
 from sgm_jax.generators.flows.config import flows_from_config
 from sgm_jax.generators.flows.drawing import LayerDrawing
 from sgm_jax.generators.flows.layered import Drawn, LayeredFlow, Params
+from sgm_jax.models.asked import Asked
 from sgm_jax.step import (
     TrainState,
     Variables,
@@ -79,7 +79,7 @@ class FlowGenerator:
         Raises:
             ValueError: for all but what the networks were trained with.
         """
-        self.asked.check(conditions)
+        conditions.check_learnt(self.asked.fields)
         return LayerDrawing(self.flows, self.asked, self.scale, self.config.sampling.at_once)
 
     def log_prob(self, variables: Variables, keys: Array, images: Array, given: Given) -> LogProb:

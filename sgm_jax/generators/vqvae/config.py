@@ -10,8 +10,7 @@ from typing import Any
 import flax.linen as nn
 import ml_collections
 
-from sgm_jax.config import Rules, flatten
-from sgm_jax.generators.asked import Asked, check_drawing
+from sgm_jax.config import Rules, check_unguided, flatten
 from sgm_jax.generators.autoregressive import orders
 from sgm_jax.generators.autoregressive.causal_conv import CausalConv
 from sgm_jax.generators.autoregressive.config import (
@@ -30,6 +29,7 @@ from sgm_jax.generators.vqvae.networks import Autoencoder, OneLevel, TwoLevels
 from sgm_jax.generators.vqvae.outputs import Hits, Output, SquaredError
 from sgm_jax.generators.vqvae.prior import Prior
 from sgm_jax.generators.vqvae.published import Published
+from sgm_jax.models.asked import Asked
 from sgm_jax.step import optimizer_from_config
 
 FIRST, PRIOR = "first", "prior"
@@ -80,7 +80,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     fields = flatten(config)
     RULES.check(fields)
     check_levels(fields)
-    check_drawing(fields)
+    check_unguided(fields)
     _check_autoencoder(fields)
     _check_temperatures(fields)
     if fields["model.stage"] == FIRST:

@@ -16,12 +16,12 @@ import optax
 
 from sgm_jax.conditions import Conditions
 from sgm_jax.generator import Batch, Given, LogProb
-from sgm_jax.generators.asked import Asked
 from sgm_jax.generators.autoregressive.drawing import PlanDrawing
 from sgm_jax.generators.autoregressive.stages import Params, Plan
 from sgm_jax.generators.vqvae.codes import with_vectors, without_vectors
 from sgm_jax.generators.vqvae.first_stage import FirstStage
 from sgm_jax.generators.vqvae.outputs import Hits, spread
+from sgm_jax.models.asked import Asked
 from sgm_jax.models.condition import Condition
 from sgm_jax.step import TrainState, Variables, gradient_step, initial_state
 
@@ -85,7 +85,7 @@ class Prior:
         Raises:
             ValueError: for all but what the networks were trained with.
         """
-        self.asked.check(conditions)
+        conditions.check_learnt(self.asked.fields)
 
         def images(variables: Variables, values: Array) -> Array:
             return self.first.decoded(variables.extra, self.split(values))

@@ -9,8 +9,8 @@ import pytest
 
 from sgm_jax.data import PixelScale
 from sgm_jax.generators.vqvae import codebook
-from sgm_jax.generators.vqvae.networks import Double
 from sgm_jax.generators.vqvae.published import Published
+from sgm_jax.models.double import Double
 from sgm_jax.run import parallel
 from tests.tiny_vqvae import PUBLISHED, TWO_LEVELS, first_stage_of, scattered, sparse_images
 

@@ -1,4 +1,4 @@
-"""What the networks of families beside the score model are asked to show, and what they refuse."""
+"""What networks are asked to show, as a vector; some see none."""
 
 import dataclasses
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import jax
 import ml_collections
 
-from sgm_jax.conditions import Conditions
-from sgm_jax.generator import Batch
 from sgm_jax.models.condition import (
     PARAMETERS,
     Condition,
@@ -22,7 +20,7 @@ Params = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """The vector of a condition, which networks see; None where they see none.
+    """The vector of a condition, such as a bias in every gate; None where networks see none.
 
     Attributes:
         embedding: of conditions, if there are any.
@@ -33,6 +31,11 @@ class Asked:
     embedding: ConditionEmbedding | None
     drop_condition: float
     drop_field: float
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What is looked at, of :data:`sgm_jax.models.condition.ANY`."""
+        return () if self.embedding is None else tuple(self.embedding.fields)
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict, features: int) -> "Asked":
@@ -61,48 +64,10 @@ class Asked:
         asked |= {k: v for k, v in (condition or {}).items() if k in self.embedding.fields}
         return self.embedding.apply({"params": params[PARAMETERS]}, asked)
 
-    def forgotten(self, key: Array, batch: Batch) -> Condition | None:
+    def forgotten(self, key: Array, batch: dict[str, Any]) -> Condition | None:
         """Return the condition of a batch in training, with some of it forgotten."""
         condition = batch.get("condition")
         if self.embedding is None or condition is None:
             return condition
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
         return drop(keys, condition, whole=self.drop_condition, field=self.drop_field)
-
-    def check(self, conditions: Conditions) -> None:
-        """Refuse all but what the networks were trained with.
-
-        Raises:
-            ValueError: with the flag, or the fields.
-        """
-        for given, flag in (
-            (conditions.known, "inpaint"),
-            (conditions.tile, "canvas"),
-            (conditions.observable, "observable"),
-            (conditions.leading, "classifier"),
-        ):
-            if given is not None:
-                raise ValueError(
-                    f"--{flag} is for the score family; this one draws all pixels of an image, in "
-                    "its order"
-                )
-        fields = () if self.embedding is None else self.embedding.fields
-        missing = [name for name in conditions.condition or () if name not in fields]
-        if missing:
-            raise ValueError(
-                f"these networks were trained without {', '.join(missing)}: train some with "
-                "--config.model.condition and --config.data.condition"
-            )
-
-
-def check_drawing(fields: dict[str, Any]) -> None:
-    """Refuse to guide what draws as it was learnt.
-
-    Raises:
-        ValueError: with the fix.
-    """
-    if fields["sampling.guidance"] != 1 or fields["sampling.guidance_interval"]:
-        raise ValueError(
-            f"--guidance={fields['sampling.guidance']} is for the score family; this one follows "
-            "a condition as it was learnt: set --config.sampling.guidance=1"
-        )
