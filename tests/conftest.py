@@ -1,5 +1,6 @@
 """Shared test set-up: eight simulated devices, strict promotion, exact matrix products."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache/sgm_jax/tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+# Tracing makes many objects that live on: looking for garbage among them took a tenth of the time.
+gc.set_threshold(200_000, 50, 100)
 
 
 @pytest.fixture(autouse=True, scope="module")

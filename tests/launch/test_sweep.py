@@ -177,6 +177,7 @@ def test_the_error_over_seeds_is_the_larger_of_two():
     assert judge.mean_of([near[0], {}]) == {}
 
 
+@pytest.mark.slow
 def test_real_images_are_as_good_as_real_ones_and_noise_is_not(tmp_path):
     rng = np.random.default_rng(0)
     images = np.where(rng.random((3, 60, 16, 16)) < 0.1, 200, 0).astype(np.uint8)

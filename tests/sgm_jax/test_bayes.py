@@ -125,8 +125,7 @@ def test_permuted_conditions_permute_images(folder):
     [
         ("dpm_solver_sde", {"observable": "total_charge", "target": 3000.0, "spread": 50.0}),
         ("heun", {"size": (24, 32), "tile": 16, "stride": 8}),
-        ("pc", {"repeats": 2}),
-        ("ode", {}),
+        pytest.param("ode", {}, marks=pytest.mark.slow),
     ],
 )
 def test_every_sampler_and_other_conditions_go_with_it(method, more, drawn):

@@ -95,9 +95,7 @@ def inpainted_pairs(sampler, key, count, **options):
     ("name", "bias", "excess"),
     [
         ("euler_maruyama", 0.05, 0.05),
-        ("annealed", 0.05, 0.05),
         ("heun", 0.15, 0.08),
-        ("dpm_solver", 0.2, 0.12),
         ("dpm_solver_sde_ve", 0.15, 0.12),
     ],
 )

@@ -94,7 +94,9 @@ def rows_of_a_chain(rng, count):
 
 
 @pytest.mark.parametrize("plan", ["one", pytest.param("blocks", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("images_of", [lit_by_chance, rows_of_a_chain])
+@pytest.mark.parametrize(
+    "images_of", [pytest.param(lit_by_chance, marks=pytest.mark.slow), rows_of_a_chain]
+)
 def test_known_distributions_are_learnt_and_drawn(images_of, plan, tmp_path):
     images, bits = images_of(np.random.default_rng(0), 4096)
     write(tmp_path, images)
