@@ -81,16 +81,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Of the vector of a condition that encoder and decoder see.
     model.asked_features = 32
 
-    config.sampling = sampling = ml_collections.ConfigDict()
-    # Images that a device draws at once: other numbers round differently.
-    sampling.at_once = 32
-    # Of the score family: nothing is guided here.
-    sampling.guidance = 1.0
-    sampling.guidance_interval = ()
-
-    config.eval.batch_size = 64
-    config.eval.num_samples = 1000
-    config.eval.num_images = 1024
     if variant == "tiny":
         _make_tiny(config)
     elif variant:
@@ -100,16 +90,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Make images and networks so small that all of it takes two CPU-minutes."""
-    data, training, model, simulation = (
-        config.data,
-        config.training,
-        config.model,
-        config.simulation,
-    )
-    data.train_path = "data/bibae_tiny/train/larcv_png_16"
-    data.test_path = "data/bibae_tiny/test/larcv_png_16"
-    data.image_size = simulation.image_size = 16
-    simulation.num_train, simulation.num_test = 2000, 200
+    training, model = config.training, config.model
+    larcv_png64.make_images_tiny(config, "bibae_tiny")
     model.channels, model.features = (64, 32), 64
     model.latent, model.noise, model.kept, model.ema_rate = 16, 16, 1024, 0.99
     model.post_start, model.pixels, model.window, model.stride = 500, 128, 32, 16

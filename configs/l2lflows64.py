@@ -78,17 +78,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Of the vector of a condition, which all flows see.
     model.asked_features = 32
 
-    config.sampling = sampling = ml_collections.ConfigDict()
-    # Images that a device draws at once, and in --mode=likelihood measures. Other numbers round
-    # differently, and where that lights a pixel all later layers differ.
-    sampling.at_once = 32
-    # Of the score family: nothing is guided here.
-    sampling.guidance = 1.0
-    sampling.guidance_interval = ()
-
-    config.eval.batch_size = 64
-    config.eval.num_samples = 1000
-    config.eval.num_images = 1024
     if variant == "tiny":
         _make_tiny(config)
     elif variant == "published":
@@ -100,16 +89,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Make images and networks so small that all of it takes two minutes."""
-    data, training, model, simulation = (
-        config.data,
-        config.training,
-        config.model,
-        config.simulation,
-    )
-    data.train_path = "data/l2lflows_tiny/train/larcv_png_16"
-    data.test_path = "data/l2lflows_tiny/test/larcv_png_16"
-    data.image_size = simulation.image_size = 16
-    simulation.num_train, simulation.num_test = 2000, 200
+    training, model = config.training, config.model
+    larcv_png64.make_images_tiny(config, "l2lflows_tiny")
     model.blocks = model.energy_blocks = 6
     model.hidden = model.energy_hidden = model.embedding_hidden = 48
     training.n_iters = 1000

@@ -82,17 +82,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Of the vector of a condition, which is a bias in every gate.
     model.asked_features = 64
 
-    config.sampling = sampling = ml_collections.ConfigDict()
-    # Images that a device draws at once, and in --mode=likelihood measures. Other numbers round
-    # differently, and where that lights a pixel all later ones differ.
-    sampling.at_once = 32
-    # Of the score family: nothing is guided here.
-    sampling.guidance = 1.0
-    sampling.guidance_interval = ()
-
-    config.eval.batch_size = 64
-    config.eval.num_samples = 1000
-    config.eval.num_images = 1024
     if variant == "tiny":
         _make_tiny(config)
     elif variant:
@@ -102,16 +91,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _make_tiny(config: ml_collections.ConfigDict) -> None:
     """Make images and networks so small that all of it takes two minutes."""
-    data, training, model, simulation = (
-        config.data,
-        config.training,
-        config.model,
-        config.simulation,
-    )
-    data.train_path = "data/sarm_tiny/train/larcv_png_16"
-    data.test_path = "data/sarm_tiny/test/larcv_png_16"
-    data.image_size = simulation.image_size = 16
-    simulation.num_train, simulation.num_test = 2000, 200
+    training, model = config.training, config.model
+    larcv_png64.make_images_tiny(config, "sarm_tiny")
     model.channels, model.width, model.dilations = 16, 8, (1, 2, 4)
     training.n_iters = 300
     training.log_freq, training.eval_freq = 20, 100

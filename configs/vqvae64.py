@@ -98,19 +98,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Of the vector of a condition, which is a bias in every gate.
     prior.asked_features = 64
 
-    config.sampling = sampling = ml_collections.ConfigDict()
-    # Images that a device draws at once, and in --mode=likelihood measures. Other numbers round
-    # differently, and where that decides about a code all later ones differ.
-    sampling.at_once = 32
     # One for each level, coarse ones first: above 1 codes are more varied than learnt.
-    sampling.temperatures = (1.0,)
-    # Of the score family: nothing is guided here.
-    sampling.guidance = 1.0
-    sampling.guidance_interval = ()
-
-    config.eval.batch_size = 64
-    config.eval.num_samples = 1000
-    config.eval.num_images = 1024
+    config.sampling.temperatures = (1.0,)
     if variant == "tiny":
         make_tiny(config)
     elif variant == "published":
@@ -122,11 +111,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def make_tiny(config: ml_collections.ConfigDict) -> None:
     """Make images and networks so small that all of it takes a few minutes."""
-    data, training, simulation = config.data, config.training, config.simulation
-    data.train_path = "data/vqvae_tiny/train/larcv_png_16"
-    data.test_path = "data/vqvae_tiny/test/larcv_png_16"
-    data.image_size = simulation.image_size = 16
-    simulation.num_train, simulation.num_test = 2000, 200
+    training = config.training
+    larcv_png64.make_images_tiny(config, "vqvae_tiny")
     config.model.channels, config.model.codes, config.model.code_size = (16, 32), 64, 8
     config.prior.channels, config.prior.width, config.prior.embedding = 24, 12, 16
     config.prior.layers, config.prior.dilations = 3, (1, 2, 1)
