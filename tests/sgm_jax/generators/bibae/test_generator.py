@@ -10,9 +10,9 @@ import pytest
 
 from sgm_jax.conditions import Conditions
 from sgm_jax.data import PixelScale, to_uint8
-from sgm_jax.drawer import Drawer, device_functions
 from sgm_jax.generators.bibae import build
 from sgm_jax.run import parallel
+from tests.small_drawings import drawn_alone, drawn_images
 from tests.tiny_bibae import bibae_config
 from tests.tiny_vqvae import scattered, sparse_images
 
@@ -90,27 +90,11 @@ def drawing():
     return generator, scattered(lambda key: generator.initial_state(key).averaged)
 
 
-def drawn_images(generator, variables, count, condition=None):
-    conditions = Conditions((8, 8), condition=condition)
-    drawer = Drawer(generator, batch_size=8, seed=3, conditions=conditions)
-    return drawer.draw(variables, 0, count, progress=lambda done: None)
-
-
 def test_an_image_is_the_same_whatever_is_drawn_with_it(drawing):
     generator, variables = drawing
     many, few = (drawn_images(generator, variables, count) for count in (20, 3))
     np.testing.assert_array_equal(few, many[:3])
-    # One device alone, without the others.
-    start, advance, finish = device_functions(
-        generator.drawing(Conditions((8, 8))), generator.image_shape, seed=3
-    )
-    index = jnp.arange(4, 6, dtype=jnp.int32)
-
-    def alone(variables):
-        state = advance(variables, start(index, {}), index, {}, 0, 1)
-        return finish(variables, state, {})
-
-    np.testing.assert_allclose(jax.jit(alone)(variables), many[4:6], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(drawn_alone(generator, variables), many[4:6], rtol=1e-4, atol=1e-5)
     assert len(np.unique(many, axis=0)) == 20
     # A pixel is exactly 0, or will be seen.
     levels = PixelScale.from_config(generator.config.data).from_model(many)

@@ -12,11 +12,11 @@ import pytest
 
 from sgm_jax.conditions import Conditions
 from sgm_jax.data import PixelScale, to_uint8
-from sgm_jax.drawer import Drawer, device_functions
 from sgm_jax.generators.gan import build
 from sgm_jax.models.asked import Asked
 from sgm_jax.models.dcgan import with_deviation
 from sgm_jax.run import parallel
+from tests.small_drawings import drawn_alone, drawn_images
 from tests.tiny_gan import LAGAN, WASSERSTEIN, gan_config
 from tests.tiny_vqvae import scattered, sparse_images
 
@@ -198,27 +198,11 @@ def conditional():
     return random_gan(**CONDITIONAL, **{"sampling.at_once": 2})
 
 
-def drawn_images(gan, variables, count, condition=None):
-    conditions = Conditions((8, 8), condition=condition)
-    drawer = Drawer(gan, batch_size=8, seed=3, conditions=conditions)
-    return drawer.draw(variables, 0, count, progress=lambda done: None)
-
-
 def test_an_image_is_the_same_whatever_is_drawn_with_it(conditional):
     gan, variables = conditional
     many, few = (drawn_images(gan, variables, count) for count in (20, 3))
     np.testing.assert_array_equal(few, many[:3])
-    # One device alone, without the others.
-    start, advance, finish = device_functions(
-        gan.drawing(Conditions((8, 8))), gan.image_shape, seed=3
-    )
-    index = jnp.arange(4, 6, dtype=jnp.int32)
-
-    def alone(variables):
-        state = advance(variables, start(index, {}), index, {}, 0, 1)
-        return finish(variables, state, {})
-
-    np.testing.assert_allclose(jax.jit(alone)(variables), many[4:6], atol=1e-5)
+    np.testing.assert_allclose(drawn_alone(gan, variables), many[4:6], atol=1e-5)
     assert len(np.unique(many, axis=0)) == 20
 
 
