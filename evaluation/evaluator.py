@@ -114,13 +114,13 @@ def evaluate(
         limit = {"real": sizes.real, "train": sizes.train}.get(role, sizes.generated)
         is_real = role in ("real", "train")
         scale = scaling if is_real else generated_scaling
-        given = {"limit": limit, "seed": seed, "scaling": scale, "plane": plane}
+        options = {"limit": limit, "seed": seed, "scaling": scale, "plane": plane}
         if isinstance(source, ImageSet):
-            opened[role] = load(source, name, **given)
+            opened[role] = load(source, name, **options)
         else:
             # What a generator draws is judged by the metrics, not by the survey of training.
             surveyed = is_real or scale != "none"
-            opened[role] = open_set(source, name, surveyed=surveyed, **given)
+            opened[role] = open_set(source, name, surveyed=surveyed, **options)
     images, note = _cut_alike(opened, threshold, labels or {})
     if ceiling:
         images["ceiling"] = _ceiling(images.get("train"))
@@ -185,7 +185,7 @@ def _cut_alike(
     labels: Mapping[str, str | Path | np.ndarray],
 ) -> tuple[dict[str, ImageSet], list[str]]:
     """Return the sets with their labels, cut at one threshold, and what is to be said of it."""
-    loaded = [one.name for one in opened.values() if isinstance(one, ImageSet)]
+    loaded = [source.name for source in opened.values() if isinstance(source, ImageSet)]
     labelled = [name for name in loaded if name in labels]
     if labelled or (loaded and threshold not in (0, AUTO)):
         raise ValueError(
@@ -196,8 +196,10 @@ def _cut_alike(
         real, *others = opened.values()
         threshold, text = (0, "") if loaded else common_threshold(real, others)
     sets = {
-        role: one if isinstance(one, ImageSet) else one.cut(threshold, labels.get(one.name))
-        for role, one in opened.items()
+        role: source
+        if isinstance(source, ImageSet)
+        else source.cut(threshold, labels.get(source.name))
+        for role, source in opened.items()
     }
     return sets, [text] if text else []
 

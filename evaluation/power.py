@@ -88,9 +88,9 @@ def load_cases(options: argparse.Namespace) -> dict[str, Any]:
     """Return by role: real images, training images for the floor, and one set for each flaw."""
     from evaluation.images.sets import ImageSet, check_alike, load
 
-    given = {"seed": options.seed, "scaling": options.scaling, "plane": options.plane}
-    real = load(options.real, "real", limit=options.n, **given)
-    both = load(options.train, "train", limit=2 * options.n, **given)
+    reading = {"seed": options.seed, "scaling": options.scaling, "plane": options.plane}
+    real = load(options.real, "real", limit=options.n, **reading)
+    both = load(options.train, "train", limit=2 * options.n, **reading)
     if len(real) < options.n or len(both) < 2 * options.n:
         raise ValueError(
             f"--n={options.n} needs {options.n} real and {2 * options.n} training images; "

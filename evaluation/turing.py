@@ -82,9 +82,9 @@ def make(options: argparse.Namespace) -> None:
         raise ValueError("labels of one set only: give both --labels_real and --labels_generated")
     limit = None if by_class else options.count  # of classes enough must be found first
     scalings = {"real": options.scaling, "generated": options.generated_scaling}
-    given = {"limit": limit, "seed": options.seed, "plane": options.plane}
+    reading = {"limit": limit, "seed": options.seed, "plane": options.plane}
     opened = [
-        open_set(getattr(options, role), role, scaling=scaling, **given)
+        open_set(getattr(options, role), role, scaling=scaling, **reading)
         for role, scaling in scalings.items()
     ]
     if threshold == AUTO:

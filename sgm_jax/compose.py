@@ -188,10 +188,10 @@ def _scale(config: ml_collections.ConfigDict) -> Scale:
 
 
 def _size(canvas: str | None) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", canvas or "256x256")
-    if not found:
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", canvas or "256x256")
+    if not size:
         raise ValueError(f"--canvas is {canvas!r}; give HEIGHTxWIDTH, such as 256x256")
-    return int(found[1]), int(found[2])
+    return int(size[1]), int(size[2])
 
 
 def _check_showers(events: Events, config: ml_collections.ConfigDict) -> None:

@@ -52,8 +52,8 @@ def classifier_free(
     """
     nothing = anything(condition)
     if weight == 1 or (weight == 0 and interval is None):
-        one = condition if weight == 1 else nothing
-        return lambda x, t: score_fn(x, t, one)
+        shown = condition if weight == 1 else nothing
+        return lambda x, t: score_fn(x, t, shown)
     both = jax.tree.map(lambda *rows: jnp.concatenate(rows), condition, nothing)
 
     def score(x: Array, t: Array) -> Array:

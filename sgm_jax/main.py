@@ -226,13 +226,13 @@ def _say_if_half(config: ml_collections.ConfigDict, overrides: Sequence[str]) ->
     """Warn if only one of the two sets was named, for the other one may be of other images."""
     names = ("train_path", "test_path")
     typed = {override.partition("=")[0].lstrip("-") for override in overrides}
-    given = [name for name in names if f"config.data.{name}" in typed]
-    if len(given) == 1:
-        (other,) = set(names) - set(given)
+    changed = [name for name in names if f"config.data.{name}" in typed]
+    if len(changed) == 1:
+        (other,) = set(names) - set(changed)
         LOGGER.warning(
             "--config.data.%s is given and --config.data.%s is not: it is %s, as configured; "
             "both should hold images of one kind",
-            given[0],
+            changed[0],
             other,
             config.data[other],
         )

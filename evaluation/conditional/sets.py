@@ -125,15 +125,15 @@ def read_real(source: str | Path, *, conditions: str | None = None) -> Shown:
             f"no {file}, where the simulation writes what {source} shows; give the folder of "
             "simulated images, or --conditions="
         )
-    found = read_condition(conditions or f"{file}::{split}", particles=KINDS)
+    condition = read_condition(conditions or f"{file}::{split}", particles=KINDS)
     event = None
     if conditions is None:
         name = f"{split}/event_id"
         tables = read_tables(file, [name])
         event = np.array(tables[name][:]) if tables else None
-    particle = np.array(KINDS)[found["particle"]]
+    particle = np.array(KINDS)[condition["particle"]]
     _seen_from_start(str(source))
-    return Shown(source, particle, found["momentum"], event, **units(source))
+    return Shown(source, particle, condition["momentum"], event, **units(source))
 
 
 def read_generated(source: str | Path) -> Shown:

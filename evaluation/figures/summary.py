@@ -93,10 +93,10 @@ def draw_excess(results: list[Result]) -> Drawn:
     thickness = 0.8 / max(len(names), 1)
     for place, name in enumerate(names):
         rows = [row for row, of in enumerate(shown) if name in bars[of]]
-        found = [bars[shown[row]][name] for row in rows]
+        drawn = [bars[shown[row]][name] for row in rows]
         heights = np.array(rows) + thickness * (place - (len(names) - 1) / 2)
-        colours = [COLOURS[place % len(COLOURS)] if apart else "#c9ced3" for apart, _ in found]
-        axes.barh(heights, [length for _, length in found], thickness, color=colours, label=name)
+        colours = [COLOURS[place % len(COLOURS)] if apart else "#c9ced3" for apart, _ in drawn]
+        axes.barh(heights, [length for _, length in drawn], thickness, color=colours, label=name)
     axes.set_yticks(range(len(shown)), shown, fontsize=6.5)
     axes.tick_params(axis="x", labelsize=7)
     axes.invert_yaxis()

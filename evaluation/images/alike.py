@@ -41,7 +41,7 @@ def common_threshold(real: Opened, others: Iterable[Opened]) -> tuple[int, str]:
     so and the real one was not, all are cut there. Otherwise none is: if the real images alone
     have no faint pixels, those of the others may be the generator's flaw.
     """
-    facts = {one.name: brightness(one.images) for one in (real, *others)}
+    facts = {member.name: brightness(member.images) for member in (real, *others)}
     cut = [name for name in facts if name != real.name and _is_cut(facts[name], facts[real.name])]
     if not cut:
         return 0, ""

@@ -115,9 +115,10 @@ def _turing(options: argparse.Namespace, material: "Material") -> str:
         "generated": (material.reported.facts["source"], "none"),
     }
     count = min(_TURING_IMAGES, len(material.real), len(material.reported))
-    given = {"limit": count, "seed": options.seed, "threshold": FAINT, "plane": options.plane}
+    reading = {"limit": count, "seed": options.seed, "threshold": FAINT, "plane": options.plane}
     sets = (
-        load(source, role, scaling=scaling, **given) for role, (source, scaling) in sources.items()
+        load(source, role, scaling=scaling, **reading)
+        for role, (source, scaling) in sources.items()
     )
     return page(*sets, title="Real or generated?", seed=options.seed)
 

@@ -176,8 +176,8 @@ def _draw(
     plan = material.plan
     folder = plan.out / "samples" / name
     sample(config or material.config, plan.run, num_samples=count, checkpoint=step, out=folder)
-    given = {"seed": plan.seed, "threshold": plan.threshold, "plane": plan.plane}
-    images = load(folder / "samples.npz", name, limit=None, **given)
+    reading = {"seed": plan.seed, "threshold": plan.threshold, "plane": plan.plane}
+    images = load(folder / "samples.npz", name, limit=None, **reading)
     return images.take(np.arange(count))  # an earlier call may have drawn more
 
 

@@ -150,8 +150,8 @@ def kind_of(metric: str) -> str:
     kind, _, name = rest.partition("/")
     if first == "physics" and kind in _CLASSES:
         metric = f"physics/{name}"
-    found = {part: kind for kind, parts in KINDS.items() for part in parts if is_part(part, metric)}
-    return found[max(found, key=len)] if found else OTHER
+    kinds = {part: kind for kind, parts in KINDS.items() for part in parts if is_part(part, metric)}
+    return kinds[max(kinds, key=len)] if kinds else OTHER
 
 
 def _judge(rows: list[Result], real: Number | None, generated: Number | None) -> Judged:

@@ -179,22 +179,22 @@ def _read_labels(
 def _is_of_simulation(file: Path, group: str) -> bool:
     """Tell whether a group of an HDF5 file, or the file with no group named, is of a simulation."""
     splits = [group.strip("/")] if group else ("test", "train")
-    found = [split for split in splits if read_tables(file, [f"{split}/momentum_mev"])]
-    if found and not group:
-        groups = " or ".join(f"{file}::{split}" for split in found)
+    labelled = [split for split in splits if read_tables(file, [f"{split}/momentum_mev"])]
+    if labelled and not group:
+        groups = " or ".join(f"{file}::{split}" for split in labelled)
         raise ValueError(f"{file} has the labels of a simulation: write {groups}")
-    return bool(found)
+    return bool(labelled)
 
 
 def _of_simulation(
     file: Path, split: str, fields: Sequence[str], particles: Sequence[str]
 ) -> Condition:
     """Return the condition of the images of a split by the labels of their simulation."""
-    found = read_tables(file, [f"{split}/{name}" for name in _LABEL_TABLES])
-    missing = [name for name in _LABEL_TABLES if f"{split}/{name}" not in found]
+    stored = read_tables(file, [f"{split}/{name}" for name in _LABEL_TABLES])
+    missing = [name for name in _LABEL_TABLES if f"{split}/{name}" not in stored]
     if missing:
         raise ValueError(f"{file} has no {split}/{missing[0]}; {_SIMULATE}")
-    tables = {name: _whole(found[f"{split}/{name}"]) for name in _LABEL_TABLES}
+    tables = {name: _whole(stored[f"{split}/{name}"]) for name in _LABEL_TABLES}
     source = f"{file}::{split}"
     code, projection = tables["particle"], tables["projection"]
     if len({len(table) for table in tables.values()}) > 1 or not (
@@ -218,11 +218,11 @@ def _of_simulation(
 
 def _rows_of(group: str) -> tuple[str, slice]:
     """Split ``GROUP[FIRST:STOP]`` into the group and the rows; all rows if none are named."""
-    found = re.fullmatch(r"(.*)\[(\d*):(\d*)\]", group)
-    if found is None:
+    ends = re.fullmatch(r"(.*)\[(\d*):(\d*)\]", group)
+    if ends is None:
         return group, slice(None)
-    first, stop = (int(text) if text else None for text in found.groups()[1:])
-    return found[1], slice(first, stop)
+    first, stop = (int(text) if text else None for text in ends.groups()[1:])
+    return ends[1], slice(first, stop)
 
 
 def _some(condition: Condition, rows: slice, *, source: str) -> Condition:
@@ -338,7 +338,7 @@ def _places(values: np.ndarray, particles: Sequence[str], source: str) -> np.nda
             "place an image"
         )
     place = {name: number for number, name in enumerate(particles)}
-    found = np.empty(len(values), np.int32)
+    places = np.empty(len(values), np.int32)
     for row, value in enumerate(values.tolist()):
         text = value.decode(errors="replace") if isinstance(value, bytes) else value
         if isinstance(text, str):
@@ -349,8 +349,8 @@ def _places(values: np.ndarray, particles: Sequence[str], source: str) -> np.nda
             number = text if isinstance(text, int) else -1
         if not 0 <= number < len(particles):
             raise ValueError(f"{source}: row {row} has the unknown particle {text!r}; {known}")
-        found[row] = number
-    return found
+        places[row] = number
+    return places
 
 
 def _momenta(values: np.ndarray, source: str) -> np.ndarray:

@@ -131,19 +131,19 @@ def _read_labels(
     # Of single particles the table of the images is that of the particles.
     single = f"primaries/{split}/event_id"
     wanted = [f"{split}/{name}" for name in {*_PER_IMAGE, *_PER_PARTICLE}]
-    found = read_tables(file, [*wanted, *(f"primaries/{split}/{n}" for n in _PER_PARTICLE)])
-    missing = [name for name in wanted if name not in found]
+    tables = read_tables(file, [*wanted, *(f"primaries/{split}/{n}" for n in _PER_PARTICLE)])
+    missing = [name for name in wanted if name not in tables]
     if missing:
         raise ValueError(f"{file} has no {missing[0]}; give the labels.h5 of a simulation")
-    image = {name: found[f"{split}/{name}"][:] for name in _PER_IMAGE}
-    if single in found:
-        table = {name: found[f"primaries/{split}/{name}"][:] for name in _PER_PARTICLE}
+    image = {name: tables[f"{split}/{name}"][:] for name in _PER_IMAGE}
+    if single in tables:
+        table = {name: tables[f"primaries/{split}/{name}"][:] for name in _PER_PARTICLE}
         first = np.searchsorted(table["event_id"], image["event_id"], "left")
         count = np.searchsorted(table["event_id"], image["event_id"], "right") - first
         row = np.repeat(np.arange(len(first)), count)
         primary = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + first[row]
     else:
-        table = {name: found[f"{split}/{name}"][:] for name in _PER_PARTICLE}
+        table = {name: tables[f"{split}/{name}"][:] for name in _PER_PARTICLE}
         row = primary = np.arange(len(image["event_id"]))
     columns = {
         "particle": np.array(KINDS)[table["particle"][primary]],

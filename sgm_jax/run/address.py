@@ -27,10 +27,10 @@ def refuse_address(path: object, name: str = "this path") -> None:
     Raises:
         ValueError: with the address and what to do instead.
     """
-    found = _ADDRESS.search(str(path))
-    if found is None:
+    address = _ADDRESS.search(str(path))
+    if address is None:
         return
-    scheme = found[1].lower()
+    scheme = address[1].lower()
     if scheme == "file":
         fix = "leave out file://"
     elif scheme in _DOWNLOADS:

@@ -63,8 +63,8 @@ def _flag_error(error: Exception, arguments: Sequence[str]) -> str:
     text = " ".join(str(error).split()).rstrip(".")
     if not isinstance(error, flags.UnrecognizedFlagError) or "config" not in flags.FLAGS:
         return text
-    given = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
-    fields = fields_called(error.flagname, given[-1] if given else None)
+    files = [a.partition("=")[2] for a in arguments if a.lstrip("-").startswith("config=")]
+    fields = fields_called(error.flagname, files[-1] if files else None)
     meant = " or ".join(f"--config.{field}" for field in fields)
     return f"{text}; a field of the configuration is typed {meant}" if fields else text
 

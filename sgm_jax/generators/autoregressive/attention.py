@@ -43,8 +43,8 @@ class CausalAttention(nn.Module):
         when = ranks(self.order)
         weights = jnp.einsum("bihd,bjhd->bhij", query, key)
         weights = self._weights(weights, jnp.asarray(when[:, None] > when)[None, None])
-        found = jnp.einsum("bhij,bjhd->bihd", weights, value)
-        return self.out(found.reshape(h.shape))
+        attended = jnp.einsum("bhij,bjhd->bihd", weights, value)
+        return self.out(attended.reshape(h.shape))
 
     def empty(self, channels: int) -> Cache:
         """Return what is kept of one image, ``channels`` of each pixel's value."""
@@ -62,9 +62,9 @@ class CausalAttention(nn.Module):
         query = self.query(h).reshape(self.heads, -1)
         weights = jnp.einsum("hd,jhd->hj", query, kept["key"])
         weights = self._weights(weights, (when < when[pixel])[None])
-        found = jnp.einsum("hj,jhd->hd", weights, kept["value"])
+        attended = jnp.einsum("hj,jhd->hd", weights, kept["value"])
         # Its value is not known yet, and with it what it will answer.
-        return self.out(found.reshape(-1)), kept | {"features": h}
+        return self.out(attended.reshape(-1)), kept | {"features": h}
 
     def absorb(self, kept: Cache, pixel: Array, inputs: Array) -> Cache:
         """Return what is kept when the value of the pixel that was looked at last is known."""
