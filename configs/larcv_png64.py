@@ -107,6 +107,10 @@ def get_config() -> ml_collections.ConfigDict:
     # or the lowest and the highest, such as "(0.1, 5.0)".
     sampling.guidance = 1.0
     sampling.guidance_interval = ()
+    # A weaker network of the same images, a file of weights or a workdir, that leads by contrast
+    # (autoguidance), and how strongly: 1 is without it. It takes one more evaluation.
+    sampling.weaker = ""
+    sampling.autoguidance = 2.0
     # Of each step of the probability flow, also in --mode=likelihood.
     sampling.ode_rtol = 1e-5
     sampling.ode_atol = 1e-5

@@ -24,7 +24,7 @@ _COMMON = (
     "data.centered",
     "training.sde",
 )
-_FAMILY, _LED = "classifier", "score"
+_FAMILY, LED = "classifier", "score"
 _TRAIN = "train one with --config=configs/classifier64.py"
 
 
@@ -50,9 +50,9 @@ def read_classifier(request: Request, config: ml_collections.ConfigDict) -> Lead
             f"--classifier_weight is {weight}; it must be a number: 1 is Bayes, more follows the "
             "condition more strictly, 0 ignores it"
         )
-    if config.generator != _LED:
+    if config.generator != LED:
         raise ValueError(
-            f"--classifier leads generators of the family {_LED!r}, and this one is of "
+            f"--classifier leads generators of the family {LED!r}, and this one is of "
             f"{config.generator!r}"
         )
     if config.model.condition:
@@ -66,7 +66,8 @@ def read_classifier(request: Request, config: ml_collections.ConfigDict) -> Lead
             "strongly a classifier leads is --classifier_weight"
         )
     classifier = _trained(request.classifier)
-    _check_fits(request.classifier, classifier.config, config)
+    flag = f"--classifier={request.classifier}"
+    check_noise(flag, classifier.config, config, fix="Train one with the fields of the generator")
     return Leading(
         classifier.config,
         classifier.generator.log_posterior,
@@ -95,12 +96,22 @@ def _trained(source: str) -> Trained:
     return trained
 
 
-def _check_fits(
-    source: str, classifier: ml_collections.ConfigDict, config: ml_collections.ConfigDict
+def check_noise(
+    flag: str, other: ml_collections.ConfigDict, config: ml_collections.ConfigDict, *, fix: str
 ) -> None:
-    """Refuse a classifier that would see other numbers than it has learnt from."""
-    theirs, ours = flatten(classifier), flatten(config)
-    exploding = SDES[classifier.training.sde] is VESDE
+    """Refuse a network that would see other numbers than it has learnt from.
+
+    Args:
+        flag: that names it.
+        other: what it was trained with.
+        config: of the network that draws.
+        fix: what to do, as a sentence without its full stop.
+
+    Raises:
+        ValueError: with the fields that differ.
+    """
+    theirs, ours = flatten(other), flatten(config)
+    exploding = SDES[other.training.sde] is VESDE
     constants = ("sigma_min", "sigma_max") if exploding else ("beta_min", "beta_max")
     changes = [
         f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} in what draws"
@@ -109,6 +120,5 @@ def _check_fits(
     ]
     if changes:
         raise ValueError(
-            f"--classifier={source} was trained on other images or other noise: "
-            f"{'; '.join(changes)}. Train one with the fields of the generator"
+            f"{flag} was trained on other images or other noise: {'; '.join(changes)}. {fix}"
         )

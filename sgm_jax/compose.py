@@ -17,6 +17,7 @@ import ml_collections
 import numpy as np
 
 from sgm_jax import generator as contract
+from sgm_jax.autoguidance import read_weaker
 from sgm_jax.composed import (
     CANVAS,
     ENDS,
@@ -35,7 +36,7 @@ from sgm_jax.drawn import FIX
 from sgm_jax.run import distributed, parallel
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, finished_count, open_parts
-from sgm_jax.sample import progress_bar, recipe_of
+from sgm_jax.sample import loaded, progress_bar, recipe_of
 from sgm_jax.simulation.config import ABSOLUTE, KIND_NAMES, START
 from sgm_jax.simulation.particles import MASS_MEV
 from sgm_jax.tracks import leaving, reaches_border
@@ -136,10 +137,11 @@ def compose(
     scale, size = _scale(config), _size(canvas)
     listed = read_events(events, particles=tuple(config.data.particles), canvas=size)
     condition = {"particle": listed.particle, "momentum": listed.momentum}
-    conditions = read_conditions(Request(condition=condition, extrapolate=extrapolate), config)
+    request = Request(condition=condition, extrapolate=extrapolate)
+    conditions = read_conditions(request, config, weaker=read_weaker(config))
     if not incomplete:
         _check_showers(listed, config)
-    folder = Path(out) if out else _default_folder(run, trained, ema_rate, events)
+    folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions, events)
     recipe = recipe_of(trained, trained.generator.drawing(conditions), conditions)
     recipe |= {"events": _hash(listed), "canvas": list(size), "threshold_levels": FAINT}
     recipe |= {"mev_per_level": scale.mev, "pixel_mm": scale.pixel_mm}
@@ -219,11 +221,15 @@ def _hash(events: Events) -> str:
     return hashlib.sha256(whole).hexdigest()
 
 
-def _default_folder(run: Path, trained: Trained, ema_rate: float | None, events: str) -> Path:
+def _default_folder(
+    run: Path, trained: Trained, ema_rate: float | None, conditions: Conditions, events: str
+) -> Path:
     special = [re.sub(r"[^\w.-]+", "_", Path(events).name.removesuffix(".csv"))]
     special += [f"ema_{ema_rate}"] if ema_rate is not None else []
     weight = trained.config.sampling.get("guidance", 1.0)
     special += [f"guidance_{weight:g}"] if weight != 1 else []
+    weaker = conditions.weaker
+    special += [f"autoguidance_{weaker.weight:g}"] if weaker is not None else []
     return Path(run) / "composed" / "_".join([f"step_{trained.step:06d}", *special])
 
 
@@ -254,7 +260,7 @@ def _draw_missing(
         seed=config.seed,
         conditions=conditions,
     )
-    variables = parallel.replicate(trained.load())
+    variables = loaded(trained, conditions)
     drawn = _Drawn(events, config=config, scale=scale, size=size)
     waiting, left = [], {name: len(rows[name]) for name in missing}
     part_of = {int(row): name for name in missing for row in rows[name]}

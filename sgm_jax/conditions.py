@@ -100,6 +100,23 @@ class Leading:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Weaker:
+    """A weaker network of the same images, from which drawn ones are led away.
+
+    Attributes:
+        score: ``(params, condition=None) -> score function``.
+        load: reads its parameters.
+        weight: of the better network; see :func:`sgm_jax.guidance.autoguided`.
+        origin: where the parameters are from, for a recipe.
+    """
+
+    score: Callable[..., Callable[[Array, Array], Array]]
+    load: Callable[[], Any]
+    weight: float
+    origin: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Conditions:
     """Conditions on images of ``size`` (height, width); with nothing but that, there are none."""
 
@@ -113,6 +130,7 @@ class Conditions:
     rows: int | None = None  # of a file of conditions, which has one for each image
     particles: tuple[str, ...] = ()
     leading: Leading | None = None
+    weaker: Weaker | None = None
     observable: str | None = None
     target: float = 0.0
     spread: float = 0.0
@@ -141,6 +159,8 @@ class Conditions:
             recipe["condition"] = asked.recipe(self.condition, self.particles)
         if self.leading is not None:
             recipe["classifier"] = {"weight": self.leading.weight, **self.leading.origin}
+        if self.weaker is not None:
+            recipe["weaker"] = {"weight": self.weaker.weight, **self.weaker.origin}
         if self.observable is not None:
             recipe |= {"observable": self.observable, "target": self.target, "spread": self.spread}
         return recipe or None
@@ -257,7 +277,10 @@ class Conditions:
 
 
 def read_conditions(
-    request: Request, config: ml_collections.ConfigDict, leading: Leading | None = None
+    request: Request,
+    config: ml_collections.ConfigDict,
+    leading: Leading | None = None,
+    weaker: Weaker | None = None,
 ) -> Conditions:
     """Return the conditions of a request, everything read and checked.
 
@@ -265,6 +288,7 @@ def read_conditions(
         request: of images.
         config: of the network that draws them.
         leading: the classifier of the request, from :func:`sgm_jax.bayes.read_classifier`.
+        weaker: the weaker network, from :func:`sgm_jax.autoguidance.read_weaker`.
 
     Raises:
         FileNotFoundError: if there are no images, or no mask.
@@ -275,6 +299,7 @@ def read_conditions(
         **_known(request, config),
         **_observable(request),
         **_asked(request, config, leading),
+        weaker=weaker,
         scale=PixelScale.from_config(config.data),
         planes=config.data.planes,
     )

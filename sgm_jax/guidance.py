@@ -9,6 +9,7 @@ denoised image ``D = E[x_0 | x_t] = (x_t + std^2 score) / a``.
 * :func:`observable_guidance` moves D towards a given value of an observable, such as the charge.
 * :func:`classifier_free` moves D, for a network that was trained with conditions, from what it is
   without one to what it is with it.
+* :func:`autoguided` moves D away from that of a weaker network.
 * :func:`classifier_guided` moves D, for a network that was trained without, to where a classifier
   of noised images finds a condition more probable.
 """
@@ -65,6 +66,25 @@ def classifier_free(
             level = sde.noise_level(t)
             beyond = jnp.where((low <= level) & (level <= high), beyond, 0.0)
         return with_condition + per_image(beyond, x) * (with_condition - without)
+
+    return score
+
+
+def autoguided(score_fn: ScoreFn, weaker_fn: ScoreFn, *, weight: float) -> ScoreFn:
+    """Return the score beyond a network's, seen from a weaker one's: ``w + weight (s - w)``.
+
+    That is autoguidance (arXiv:2406.02507, eq. 4). Where both agree nothing changes. It takes one
+    evaluation of each.
+
+    Args:
+        score_fn: the network's.
+        weaker_fn: of one that was trained for less, or is smaller, on the same images.
+        weight: 1 is the network alone; more leads away from what both got wrong.
+    """
+
+    def score(x: Array, t: Array) -> Array:
+        weaker = weaker_fn(x, t)
+        return weaker + weight * (score_fn(x, t) - weaker)
 
     return score
 

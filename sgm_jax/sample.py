@@ -15,6 +15,7 @@ import tqdm
 
 from sgm_jax import generator as contract
 from sgm_jax.asked import folder_names
+from sgm_jax.autoguidance import read_weaker
 from sgm_jax.bayes import read_classifier
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.config import check
@@ -84,7 +85,7 @@ def sample(
         return folder
     for doubt in contract.doubts(config):
         LOGGER.warning("%s", doubt)
-    variables = _variables(trained, conditions)
+    variables = loaded(trained, conditions)
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
         seconds = _draw_missing(trained, conditions, variables, drawn, parts, count)
         if parallel.is_main():
@@ -140,7 +141,7 @@ def draw(
         seed=config.seed,
         conditions=conditions,
     )
-    variables = _variables(trained, conditions)
+    variables = loaded(trained, conditions)
     steps = drawer.drawing.num_steps
     with progress_bar(num_samples, steps) as bar:
         images = drawer.draw(variables, 0, num_samples, progress=bar.update)
@@ -150,16 +151,18 @@ def draw(
 
 
 def _conditions(request: Request | None, config: ml_collections.ConfigDict) -> Conditions:
-    """Return the conditions of a request, and the classifier that leads to them, if one does."""
+    """Return the conditions of a request, and the networks that lead to them, if some do."""
     request = request or Request()
-    return read_conditions(request, config, read_classifier(request, config))
+    return read_conditions(request, config, read_classifier(request, config), read_weaker(config))
 
 
-def _variables(trained: Trained, conditions: Conditions) -> Variables:
-    """Return the weights on the devices, those of a classifier beside them."""
+def loaded(trained: Trained, conditions: Conditions) -> Variables:
+    """Return the weights on the devices, those of a classifier and a weaker network beside them."""
     variables = trained.load()
-    if conditions.leading is not None:
-        variables = variables._replace(extra=conditions.leading.load())
+    networks = {"classifier": conditions.leading, "weaker": conditions.weaker}
+    leading = {name: network.load() for name, network in networks.items() if network is not None}
+    if leading:
+        variables = variables._replace(extra=leading)
     return parallel.replicate(variables)
 
 
@@ -223,6 +226,8 @@ def _decides(name: str, method: str | None) -> bool:
     """Tell whether a field of the configuration makes other images."""
     if name == "sampling.ode_batch":
         return method == "ode"
+    if name in ("sampling.weaker", "sampling.autoguidance"):
+        return False  # the conditions say which network it was, and by its hash
     return name.startswith("sampling.") or not is_free(name)
 
 
@@ -236,6 +241,8 @@ def _default_folder(
         special += folder_names(conditions.condition, conditions.particles)
         weight = trained.config.sampling.get("guidance", 1.0)
         special += [f"guidance_{weight:g}"] if weight != 1 else []
+    if conditions.weaker is not None:
+        special += [f"autoguidance_{conditions.weaker.weight:g}"]
     if conditions.leading is not None:
         special += [f"classifier_{conditions.leading.weight:g}"]
     return Path(run) / "samples" / "_".join([f"step_{trained.step:06d}", *special])

@@ -27,6 +27,7 @@ from sgm_jax.generators.score_config import (
     sampler_from_config,
 )
 from sgm_jax.guidance import (
+    autoguided,
     classifier_free,
     classifier_guided,
     known_pixels,
@@ -151,7 +152,8 @@ class ScoreGenerator:
 class ScoreDrawing:
     """A sampler on the score of images under conditions: a :class:`sgm_jax.generator.Drawing`.
 
-    Where a classifier leads, its parameters are ``extra`` of the variables.
+    Where a classifier or a weaker network leads, ``extra`` of the variables has their parameters,
+    by the names ``classifier`` and ``weaker``.
     """
 
     generator: ScoreGenerator
@@ -167,11 +169,12 @@ class ScoreDrawing:
     def nfe(self) -> int | None:
         """Network evaluations an image takes; each tile of a canvas takes its own.
 
-        Guidance takes two of them where the sampler takes one.
+        Guidance takes two of them where the sampler takes one, and so does a weaker network.
         """
         asked = self.conditions.condition is not None and self.conditions.leading is None
         guided = asked and self.guidance["weight"] not in (0, 1)
-        return self.sampler.nfe and self.sampler.nfe * self.conditions.tiles * (2 if guided else 1)
+        networks = (2 if guided else 1) * (1 if self.conditions.weaker is None else 2)
+        return self.sampler.nfe and self.sampler.nfe * self.conditions.tiles * networks
 
     @property
     def guidance(self) -> dict[str, Any]:
@@ -228,21 +231,30 @@ class ScoreDrawing:
 
     def _network_score(self, variables: Variables, given: Given) -> ScoreFn:
         """Return the score of images of the network's size; each tile of a canvas shows all."""
-        params, leading = variables.params, self.conditions.leading
+        leading = self.conditions.leading
         if "condition" not in given:
-            return self.generator.score(params)
+            return self._both(variables)
         tiles = self.conditions.tiles
         rows = jax.tree.map(lambda row: jnp.repeat(row, tiles, axis=0), given["condition"])
         if leading is not None:
-            log_posterior = functools.partial(leading.log_posterior, variables.extra)
+            log_posterior = functools.partial(leading.log_posterior, variables.extra["classifier"])
             return classifier_guided(
-                self.generator.score(params), log_posterior, condition=rows, weight=leading.weight
+                self._both(variables), log_posterior, condition=rows, weight=leading.weight
             )
 
         def conditional(x: Array, t: Array, condition: Condition) -> Array:
-            return self.generator.score(params, condition)(x, t)
+            return self._both(variables, condition)(x, t)
 
         return classifier_free(conditional, self.generator.sde, condition=rows, **self.guidance)
+
+    def _both(self, variables: Variables, condition: Condition | None = None) -> ScoreFn:
+        """Return the network's score, led away from a weaker one if there is one."""
+        weaker = self.conditions.weaker
+        score_fn = self.generator.score(variables.params, condition)
+        if weaker is None:
+            return score_fn
+        weaker_fn = weaker.score(variables.extra["weaker"], condition)
+        return autoguided(score_fn, weaker_fn, weight=weaker.weight)
 
 
 def _known(given: Given) -> list[Condition]:

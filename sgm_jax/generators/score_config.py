@@ -228,16 +228,18 @@ def _check_times(fields: dict[str, Any]) -> None:
 
 
 def _check_guidance(fields: dict[str, Any]) -> None:
-    weight, interval = fields["sampling.guidance"], fields["sampling.guidance_interval"]
-    if (
-        isinstance(weight, bool)
-        or not isinstance(weight, int | float)
-        or not 0 <= weight < math.inf
+    interval = fields["sampling.guidance_interval"]
+    for name, meaning in (
+        ("guidance", "more follows the condition more strictly, 0 ignores it"),
+        ("autoguidance", "more leads away from what the network of sampling.weaker draws"),
     ):
-        raise ValueError(
-            f"--config.sampling.guidance is {weight!r}; it must be a number: 1 draws what was "
-            "learnt, more follows the condition more strictly, 0 ignores it"
-        )
+        weight = fields[f"sampling.{name}"]
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0 <= weight < math.inf:
+            raise ValueError(
+                f"--config.sampling.{name} is {weight!r}; it must be a number: 1 draws what was "
+                f"learnt, {meaning}"
+            )
     if interval and (len(interval) != 2 or not 0 <= interval[0] < interval[1]):
         raise ValueError(
             f"--config.sampling.guidance_interval is {tuple(interval)}; give the lowest and the "

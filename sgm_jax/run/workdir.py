@@ -65,7 +65,12 @@ ADDED = {
     **CONDITIONAL,
 }
 # The same, of families that learn scores or look at noised images.
-ADDED_TO_NOISED = {"model.overview": 0, "model.momentum_map": False}
+ADDED_TO_NOISED = {
+    "model.overview": 0,
+    "model.momentum_map": False,
+    "sampling.weaker": "",
+    "sampling.autoguidance": 2.0,
+}
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {
     "data.std": -1,

@@ -66,7 +66,7 @@ def drawn(folder):
         fields = {"condition": rows, "leading": leading if rows else None}
         conditions = Conditions(**{"size": (16, 16)} | fields | more)
         drawer = Drawer(generator, batch_size=8, seed=3, conditions=conditions)
-        return drawer.draw(Variables(params, led), 0, 4, progress=lambda done: None)
+        return drawer.draw(Variables(params, {"classifier": led}), 0, 4, progress=lambda done: None)
 
     return images
 
@@ -98,7 +98,7 @@ def test_permuted_conditions_permute_images(folder):
     drawing = generator.drawing(Conditions((16, 16), condition=ROWS, leading=leading))
     assert drawing.nfe == 4 and drawing.one_step_a_call
 
-    variables = Variables(params, led)
+    variables = Variables(params, {"classifier": led})
 
     @jax.jit
     def step(i, state, keys, rows):
