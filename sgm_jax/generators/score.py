@@ -247,13 +247,13 @@ class ScoreDrawing:
 
         return classifier_free(conditional, self.generator.sde, condition=rows, **self.guidance)
 
-    def _both(self, variables: Variables, condition: Condition | None = None) -> ScoreFn:
+    def _both(self, variables: Variables, *condition: Condition) -> ScoreFn:
         """Return the network's score, led away from a weaker one if there is one."""
         weaker = self.conditions.weaker
-        score_fn = self.generator.score(variables.params, condition)
+        score_fn = self.generator.score(variables.params, *condition)
         if weaker is None:
             return score_fn
-        weaker_fn = weaker.score(variables.extra["weaker"], condition)
+        weaker_fn = weaker.score(variables.extra["weaker"], *condition)
         return autoguided(score_fn, weaker_fn, weight=weaker.weight)
 
 
