@@ -6,13 +6,11 @@ lies beyond the better one, seen from the weaker one, has fewer. Both are score 
 images; an early checkpoint of the same training is the simplest weaker one.
 """
 
-from pathlib import Path
-
 import ml_collections
 
 from sgm_jax.bayes import LED, check_noise
 from sgm_jax.conditions import Weaker
-from sgm_jax.trained import Trained, from_run, from_weights, packaged, stored_config
+from sgm_jax.trained import from_either, packaged
 
 _FIELD = "--config.sampling.weaker"
 _NONE = f'draw without one: {_FIELD}=""'
@@ -31,7 +29,9 @@ def read_weaker(config: ml_collections.ConfigDict) -> Weaker | None:
     source, weight = config.sampling.get("weaker", ""), config.sampling.get("autoguidance", 1.0)
     if not source or weight == 1:
         return None
-    trained = _trained(source)
+    names = ", ".join(packaged())
+    fix = f"give the file or workdir of one, or a name of the package ({names}), or {_NONE}"
+    trained = from_either(source, family=LED, flag=_FIELD, fix=fix)
     flag = f"{_FIELD}={source}"
     check_noise(flag, trained.config, config, fix=f"Take a network of these, or {_NONE}")
     theirs, ours = (tuple(of.model.condition) for of in (trained.config, config))
@@ -45,26 +45,3 @@ def read_weaker(config: ml_collections.ConfigDict) -> Weaker | None:
     return Weaker(
         trained.generator.score, lambda: trained.load().params, float(weight), trained.origin
     )
-
-
-def _trained(source: str) -> Trained:
-    """Return the score model of a workdir, or of a file of weights."""
-    if Path(source).is_file() or source in packaged():
-        trained = from_weights(source)
-        family = trained.config.generator
-    else:
-        if not (Path(source) / "config.json").is_file():
-            names = ", ".join(packaged())
-            raise FileNotFoundError(
-                f"{_FIELD}={source}: there are no such weights, nor a training run; give a file, a "
-                f"workdir, a name of the package ({names}), or {_NONE}"
-            )
-        stored = stored_config(Path(source))
-        family = stored.generator
-        trained = from_run(stored, Path(source)) if family == LED else None
-    if family != LED:
-        raise ValueError(
-            f"{_FIELD}={source} is of the family {family!r}, and a network of the family {LED!r} "
-            f"is led by one of the same; {_NONE}"
-        )
-    return trained

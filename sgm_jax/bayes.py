@@ -5,14 +5,13 @@ condition's log-probability, which :mod:`sgm_jax.generators.classifier` learns.
 """
 
 import math
-from pathlib import Path
 
 import ml_collections
 
 from sgm_jax.conditions import Leading, Request
 from sgm_jax.run.workdir import flatten
 from sgm_jax.sde import SDES, VESDE
-from sgm_jax.trained import Trained, from_run, from_weights, packaged, stored_config
+from sgm_jax.trained import from_either
 
 # What images and their noise are to both; constants of the SDE come on top.
 _COMMON = (
@@ -65,7 +64,7 @@ def read_classifier(request: Request, config: ml_collections.ConfigDict) -> Lead
             f"--guidance={config.sampling.guidance:g} is for networks trained with conditions; how "
             "strongly a classifier leads is --classifier_weight"
         )
-    classifier = _trained(request.classifier)
+    classifier = from_either(request.classifier, family=_FAMILY, flag="--classifier", fix=_TRAIN)
     flag = f"--classifier={request.classifier}"
     check_noise(flag, classifier.config, config, fix="Train one with the fields of the generator")
     return Leading(
@@ -75,25 +74,6 @@ def read_classifier(request: Request, config: ml_collections.ConfigDict) -> Lead
         float(weight),
         classifier.origin,
     )
-
-
-def _trained(source: str) -> Trained:
-    """Return the classifier of a workdir, or of a file of weights."""
-    if Path(source).is_file() or source in packaged():
-        trained = from_weights(source)
-        family = trained.config.generator
-    else:
-        if not (Path(source) / "config.json").is_file():
-            raise FileNotFoundError(f"--classifier={source} holds no training run; {_TRAIN}")
-        stored = stored_config(Path(source))
-        family = stored.generator
-        trained = from_run(stored, Path(source)) if family == _FAMILY else None
-    if family != _FAMILY:
-        raise ValueError(
-            f"--classifier={source} is of the family {family!r}, which tells nothing of images; "
-            f"{_TRAIN}"
-        )
-    return trained
 
 
 def check_noise(

@@ -36,7 +36,7 @@ from sgm_jax.drawn import FIX
 from sgm_jax.run import distributed, parallel
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, finished_count, open_parts
-from sgm_jax.sample import loaded, progress_bar, recipe_of
+from sgm_jax.sample import guidance_names, loaded, progress_bar, recipe_of
 from sgm_jax.simulation.config import ABSOLUTE, KIND_NAMES, START
 from sgm_jax.simulation.particles import MASS_MEV
 from sgm_jax.tracks import leaving, reaches_border
@@ -226,10 +226,7 @@ def _default_folder(
 ) -> Path:
     special = [re.sub(r"[^\w.-]+", "_", Path(events).name.removesuffix(".csv"))]
     special += [f"ema_{ema_rate}"] if ema_rate is not None else []
-    weight = trained.config.sampling.get("guidance", 1.0)
-    special += [f"guidance_{weight:g}"] if weight != 1 else []
-    weaker = conditions.weaker
-    special += [f"autoguidance_{weaker.weight:g}"] if weaker is not None else []
+    special += guidance_names(trained.config, conditions)
     return Path(run) / "composed" / "_".join([f"step_{trained.step:06d}", *special])
 
 

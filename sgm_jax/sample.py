@@ -239,13 +239,18 @@ def _default_folder(
     special += [conditions.observable] if conditions.observable else []
     if conditions.condition is not None:
         special += folder_names(conditions.condition, conditions.particles)
-        weight = trained.config.sampling.get("guidance", 1.0)
-        special += [f"guidance_{weight:g}"] if weight != 1 else []
-    if conditions.weaker is not None:
-        special += [f"autoguidance_{conditions.weaker.weight:g}"]
+    special += guidance_names(trained.config, conditions)
     if conditions.leading is not None:
         special += [f"classifier_{conditions.leading.weight:g}"]
     return Path(run) / "samples" / "_".join([f"step_{trained.step:06d}", *special])
+
+
+def guidance_names(config: ml_collections.ConfigDict, conditions: Conditions) -> list[str]:
+    """Return what the name of a folder says of how strongly its images were led."""
+    weight = config.sampling.get("guidance", 1.0) if conditions.condition is not None else 1
+    names = [f"guidance_{weight:g}"] if weight != 1 else []
+    weaker = conditions.weaker
+    return names + ([f"autoguidance_{weaker.weight:g}"] if weaker is not None else [])
 
 
 def _draw_missing(

@@ -184,6 +184,38 @@ def from_weights(source: str, config: ml_collections.ConfigDict | None = None) -
     return Trained(stored, generator, origin, lambda: weights.variables(generator), weights.step)
 
 
+def from_either(source: str, *, family: str, flag: str, fix: str) -> Trained:
+    """Return a network that leads another one: of a file of weights, or what a run has come to.
+
+    Args:
+        source: a name in :func:`packaged`, the path of a file, or a workdir.
+        family: that it must be of.
+        flag: that names it, for the message.
+        fix: what to do about a wrong one.
+
+    Raises:
+        FileNotFoundError: if there are no such weights and no such run, or no checkpoint yet.
+        ValueError: if it is of another family.
+    """
+    if Path(source).is_file() or source in packaged():
+        trained = from_weights(source)
+        theirs = trained.config.generator
+    else:
+        if not (Path(source) / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{flag}={source}: there are no such weights, and it holds no training run; {fix}"
+            )
+        stored = stored_config(Path(source))
+        theirs = stored.generator
+        trained = from_run(stored, Path(source)) if theirs == family else None
+    if theirs != family:
+        raise ValueError(
+            f"{flag}={source} is of the family {theirs!r}, and one of the family {family!r} is "
+            f"needed; {fix}"
+        )
+    return trained
+
+
 class Weights(NamedTuple):
     """The content of a file of weights.
 
