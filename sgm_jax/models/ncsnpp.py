@@ -381,11 +381,6 @@ def check_fields(net: NCSNpp) -> None:
                 f"--config.model.{name}={value} is added to the embedding of the time, which needs"
                 " --config.model.conditional=True"
             )
-    if net.overview < 0 or (net.overview and net.image_size % net.overview):
-        raise ValueError(
-            f"--config.model.overview={net.overview} must be 0, or divide"
-            f" --config.data.image_size={net.image_size}"
-        )
     if not 0.0 <= net.dropout < 1.0:
         raise ValueError(f"--config.model.dropout={net.dropout} must lie in [0, 1)")
     if net.fir and len(net.fir_kernel) < 2:
@@ -401,6 +396,11 @@ def check_fields(net: NCSNpp) -> None:
             f"--config.model.space_to_depth={net.space_to_depth} must be 1 (off) or more"
         )
     check_size(net)
+    if net.overview < 0 or (net.overview and net.image_size % net.overview):
+        raise ValueError(
+            f"--config.model.overview={net.overview} must be 0, or divide"
+            f" --config.data.image_size={net.image_size}"
+        )
     for channels in normalised_widths(net):
         group_count(channels)
 
