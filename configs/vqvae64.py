@@ -26,19 +26,20 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     # Of the prior; the first stage has some of its own below.
     training.batch_size = 32
-    training.n_iters = 10_000
+    training.n_iters = 5000
     training.eval_freq = 500
-    training.snapshot_freq = 2000
+    training.snapshot_freq = 1000
     training.snapshot_freq_for_preemption = 250
     training.snapshot_sampling = True
     config.optim.lr = 1e-3
     config.optim.warmup = 100
-    config.optim.schedule = "inverse_sqrt"
-    config.optim.decay_start = 2000
+    # Of both stages: falling to 0, so that both belong to their numbers of steps.
+    config.optim.schedule = "linear"
+    config.optim.decay_fraction = 0.7
 
     config.first = first = ml_collections.ConfigDict()
     first.batch_size = 32
-    first.n_iters = 8000
+    first.n_iters = 5000
     first.optimizer = "Adam"
     first.lr = 1e-3
     # Of the parameters that Muon leaves to Adam.

@@ -19,7 +19,7 @@ import dataclasses
 import enum
 import importlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -185,6 +185,14 @@ class Generator(Trainable, Protocol):
         Raises:
             ValueError: for conditions that this generator cannot fulfil.
         """
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """What makes images of images: an autoencoder, with a prior or alone."""
+
+    def reconstructed(self, variables: Variables, images: Array) -> Array:
+        """Return images ``[B, H, W, C]`` as they come back, in network space as they went in."""
 
 
 def check(config: ml_collections.ConfigDict) -> None:

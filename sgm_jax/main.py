@@ -15,7 +15,9 @@ Modes, with one example each:
   likelihood
             python -m sgm_jax.main --mode=likelihood --workdir=runs/larcv_png64
             Bits per dimension of config.eval.num_images test images with that checkpoint.
-
+  reconstruct
+            python -m sgm_jax.main --mode=reconstruct --workdir=runs/vqvae64/first_stage
+            The same test images as they come back from an autoencoder: the ceiling of its prior.
   convert   python -m sgm_jax.main --mode=convert --config=configs/larcv_png64.py \\
                 --torch_checkpoint=checkpoint_6.pth
             A checkpoint of score_sde_pytorch to a --workdir, to sample from and to train on.
@@ -36,7 +38,7 @@ from sgm_jax.run.command import run_configured, start_jax
 from sgm_jax.run.experiment import find_config, overridden, read_experiment
 from sgm_jax.run.log import LOGGER
 
-MODES = ("simulate", "train", "sample", "compose", "likelihood", "convert")
+MODES = ("simulate", "train", "sample", "compose", "likelihood", "reconstruct", "convert")
 
 _CONFIG = flags.DEFINE_string(
     "config",
@@ -54,12 +56,10 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "checkpoint",
     None,
-    "sample, compose, likelihood, --to_torch: its step. Default: newest.",
+    "Its step. Default: the newest.",
     lower_bound=0,
 )
-flags.DEFINE_float(
-    "ema", None, "sample, compose, likelihood: which average. Default: as configured."
-)
+flags.DEFINE_float("ema", None, "Which average of weights. Default: as configured.")
 flags.DEFINE_string(
     "samples_dir", None, "sample, compose: where to. Default: a folder in --workdir."
 )
@@ -80,9 +80,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "momentum_range", None, "sample: LEAST:LARGEST in MeV/c, in any direction of the image's plane."
 )
-flags.DEFINE_string(
-    "direction", None, "--momentum_range: X,Y,Z, of any length, in place of any in the plane."
-)
+flags.DEFINE_string("direction", None, "--momentum_range: X,Y,Z, of any length.")
 flags.DEFINE_string(
     "conditions",
     None,
@@ -108,9 +106,7 @@ flags.DEFINE_bool("incomplete", None, "compose: also showers that mostly leave t
 flags.DEFINE_string(
     "pretrained", None, "sample, compose: weights of the package by name, or a file of --export."
 )
-flags.DEFINE_string(
-    "init", None, "train: begin with these weights (a name or a file), not with random ones."
-)
+flags.DEFINE_string("init", None, "train: begin with these weights, a name or a file.")
 flags.DEFINE_string("images", None, "likelihood: others than the test images.")
 flags.DEFINE_string("export", None, "convert: file of averaged weights to write, .npz.")
 flags.DEFINE_string("torch_checkpoint", None, "convert: file of score_sde_pytorch to read.")
@@ -122,8 +118,7 @@ REQUEST += ("classifier", "classifier_weight")
 DRAWING = ("sample", "compose")
 MODES_OF = {
     "num_samples": ("sample",),
-    "checkpoint": (*DRAWING, "likelihood", "convert"),
-    "ema": (*DRAWING, "likelihood", "convert"),
+    **dict.fromkeys(("checkpoint", "ema"), (*DRAWING, "likelihood", "reconstruct", "convert")),
     "samples_dir": DRAWING,
     **dict.fromkeys(REQUEST, ("sample",)),
     **dict.fromkeys(("canvas", "extrapolate", "guidance"), DRAWING),
@@ -183,6 +178,10 @@ def _run(overrides: Sequence[str]) -> None:
             ema_rate=_value("ema"),
             images=_value("images"),
         )
+    elif _MODE.value == "reconstruct":
+        from sgm_jax.reconstruct import reconstruct
+
+        reconstruct(config, workdir, checkpoint=_value("checkpoint"), ema_rate=_value("ema"))
     elif _MODE.value == "convert":
         _convert(config, workdir)
     elif _MODE.value == "compose":

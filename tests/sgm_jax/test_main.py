@@ -12,7 +12,7 @@ from tests.tiny_run import write_images
 
 def test_help_tells_the_modes():
     text = run_command([sys.executable, "-m", "sgm_jax.main", "--help"]).stdout
-    for mode in ("simulate", "train", "sample", "likelihood", "convert"):
+    for mode in ("simulate", "train", "sample", "likelihood", "reconstruct", "convert"):
         assert f"  {mode}" in text
     assert len(text.splitlines()) < 90
 

@@ -151,7 +151,7 @@ class FirstStage:
         """Return the images of codes, in network space ``[B, H, W, 1]``."""
         return self.output.images(self.outputs(variables, codes))
 
-    def rebuilt(self, variables: Variables, images: Array) -> Array:
+    def reconstructed(self, variables: Variables, images: Array) -> Array:
         """Return images as they come back from their codes, in network space."""
         return self.decoded(variables, self.codes(variables, images))
 

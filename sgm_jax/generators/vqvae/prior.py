@@ -98,6 +98,10 @@ class Prior:
             images=images,
         )
 
+    def reconstructed(self, variables: Variables, images: Array) -> Array:
+        """Return images as they come back from the first stage, in network space."""
+        return self.first.reconstructed(variables.extra, images)
+
     @property
     def log_prob(self) -> Callable[..., LogProb] | None:
         """Return what gives a lower bound of the log-probability of images; None without hits."""

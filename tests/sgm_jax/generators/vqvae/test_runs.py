@@ -9,16 +9,18 @@ import pytest
 
 from sgm_jax import first_stage
 from sgm_jax import generator as contract
+from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.likelihood import measure
+from sgm_jax.reconstruct import reconstruct
 from sgm_jax.run import workdir
 from sgm_jax.run.checkpoints import digest
 from sgm_jax.run.restore import load_state
 from sgm_jax.run.workdir import read_config
 from sgm_jax.sample import sample
-from sgm_jax.train import train
-from sgm_jax.trained import export_weights, from_run, from_weights, stored_config
+from sgm_jax.train import open_sets, train
+from sgm_jax.trained import Trained, export_weights, from_run, from_weights, stored_config
 from tests.tiny_sarm import sarm_config
-from tests.tiny_vqvae import vqvae_config, write_sets
+from tests.tiny_vqvae import random_prior, vqvae_config, write_sets
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
@@ -52,6 +54,34 @@ def test_one_command_trains_both_and_the_first_stays_what_it_was(finished):
     # Started again there is nothing to do.
     train(config, folder / "run")
     assert digest(state_of(folder / "run")) == digest(state)
+
+
+def test_reconstructions_are_those_of_the_first_stage(finished, tmp_path, monkeypatch):
+    """Whether it is asked, or the prior that keeps it, and however many images at once."""
+    config, folder = finished
+    prior, variables = random_prior()
+    networks = {"first": (prior.first, variables.extra), "prior": (prior, variables)}
+    written = {}
+    for (name, (generator, own)), size in zip(networks.items(), (4, 8), strict=True):
+        asked = vqvae_config(folder, **{"eval.num_images": 7, "eval.batch_size": size})
+        trained = Trained(asked, generator, {}, lambda own=own: own, step=0)
+        monkeypatch.setattr("sgm_jax.reconstruct.from_run", lambda *_, t=trained, **__: t)
+        out = reconstruct(asked, folder / "run", out=tmp_path / name)
+        written[name] = np.load(out / "samples.npz")["samples"]
+    scale = PixelScale.from_config(config.data)
+    real = scale.to_model(open_sets(config)[1][np.arange(7)])
+    back = prior.first.reconstructed(variables.extra, real)
+    assert written["first"].any()
+    assert np.array_equal(written["first"], to_uint8(scale.from_model(np.asarray(back))))
+    assert np.array_equal(written["first"], written["prior"])
+
+
+def test_only_autoencoders_reconstruct(tmp_path):
+    write_sets(tmp_path)
+    config = sarm_config(tmp_path, **{"data.image_size": 8, "training.n_iters": 2})
+    train(config, tmp_path / "run")
+    with pytest.raises(ValueError, match="'sarm' does not make images of images.*vqvae64"):
+        reconstruct(config, tmp_path / "run")
 
 
 def test_stopped_anywhere_it_ends_where_the_uninterrupted_one_ends(finished, tmp_path):
