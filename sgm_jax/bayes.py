@@ -9,8 +9,11 @@ import math
 import ml_collections
 
 from sgm_jax.conditions import Leading, Request
+from sgm_jax.data.simulated import units
+from sgm_jax.run.log import LOGGER
 from sgm_jax.run.workdir import flatten
 from sgm_jax.sde import SDES, VESDE
+from sgm_jax.simulation.config import simulated_units
 from sgm_jax.trained import from_either
 
 # What images and their noise are to both; constants of the SDE come on top.
@@ -81,6 +84,10 @@ def check_noise(
 ) -> None:
     """Refuse a network that would see other numbers than it has learnt from.
 
+    Units are compared where both sets of images have the recipe of their simulation. Where they do
+    not, as with weights from elsewhere, units that the configurations differ in are only warned of:
+    the images may be others than those that these simulate.
+
     Args:
         flag: that names it.
         other: what it was trained with.
@@ -102,3 +109,26 @@ def check_noise(
         raise ValueError(
             f"{flag} was trained on other images or other noise: {'; '.join(changes)}. {fix}"
         )
+    _check_units(flag, other, config, fix=fix)
+
+
+def _check_units(
+    flag: str, other: ml_collections.ConfigDict, config: ml_collections.ConfigDict, *, fix: str
+) -> None:
+    recorded = [units(of.data.train_path) for of in (other, config)]
+    simulated = [simulated_units(of.simulation) for of in (other, config) if of.get("simulation")]
+    both = recorded if all(recorded) else simulated
+    if len(both) < 2 or both[0] == both[1]:
+        return
+    named = ["; ".join(f"{name} {value:g}" for name, value in of.items()) for of in both]
+    if all(recorded):
+        raise ValueError(
+            f"{flag} was trained on images of other units: {named[0]} there, {named[1]} in what "
+            f"draws. {fix}"
+        )
+    LOGGER.warning(
+        "%s: as configured its images are of other units (%s) than those that are drawn (%s); if "
+        "that is so, they do not fit",
+        flag,
+        *named,
+    )

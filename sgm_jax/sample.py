@@ -29,7 +29,7 @@ from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, open_parts
 from sgm_jax.run.workdir import flatten, is_free, without_conditions
-from sgm_jax.simulation.config import ABSOLUTE
+from sgm_jax.simulation.config import simulated_units
 from sgm_jax.step import Variables
 from sgm_jax.trained import Trained, chosen
 
@@ -216,9 +216,7 @@ def _shown(config: ml_collections.ConfigDict, conditions: Conditions) -> dict[st
     known = units(config.data.train_path)
     simulation = config.get("simulation")
     if not known and config.data.get("condition") == LABELS and simulation is not None:
-        known = {"pixel_mm": simulation.pixel_mm}
-        if simulation.scaling == ABSOLUTE:
-            known["mev_per_level"] = 1.0 / simulation.counts_per_mev
+        known = simulated_units(simulation)
     return {"particles": list(conditions.particles), **known}
 
 

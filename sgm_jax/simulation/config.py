@@ -35,6 +35,14 @@ _NOT_NEGATIVE = (
 _CHOICES = {"scaling": SCALINGS, "recombination": RECOMBINATIONS, "crop": CROPS}
 
 
+def simulated_units(config: ml_collections.ConfigDict) -> dict[str, float]:
+    """Return ``pixel_mm``, and ``mev_per_level`` of images with one scale, as simulated."""
+    known = {"pixel_mm": config.pixel_mm}
+    if config.scaling == ABSOLUTE:
+        known["mev_per_level"] = 1.0 / config.counts_per_mev
+    return known
+
+
 def default_simulation_config() -> ml_collections.ConfigDict:
     """Return the settings of the data set: single particles, charge-centred 64 x 64 crops."""
     config = ml_collections.ConfigDict()

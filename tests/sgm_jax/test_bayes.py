@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from sgm_jax.bayes import read_classifier
+from sgm_jax.bayes import check_noise, read_classifier
 from sgm_jax.conditions import Conditions, Leading, Request
 from sgm_jax.drawer import Drawer
 from sgm_jax.generators import classifier as family
@@ -229,6 +229,31 @@ def test_a_classifier_of_other_images_or_other_noise_is_refused(changes, message
     leading = read_classifier(request, tiny_config(folder, **PLAIN | others))
     assert tuple(leading.config.data.particles) == ("muon", "proton")
     assert read_classifier(Request(), tiny_config(folder)) is None
+
+
+def test_a_classifier_of_images_of_other_units_is_refused(folder, tmp_path, caplog):
+    def at(place, **units):
+        """Return a configuration of images whose simulation says so."""
+        images = place / "train/larcv_png_16"
+        images.mkdir(parents=True)
+        config = tiny_config(folder, **PLAIN).unlock()
+        config.simulation.update(units)
+        recipe = {"simulation": {"pixel_mm": config.simulation.pixel_mm}}
+        (place / "recipe.json").write_text(json.dumps(recipe))
+        config.data.train_path = str(images)
+        return config
+
+    fine, wide = at(tmp_path / "fine", pixel_mm=3.0), at(tmp_path / "wide", pixel_mm=10.0)
+    check_noise("--it", fine, fine, fix="Train another")
+    with pytest.raises(ValueError, match="--it .* pixel_mm 3 there, pixel_mm 10 .*Train another"):
+        check_noise("--it", fine, wide, fix="Train another")
+    # Without the images nobody knows: these may be others than those that are configured.
+    wide.data.train_path = "elsewhere/train/larcv_png_16"
+    check_noise("--it", fine, fine, fix="Train another")
+    assert not caplog.messages
+    check_noise("--it", fine, wide, fix="Train another")
+    assert "pixel_mm 3" in caplog.text
+    assert "pixel_mm 10" in caplog.text
 
 
 def test_a_folder_without_a_run_says_how_to_train_one(folder, tmp_path):
