@@ -14,7 +14,7 @@ from sgm_jax.data import Images, PixelScale, to_uint8
 from sgm_jax.data.grid import save_grid
 from sgm_jax.generator import Reconstructs
 from sgm_jax.run import distributed, parallel, workdir
-from sgm_jax.run.files import write_blocks, write_json
+from sgm_jax.run.files import write_arrays, write_json
 from sgm_jax.run.log import LOGGER
 from sgm_jax.step import Variables
 from sgm_jax.train import open_sets
@@ -41,9 +41,9 @@ def reconstruct(
         out: where to; ``<run>/reconstructed/step_<step>`` if not given.
 
     Returns:
-        The folder with ``samples.npz`` (``samples``: uint8 ``[N, H, W, 1]`` after the paper's
-        post-processing), ``grid.png`` (rows of images, and under each the row that came back) and
-        ``recipe.json``.
+        The folder with ``samples.npz`` (as of drawn images: ``samples``, uint8 ``[N, H, W, 1]``
+        after the paper's post-processing, and ``raw``, float32 on the scale 0..255), ``grid.png``
+        (rows of images, and under each the row that came back) and ``recipe.json``.
 
     Raises:
         FileNotFoundError: if there are no images, or no such checkpoint.
@@ -72,12 +72,13 @@ def reconstruct(
         # The last image fills up the batch.
         rows = np.minimum(np.arange(first, first + size), count - 1)
         own = real[rows[parallel.local_rows(size)]]
-        block = scale.from_model(parallel.gather(compiled(variables, parallel.shard(own))))
-        blocks.append(to_uint8(block, planes=config.data.planes)[: count - first])
-    samples = np.concatenate(blocks)
+        block = parallel.gather(compiled(variables, parallel.shard(own)))
+        blocks.append(scale.from_model(block)[: count - first])
+    raw = np.concatenate(blocks)
+    samples = to_uint8(raw, planes=config.data.planes)
     if parallel.is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        write_blocks(folder / "samples.npz", {"samples": (samples.shape, samples.dtype, [samples])})
+        write_arrays(folder / "samples.npz", {"samples": samples, "raw": raw})
         save_grid(folder / "grid.png", _pairs(real, samples), columns=_GRID_COLUMNS)
         recipe = trained.origin | {"images": real.fingerprint, "num_samples": count}
         write_json(folder / "recipe.json", recipe | workdir.provenance())

@@ -53,7 +53,7 @@ class Judge:
         """
         # Imported here because they import jax, which reads the environment that run sets.
         from evaluation.images.segments import segmenter
-        from evaluation.images.sets import load
+        from evaluation.images.sets import FAINT, load
         from evaluation.ssnet.weights import open_weights
         from sgm_jax.run.parts import open_parts
 
@@ -63,7 +63,8 @@ class Judge:
         self._folder = folder / f"ssnet_{weights.sha256[:12]}"
         sets = {}
         for role, path in (("test", real), ("train", train)):
-            images = load(path, role, limit=count, seed=0, scaling=scaling)
+            # Cut as drawn images are, which would have fewer lit pixels for that alone.
+            images = load(path, role, limit=count, seed=0, scaling=scaling, threshold=FAINT)
             if len(images) < count:
                 raise ValueError(
                     f"--config.data.{role}_path={path} holds {len(images)} images, and sets of "
@@ -78,11 +79,11 @@ class Judge:
     def __call__(self, samples: Path) -> Quality:
         """Return the quality of the images in ``samples``, a folder that ``sample`` returned."""
         from evaluation import evaluate
-        from evaluation.images.sets import load
+        from evaluation.images.sets import FAINT, load
         from evaluation.metrics.budget import Budget
 
         stack = samples / "samples.npz"
-        drawn = load(f"{stack}::samples", "drawn", limit=None, seed=0)
+        drawn = load(f"{stack}::samples", "drawn", limit=None, seed=0, threshold=FAINT)
         if len(drawn) > len(self.real):  # an earlier sweep has drawn more
             drawn = drawn.take(np.arange(len(self.real)))
         # As many of each: a distance between few images has another bias than one between many.
