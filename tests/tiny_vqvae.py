@@ -20,6 +20,8 @@ SMALL = {
     "data.image_size": 8,
     "data.random_flip": False,
     "optim.warmup": 0,
+    # The rate does not depend on the number of steps, so that a run may end early and go on.
+    "optim.schedule": "constant",
     "first.batch_size": 8,
     "first.n_iters": 4,
     "model.channels": (4, 8),

@@ -39,13 +39,14 @@ def trained(stage, images, steps):
 def rebuilt(stage, variables, images):
     """Return images on the scale 0..255 as they come back from their codes."""
     x = batch_of(stage, images)["image"]
-    back = jax.jit(stage.rebuilt)(variables, x)
+    back = jax.jit(stage.reconstructed)(variables, x)
     return np.asarray(PixelScale.from_config(stage.config.data).from_model(back))[..., 0]
 
 
 FAST = {
     "first.lr": 0.01,
     "first.batch_size": 8,
+    "optim.schedule": "inverse_sqrt",
     "optim.decay_start": 100,
     "model.decay": 0.9,
     "model.commitment": 1.0,
