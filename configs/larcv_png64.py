@@ -111,6 +111,10 @@ def get_config() -> ml_collections.ConfigDict:
     # (autoguidance), and how strongly: 1 is without it. It takes one more evaluation.
     sampling.weaker = ""
     sampling.autoguidance = 2.0
+    # How many times as bright a denoised image is taken to be, and at which noise levels: what
+    # brings drawn images to the mean charge of real ones (docs/sampling.md). 1 is without it.
+    sampling.gain = 1.0
+    sampling.gain_interval = (0.2, 3.0)
     # Of each step of the probability flow, also in --mode=likelihood.
     sampling.ode_rtol = 1e-5
     sampling.ode_atol = 1e-5

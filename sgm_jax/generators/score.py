@@ -27,6 +27,7 @@ from sgm_jax.generators.score_config import (
     sampler_from_config,
 )
 from sgm_jax.guidance import (
+    amplified,
     autoguided,
     classifier_free,
     classifier_guided,
@@ -215,6 +216,10 @@ class ScoreDrawing:
         """Return the score of images under the conditions from the network's."""
         conditions, sde = self.conditions, self.generator.sde
         score_fn = self._network_score(variables, given)
+        sampling = self.generator.config.sampling
+        if sampling.get("gain", 1.0) != 1:
+            interval = tuple(sampling.gain_interval)
+            score_fn = amplified(score_fn, sde, gain=sampling.gain, interval=interval)
         if conditions.tile is not None:
             score_fn = tiled(score_fn, tile=conditions.tile, stride=conditions.stride)
         if conditions.known is not None:

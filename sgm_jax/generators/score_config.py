@@ -52,6 +52,7 @@ RULES = Rules(
         "training.p_std",
         "sampling.sigma_min",
         "sampling.rho",
+        "sampling.gain",
         "sampling.snr",
         "sampling.ode_rtol",
         "sampling.ode_atol",
@@ -63,6 +64,7 @@ RULES = Rules(
         "model.attn_resolutions",
         "model.fir_kernel",
         "sampling.guidance_interval",
+        "sampling.gain_interval",
     ),
     shares=("sampling.eta",),
     ascending=(
@@ -84,6 +86,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_objective(fields)
     _check_times(fields)
     _check_guidance(fields)
+    _check_gain(fields)
     check_predictor(
         PREDICTORS[fields["sampling.predictor"]],
         SDES[fields["training.sde"]],
@@ -240,10 +243,24 @@ def _check_guidance(fields: dict[str, Any]) -> None:
                 f"--config.sampling.{name} is {weight!r}; it must be a number: 1 draws what was "
                 f"learnt, {meaning}"
             )
-    if interval and (len(interval) != 2 or not 0 <= interval[0] < interval[1]):
+    if interval:
+        _check_interval("guidance_interval", interval, ', or "()" for all of them')
+
+
+def _check_gain(fields: dict[str, Any]) -> None:
+    _check_interval("gain_interval", fields["sampling.gain_interval"], "")
+    if fields["sampling.gain"] != 1 and fields["data.centered"]:
         raise ValueError(
-            f"--config.sampling.guidance_interval is {tuple(interval)}; give the lowest and the "
-            'highest noise level, such as "(0.1, 5.0)", or "()" for all of them'
+            f"--config.sampling.gain={fields['sampling.gain']:g} makes lit pixels brighter where "
+            "dark ones are 0, and with --config.data.centered=True they are -1; set it to 1"
+        )
+
+
+def _check_interval(name: str, interval: tuple[float, ...], otherwise: str) -> None:
+    if len(interval) != 2 or not 0 <= interval[0] < interval[1]:
+        raise ValueError(
+            f"--config.sampling.{name} is {tuple(interval)}; give the lowest and the highest noise "
+            f'level, such as "(0.1, 5.0)"{otherwise}'
         )
 
 

@@ -70,6 +70,8 @@ ADDED_TO_NOISED = {
     "model.momentum_map": False,
     "sampling.weaker": "",
     "sampling.autoguidance": 2.0,
+    "sampling.gain": 1.0,
+    "sampling.gain_interval": (0.2, 3.0),
 }
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+from sgm_jax.conditions import Conditions
+from sgm_jax.config import check
+from sgm_jax.generators.score import build
 from sgm_jax.guidance import (
+    amplified,
     classifier_free,
     classifier_guided,
     known_pixels,
@@ -23,7 +27,9 @@ from sgm_jax.samplers.predictor_corrector import PredictorCorrector
 from sgm_jax.samplers.predictors import reverse_diffusion
 from sgm_jax.samplers.repeated import repeated
 from sgm_jax.samplers.solvers import NoiseLevelSampler, ddim, dpm_solver, dpm_solver_sde
+from sgm_jax.score import score_denoiser
 from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
+from tests.tiny_run import EDM, tiny_config
 
 RHO = 0.8
 STEPS = {"sigma_min": 0.02, "sigma_max": 80.0}
@@ -484,3 +490,61 @@ def test_a_classifier_combines_with_known_pixels_and_a_charge(key):
     images = jax.jit(lambda k: sampler(k, score, shape).images)(keys_of(key, 64))
     # Without it 2 +- 12, with deviations of 1.7.
     np.testing.assert_allclose(total_charge(images), 3.0, atol=0.3)
+
+
+@pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE()], ids=["vp", "sub_vp", "ve"])
+def test_a_gain_makes_denoised_images_so_much_brighter_in_its_interval(sde, key):
+    y = jax.random.normal(key, (3, 4, 4, 1))
+    levels = jnp.array([0.1, 0.5, 5.0])
+    plain = score_denoiser(white(sde, 0.3), sde)(y, levels)
+    brighter = amplified(white(sde, 0.3), sde, gain=1.5, interval=(0.2, 3.0))
+    expected = plain * jnp.array([1.0, 1.5, 1.0])[:, None, None, None]
+    np.testing.assert_allclose(score_denoiser(brighter, sde)(y, levels), expected, rtol=2e-4)
+
+
+def test_gaussian_pixels_are_amplified_as_the_closed_form_says(key):
+    """With gain g the flow is dy / dsigma = y (1 - g s^2 / (s^2 + sigma^2)) / sigma."""
+    sampler = NoiseLevelSampler(VPSDE(), 150, sigma_min=0.01, sigma_max=80.0)
+    low, high, spread, gain = 0.2, 3.0, 1.0, 1.2
+
+    def drawn(score):
+        draw = jax.jit(lambda keys: sampler(keys, score, (8, 4, 4, 1)).images)
+        return draw(keys_of(key, 8))
+
+    score = white(VPSDE(), spread)
+    brighter = amplified(score, VPSDE(), gain=gain, interval=(low, high))
+    ends = [spread**2 + level**2 for level in (low, high)]
+    expected = ((high / low) ** 2 * ends[0] / ends[1]) ** ((gain - 1) / 2)
+    # The ends of the interval lie between two levels of the grid.
+    np.testing.assert_allclose(drawn(brighter) / drawn(score), expected, rtol=0.02)
+
+
+def test_a_gain_is_drawn_with_and_changes_no_likelihood(tmp_path):
+    plain, bright = (
+        build(tiny_config(tmp_path, **EDM, **{"data.std": 0.1, "sampling.gain": gain}))
+        for gain in (1.0, 1.3)
+    )
+    variables = plain.initial_state(jax.random.key(0)).averaged
+    x, t = jax.random.normal(jax.random.key(1), (2, 16, 16, 1)), jnp.array([0.3, 0.3])
+    scores = [of.drawing(Conditions((16, 16))).score(variables, {})(x, t) for of in (plain, bright)]
+    expected = amplified(plain.score(variables.params), plain.sde, gain=1.3, interval=(0.2, 3.0))(
+        x, t
+    )
+    np.testing.assert_allclose(scores[1], expected, rtol=1e-5)
+    assert float(jnp.abs(scores[1] - scores[0]).max()) > 1e-3
+    np.testing.assert_array_equal(bright.score(variables.params)(x, t), scores[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampling.gain": 0.0}, "sampling.gain"),
+        ({"sampling.gain": -1.0}, "sampling.gain"),
+        ({"sampling.gain": 1.1, "data.centered": True, "training.objective": "noise"}, "-1; set"),
+        ({"sampling.gain_interval": (3.0, 0.2)}, "sampling.gain_interval is .*lowest"),
+        ({"sampling.gain_interval": ()}, "sampling.gain_interval is .*lowest"),
+    ],
+)
+def test_a_gain_that_cannot_be_is_refused(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        check(tiny_config(tmp_path, **EDM | changes))
