@@ -6,8 +6,8 @@ python -m sgm_jax.main --mode=sample --config=configs/larcv_png64_cpu.py --num_s
 
 0.35 GFLOP an image, 0.9 M parameters. A step of 32 images takes 0.95 CPU-seconds: 80,000 steps are
 a day of one core, and a run may be ended, or go on, at any step. A network evaluation of an image
-takes 7 ms of one core. Why it is trained so: docs/choices/recipe.md. The weights that come with the
-package (--pretrained=lar64) are of an earlier recipe for the same network; their card says which.
+takes 7 ms of one core. Why it is trained so: docs/choices/recipe.md. With --init=lar64 it goes on
+from the weights that come with the package.
 """
 
 import ml_collections
