@@ -62,9 +62,7 @@ def classifier_free(
         with_condition, without = jnp.split(twice, 2)
         beyond = jnp.full_like(t, weight - 1)
         if interval is not None:
-            low, high = interval
-            level = sde.noise_level(t)
-            beyond = jnp.where((low <= level) & (level <= high), beyond, 0.0)
+            beyond = jnp.where(_within(interval, sde, t), beyond, 0.0)
         return with_condition + per_image(beyond, x) * (with_condition - without)
 
     return score
@@ -107,12 +105,17 @@ def amplified(
     """
 
     def score(x: Array, t: Array) -> Array:
-        level = sde.noise_level(t)
-        inside = (interval[0] <= level) & (level <= interval[1])
-        factor = per_image(jnp.where(inside, gain, 1.0), x)
+        factor = per_image(jnp.where(_within(interval, sde, t), gain, 1.0), x)
         return factor * score_fn(x, t) + (factor - 1.0) * x / per_image(sde.std(t) ** 2, x)
 
     return score
+
+
+def _within(interval: tuple[float, float], sde: SDE, t: Array) -> Array:
+    """Tell at which times ``[B]`` the noise level lies in an interval."""
+    low, high = interval
+    level = sde.noise_level(t)
+    return (low <= level) & (level <= high)
 
 
 def classifier_guided(

@@ -43,7 +43,12 @@ class Number:
 
 
 def separation(
-    sort: str, trained: Any, tested: Any, kinds: tuple[str, str], *, seed: int
+    sort: str,
+    trained: "ConditionedSet",
+    tested: "ConditionedSet",
+    kinds: tuple[str, str],
+    *,
+    seed: int,
 ) -> Number:
     """Return the AUC between two kinds of real images of a classifier of other images.
 
@@ -110,7 +115,7 @@ def compare(
         generated: folders of drawn images, or `Shown`, by name.
         kinds: two kinds of particle.
         classifiers: ``"trees"`` on observables, ``"cnn"`` on pixels.
-        limit: images of each kind at most.
+        limit: images of each kind at most, and at least :data:`FEWEST`.
         seed: of everything random.
 
     Raises:
@@ -128,6 +133,8 @@ def compare(
         )
     if len(set(kinds)) != 2:
         raise ValueError(f"--particles={','.join(kinds)} must be two kinds, such as electron,muon")
+    if limit is not None and limit < FEWEST:
+        raise ValueError(f"--limit={limit} must be at least {FEWEST}")
     taken = {"tested", TRAINED} & set(generated)
     if taken:
         raise ValueError(f"{', '.join(taken)}: so the simulated images are called; give another")

@@ -64,6 +64,8 @@ def test_bad_input_is_refused(tmp_path):
         )
     with pytest.raises(ValueError, match="real: so the simulated images are called"):
         compare(real, train, {"real": train}, KINDS)
+    with pytest.raises(ValueError, match=f"--limit=0 must be at least {FEWEST}"):
+        compare(real, train, {"a": train}, KINDS, limit=0)
     with pytest.raises(ValueError, match="forest; it can have trees, cnn"):
         compare(real, train, {"a": train}, KINDS, classifiers=("forest",))
     (tmp_path / "two_particles.json").write_text(json.dumps({}))
