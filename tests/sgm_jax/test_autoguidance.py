@@ -17,11 +17,12 @@ from sgm_jax.sample import sample
 from sgm_jax.samplers.base import image_keys
 from sgm_jax.samplers.ode import ProbabilityFlow
 from sgm_jax.samplers.solvers import NoiseLevelSampler, dpm_solver
-from sgm_jax.sde import VPSDE, SubVPSDE, per_image
+from sgm_jax.sde import VPSDE, SubVPSDE
 from sgm_jax.step import Variables
 from sgm_jax.train import train
 from sgm_jax.trained import export_weights, from_run
 from tests.classifiers import classifier_config, write_particles
+from tests.gaussian_scores import white
 from tests.tiny_run import EDM, tiny_config
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -29,11 +30,6 @@ FOUR = EDM | {"sampling.method": "dpm_solver", "sampling.num_steps": 4}
 TWO = {"training.n_iters": 2}
 # What both networks take pixels of deviation 1 for.
 BETTER, WEAKER = 0.8, 0.64
-
-
-def white(sde, spread):
-    """Return the score of independent pixels of this deviation."""
-    return lambda x, t: -x / per_image((sde.mean_coeff(t) * spread) ** 2 + sde.std(t) ** 2, x)
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.0])

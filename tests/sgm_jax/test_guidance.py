@@ -29,6 +29,7 @@ from sgm_jax.samplers.repeated import repeated
 from sgm_jax.samplers.solvers import NoiseLevelSampler, ddim, dpm_solver, dpm_solver_sde
 from sgm_jax.score import score_denoiser
 from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
+from tests.gaussian_scores import gaussian_score, white
 from tests.tiny_run import EDM, tiny_config
 
 RHO = 0.8
@@ -48,27 +49,8 @@ SAMPLERS = {
 }
 
 
-def gaussian_score(sde, covariance):
-    """Return the score of rows of pixels with this covariance."""
-    values, vectors = jnp.linalg.eigh(covariance)
-
-    def score(x, t):
-        modes = jnp.einsum("bhwc,wk->bhkc", x, vectors)
-        variance = sde.mean_coeff(t)[:, None] ** 2 * values[None, :] + sde.std(t)[:, None] ** 2
-        return -jnp.einsum("bhkc,wk->bhwc", modes / variance[:, None, :, None], vectors)
-
-    return score
-
-
 def pair(sde):
     return gaussian_score(sde, jnp.array([[1.0, RHO], [RHO, 1.0]]))
-
-
-def white(sde, spread):
-    def score(x, t):
-        return -x / per_image((sde.mean_coeff(t) * spread) ** 2 + sde.std(t) ** 2, x)
-
-    return score
 
 
 def keys_of(key, count):

@@ -11,19 +11,13 @@ from sgm_jax.samplers.ode import ProbabilityFlow, flow, solve
 from sgm_jax.score import noise_score
 from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
 from tests.fixture_files import fixture_files
+from tests.gaussian_scores import white
 from tests.toy_network import toy_network
 
 TO_DATA = {"first": 1.0, "last": 1e-3}
 TO_NOISE = {"first": 1e-3, "last": 1.0}
 RUNS = fixture_files("sampler_runs_*.npz")
 ABC = (0.7, 0.3, 0.2)
-
-
-def gaussian_score(sde, spread):
-    def score(x, t):
-        return -x / per_image((sde.mean_coeff(t) * spread) ** 2 + sde.std(t) ** 2, x)
-
-    return score
 
 
 def spread_at(sde, spread, time):
@@ -52,7 +46,7 @@ def test_the_flow_agrees_with_the_original(path):
 def test_gaussian_pixels_keep_their_quantile(sde, key):
     # So many because in 3 of 100 a step that is long by chance would jump over the image.
     latents = sde.prior_std * jax.random.normal(key, (400, 4, 4, 1))
-    images = jax.jit(lambda x: flow(sde, gaussian_score(sde, 0.2), x, **TO_DATA)[0])(latents)
+    images = jax.jit(lambda x: flow(sde, white(sde, 0.2), x, **TO_DATA)[0])(latents)
     ratio = spread_at(sde, 0.2, jnp.float32(1e-3)) / spread_at(sde, 0.2, jnp.float32(1.0))
     np.testing.assert_allclose(images, ratio * latents, atol=2e-4)
 
@@ -81,7 +75,7 @@ def test_an_encoded_image_decodes_to_itself(sde, key):
 
 def _squeezed(sde):
     """Return the score of one hump with tails, not a Gaussian's."""
-    plain = gaussian_score(sde, 0.5)
+    plain = white(sde, 0.5)
     return lambda x, t: plain(x, t) * (1 + 0.3 * jnp.sin(x) ** 2)
 
 
@@ -125,16 +119,16 @@ def test_the_sampler_draws_gaussian_data_and_points(key):
     keys = image_keys(key, jnp.arange(16))
     shape = (16, 16, 16, 1)
     draw = jax.jit(ProbabilityFlow(VPSDE()), static_argnums=(1, 2))
-    images = draw(keys, gaussian_score(VPSDE(), 0.2), shape).images
+    images = draw(keys, white(VPSDE(), 0.2), shape).images
     # 4096 draws know the deviation to 1.1 %.
     np.testing.assert_allclose(images.std(), 0.2, rtol=0.035)
     # The last denoising takes away the noise of time eps, 0.0105.
-    points = draw(keys, gaussian_score(VPSDE(), 0.0), shape).images
+    points = draw(keys, white(VPSDE(), 0.0), shape).images
     np.testing.assert_allclose(points, 0.0, atol=1e-4)
 
 
 def test_an_unfinished_path_is_no_image(key, monkeypatch):
     monkeypatch.setattr(ode, "MAX_STEPS", 3)
     latents = jax.random.normal(key, (1, 2, 2, 1))
-    images, _ = flow(VPSDE(), gaussian_score(VPSDE(), 0.1), latents, **TO_DATA)
+    images, _ = flow(VPSDE(), white(VPSDE(), 0.1), latents, **TO_DATA)
     assert jnp.isnan(images).all()

@@ -10,7 +10,8 @@ from sgm_jax.samplers.correctors import annealed_langevin, langevin
 from sgm_jax.samplers.predictor_corrector import PredictorCorrector
 from sgm_jax.samplers.predictors import ancestral_sampling, no_prediction, reverse_diffusion
 from sgm_jax.samplers.solvers import NoiseLevelSampler, ddim, dpm_solver, dpm_solver_sde
-from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
+from sgm_jax.sde import VESDE, VPSDE, SubVPSDE
+from tests.gaussian_scores import white
 
 SAMPLERS = {
     "euler_maruyama": PredictorCorrector(VPSDE(), 1000),
@@ -46,19 +47,10 @@ def _keys(key, count, first=0):
     return image_keys(key, jnp.arange(first, first + count))
 
 
-def _gaussian_score(sde, mean, std):
-    def score(x, t):
-        a = per_image(sde.mean_coeff(t), x)
-        variance = (a * std) ** 2 + per_image(sde.std(t) ** 2, x)
-        return -(x - a * mean) / variance
-
-    return score
-
-
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_gaussian_data_come_back_with_their_moments(name, key):
     sampler = SAMPLERS[name]
-    score = _gaussian_score(sampler.sde, mean=0.3, std=0.2)
+    score = white(sampler.sde, 0.2, mean=0.3)
     images, _ = jax.jit(sampler, static_argnums=(1, 2))(_keys(key, 64), score, (64, 16, 16, 1))
     # 16384 draws: the mean is known to 0.0016, the deviation to 0.0011; the rest is the step size.
     np.testing.assert_allclose(images.mean(), 0.3, atol=0.008)
@@ -68,7 +60,7 @@ def test_gaussian_data_come_back_with_their_moments(name, key):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_point_mass_samples_back_to_the_point(name, key):
     sampler = SAMPLERS[name]
-    score = _gaussian_score(sampler.sde, mean=-0.4, std=0.0)
+    score = white(sampler.sde, 0.0, mean=-0.4)
     images, _ = jax.jit(sampler, static_argnums=(1, 2))(_keys(key, 2), score, (2, 4, 4, 1))
     # The ODE stops at eps, where noise of standard deviation 0.0105 is left and no step removes it.
     left = 4 * 0.0105 if name == "probability_flow" else 5e-3
@@ -78,7 +70,7 @@ def test_point_mass_samples_back_to_the_point(name, key):
 @pytest.mark.parametrize("name", SHORT)
 def test_image_depends_on_its_own_key_only(name, key):
     sampler = SHORT[name]
-    score = _gaussian_score(sampler.sde, mean=0.0, std=0.5)
+    score = white(sampler.sde, 0.5)
     whole, _ = sampler(_keys(key, 5), score, (5, 4, 4, 1))
     tail, _ = sampler(_keys(key, 2, first=3), score, (2, 4, 4, 1))
     np.testing.assert_allclose(whole[3:], tail, rtol=1e-6, atol=1e-7)
@@ -88,7 +80,7 @@ def test_image_depends_on_its_own_key_only(name, key):
 @pytest.mark.parametrize("name", SHORT)
 def test_chunks_of_steps_equal_the_whole_run(name, key):
     sampler = SHORT[name]
-    score = _gaussian_score(sampler.sde, mean=0.0, std=0.5)
+    score = white(sampler.sde, 0.5)
     keys, shape = _keys(key, 2), (2, 4, 4, 1)
     state = sampler.start(keys, shape)
     for first in range(0, sampler.num_steps, 4):

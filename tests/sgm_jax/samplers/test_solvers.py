@@ -9,21 +9,12 @@ from sgm_jax.samplers.base import image_keys
 from sgm_jax.samplers.grids import GRIDS
 from sgm_jax.samplers.predictors import ancestral_sampling
 from sgm_jax.samplers.solvers import NoiseLevelSampler, ddim, dpm_solver, dpm_solver_sde, heun
-from sgm_jax.sde import VESDE, VPSDE, SubVPSDE, per_image
+from sgm_jax.sde import VESDE, VPSDE, SubVPSDE
+from tests.gaussian_scores import white
 
 SHAPE = (1, 8, 8, 1)
 SPREAD = 0.5
 SIGMA_MAX = 40.0
-
-
-def gaussian_score(sde):
-    """Return the score of pixels drawn from N(0, SPREAD^2)."""
-
-    def score(x, t):
-        variance = (sde.mean_coeff(t) * SPREAD) ** 2 + sde.std(t) ** 2
-        return -x / per_image(variance, x)
-
-    return score
 
 
 def error(solver, steps, sde, grid="log_snr"):
@@ -33,7 +24,7 @@ def error(solver, steps, sde, grid="log_snr"):
     keys = image_keys(jax.random.key(1), jnp.arange(1))
     start, _ = sampler.start(keys, SHAPE)
     exact = SPREAD / np.sqrt(SIGMA_MAX**2 + SPREAD**2) * start
-    return float(jnp.abs(sampler(keys, gaussian_score(sde), SHAPE).images - exact).max())
+    return float(jnp.abs(sampler(keys, white(sde, SPREAD), SHAPE).images - exact).max())
 
 
 @pytest.mark.parametrize("sde", [VPSDE(), SubVPSDE(), VESDE()], ids=lambda s: type(s).__name__)
