@@ -23,6 +23,7 @@ _COMMON = (
     "data.planes",
     "data.scaling",
     "data.transform",
+    "data.saturation",
     "data.centered",
     "training.sde",
 )

@@ -118,7 +118,7 @@ RULES = Rules(
 
 
 # Those without a rule.
-_OTHERS = ("generator", "seed", "data.scaling")
+_OTHERS = ("generator", "seed", "data.scaling", "data.saturation")
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -170,6 +170,11 @@ def check_sparse(fields: dict[str, Any]) -> None:
         raise ValueError(
             "--config.data.centered=True puts the background at -1, and this family needs it at "
             "exactly 0; set --config.data.centered=False"
+        )
+    if fields["data.saturation"]:
+        raise ValueError(
+            f"--config.data.saturation={fields['data.saturation']} is for the score family; set it "
+            "to 0"
         )
 
 
@@ -243,6 +248,12 @@ def _check_images(fields: dict[str, Any]) -> None:
     if fields["data.planes"] and fields["data.num_channels"] != 3:
         raise ValueError(
             "--config.data.planes=True needs three channels; give --config.data.num_channels=3"
+        )
+    gap = fields["data.saturation"]
+    if not _is_number(gap) or not 0 <= gap <= 1:
+        raise ValueError(
+            f"--config.data.saturation is {gap!r}; it is the width of the gap below level 255 in "
+            "network space: a number from 0, for none, to 1, such as 0.2"
         )
 
 

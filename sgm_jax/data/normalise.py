@@ -18,6 +18,9 @@ _GREY_HALF = np.uint32(32768)
 # Sixteen float32 steps at 255, twice the worst rounding of a transform and its inverse.
 TRUNCATION_SLACK = 2.0**-12
 _STD_ROWS = 512
+# The saturated level, and the largest value that truncation keeps apart from it.
+_SATURATED = 255
+_UNSATURATED = _SATURATED - 2 * TRUNCATION_SLACK
 
 # The gain k of the transforms "log" and "asinh". With 50, an eighth of the largest charge is in the
 # middle of the logarithmic scale; half of the lit pixels of the simulated images are below a tenth.
@@ -76,34 +79,53 @@ class PixelScale:
     network that gets charge on a linear scale hardly sees them. All transforms except "linear" (the
     paper's) spread them.
 
+    Where an image is scaled by its largest pixel, or a charge is cut at what electronics can
+    count, many pixels are exactly 255 and hardly any just below. A network draws values that lie
+    around 255, and few of them on it. With a gap below the saturated level it can decide: what is
+    drawn above the middle of the gap is 255, and what is below is less.
+
     Attributes:
         centered: network space is -1..1 instead of 0..1.
         transform: a name in :data:`TRANSFORMS`.
+        saturation: width of the gap, where network space is 0..1 without it; 0 for none.
     """
 
     centered: bool
     transform: str = "linear"
+    saturation: float = 0.0
 
     @classmethod
     def from_config(cls, data: Any) -> "PixelScale":
         """Return the scale that ``config.data`` describes."""
-        return cls(data.centered, data.transform)
+        return cls(data.centered, data.transform, data.saturation)
 
     def to_model(self, images: Any) -> Any:
         """Map images on 0..255 to float32 in network space.
 
         Takes numpy and JAX arrays of any shape and returns the same kind.
         """
-        unit = TRANSFORMS[self.transform].forward(images.astype(np.float32) / 255)
+        images = images.astype(np.float32)
+        unit = TRANSFORMS[self.transform].forward(images / 255)
+        if self.saturation:
+            saturated = unit + np.float32(self.saturation)
+            unit = _module(unit).where(images >= _SATURATED, saturated, unit)
         return 2 * unit - 1 if self.centered else unit
 
     def from_model(self, x: Any) -> Any:
         """Map network space back to float32 on 0..255, the inverse of :meth:`to_model`.
 
         Nothing is clipped: outside of network space the transform continues as an odd function.
+        But what lies in the gap of `saturation` goes to the level that is nearer.
         """
         x = x.astype(np.float32)
-        return TRANSFORMS[self.transform].inverse((x + 1) / 2 if self.centered else x) * 255
+        unit = (x + 1) / 2 if self.centered else x
+        transform = TRANSFORMS[self.transform]
+        if self.saturation:
+            module = _module(unit)
+            below = module.minimum(unit, transform.forward(np.float32(_UNSATURATED / 255)))
+            above = module.maximum(unit - np.float32(self.saturation), np.float32(1))
+            unit = module.where(unit > 1 + self.saturation / 2, above, below)
+        return transform.inverse(unit) * 255
 
     def log_slope(self, images: Any) -> Any:
         """Return the logarithm of how fast :meth:`to_model` rises per level, for each pixel.

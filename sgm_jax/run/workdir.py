@@ -60,6 +60,7 @@ CONDITIONAL = {
 ADDED = {
     "optim.decay_start": 1000,
     "data.planes": False,
+    "data.saturation": 0.0,
     "training.keep_best": False,
     "sampling.ode_batch": 4,
     **CONDITIONAL,

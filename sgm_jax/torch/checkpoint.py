@@ -36,6 +36,7 @@ CONVERTIBLE = {
     "model.condition": [],
     "model.momentum_map": False,
     "data.transform": "linear",
+    "data.saturation": 0.0,
     "optim.optimizer": "Adam",
 }
 _MOMENTS = {"mu": "exp_avg", "nu": "exp_avg_sq"}

@@ -13,13 +13,21 @@ LEVELS = np.arange(256, dtype=np.uint8)
 
 
 SCALES = [PixelScale(centered, name) for centered in (False, True) for name in TRANSFORMS]
+GAPS = [
+    PixelScale(False, "log", 0.2),
+    PixelScale(False, "sqrt", 0.01),
+    PixelScale(True, saturation=1.0),
+]
+SCALES += GAPS
 every_scale = pytest.mark.parametrize("scale", SCALES, ids=str)
 
 
 @every_scale
 def test_0_and_255_map_to_the_ends_of_the_model_range(scale):
     ends = scale.to_model(np.array([0, 255], np.uint8))
-    np.testing.assert_allclose(ends, [-1 if scale.centered else 0, 1], atol=2e-7)
+    top = 1 + scale.saturation
+    want = [-1, 2 * top - 1] if scale.centered else [0, top]
+    np.testing.assert_allclose(ends, want, atol=2e-7)
     assert ends.dtype == np.float32
 
 
@@ -72,10 +80,29 @@ def test_what_lies_below_0_goes_on_as_an_odd_function(name):
 
 @every_scale
 def test_the_slope_is_that_of_the_map(scale):
-    charge = jnp.linspace(1.0, 255.0, 20)
+    charge = jnp.linspace(1.0, 254.0, 20)
     slope = jax.vmap(jax.grad(scale.to_model))(charge)
     np.testing.assert_allclose(scale.log_slope(charge), jnp.log(slope), rtol=1e-4)
     assert np.isfinite(scale.log_slope(jnp.zeros(1))).all()
+
+
+@pytest.mark.parametrize("scale", GAPS, ids=str)
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_only_what_is_drawn_above_the_middle_of_the_gap_is_saturated(scale, kind):
+    low, high = (float(scale.to_model(np.float32(level))) for level in (254.9, 255))
+    width = 2 * scale.saturation if scale.centered else scale.saturation
+    assert high - low > 0.99 * width
+    share = np.float32([0.1, 0.49, 0.51, 0.9, 1.5])
+    drawn = kind((low + share * (high - low)).reshape(-1, 1, 1, 1))
+    np.testing.assert_array_equal(
+        to_uint8(scale.from_model(drawn)).ravel(), [254, 254, 255, 255, 255]
+    )
+
+
+@pytest.mark.parametrize("scale", GAPS, ids=str)
+def test_noise_within_the_saturated_level_survives_the_round_trip(scale):
+    filled = np.float32([254.99, 255.0, 255.25, 255.9])
+    np.testing.assert_allclose(scale.from_model(scale.to_model(filled)), filled, atol=1e-3)
 
 
 def test_from_model_does_not_clip():

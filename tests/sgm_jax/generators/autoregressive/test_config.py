@@ -21,6 +21,7 @@ REFUSED = {
     "threshold": ({"model.threshold": 255}, "threshold is 255"),
     "channels": ({"data.num_channels": 3}, "data.num_channels=1"),
     "centered": ({"data.centered": True}, "data.centered=False"),
+    "saturation": ({"data.saturation": 0.2}, "data.saturation=0.2"),
     "guidance": ({"sampling.guidance": 2.0}, "guidance=1"),
     "even kernel": ({"model.kernel": 4}, "model.kernel is 4"),
     "no dilation": ({"model.dilations": ()}, "model.dilations is"),

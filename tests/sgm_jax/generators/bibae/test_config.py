@@ -12,6 +12,7 @@ REFUSED = {
     "loss": ({"model.loss": "log"}, "'hinge', 'wgan_gp'"),
     "channels of images": ({"data.num_channels": 3}, "data.num_channels=1"),
     "centered": ({"data.centered": True}, "data.centered=False"),
+    "saturation": ({"data.saturation": 0.2}, "data.saturation=0.2"),
     "guidance": ({"sampling.guidance": 2.0}, "guidance=1"),
     "threshold": ({"model.threshold": 255}, "threshold is 255; .*from 0 to 254"),
     "size": ({"data.image_size": 10}, "image_size is 10; with 2 grids .*multiple of 4"),

@@ -31,6 +31,7 @@ REFUSED = {
     "standard": ({"model.standard": (1.0,)}, "four numbers that are measured"),
     "channels": ({"data.num_channels": 3}, "data.num_channels=1"),
     "centered": ({"data.centered": True}, "data.centered=False"),
+    "saturation": ({"data.saturation": 0.2}, "data.saturation=0.2"),
     "guidance": ({"sampling.guidance": 2.0}, "guidance=1"),
 }
 

@@ -14,6 +14,7 @@ REFUSED = {
     "loss": ({"model.loss": "log"}, "'hinge', 'wgan_gp'"),
     "channels of images": ({"data.num_channels": 3}, "data.num_channels=1"),
     "centered": ({"data.centered": True}, "data.centered=False"),
+    "saturation": ({"data.saturation": 0.2}, "data.saturation=0.2"),
     "guidance": ({"sampling.guidance": 2.0}, "guidance=1"),
     "threshold": ({"model.threshold": 255}, "threshold is 255; .*from 0 to 254"),
     "negative threshold": ({"model.threshold": -1}, "threshold is -1"),

@@ -25,6 +25,7 @@ REFUSED = {
     "no channels": ({"model.channels": ()}, "model.channels is"),
     "channels of images": ({"data.num_channels": 3}, "data.num_channels=1"),
     "centered": ({"data.centered": True}, "data.centered=False"),
+    "saturation": ({"data.saturation": 0.2}, "data.saturation=0.2"),
     "guidance": ({"sampling.guidance": 2.0}, "guidance=1"),
     "published on a logarithm": (
         PUBLISHED | {"data.transform": "log"},
