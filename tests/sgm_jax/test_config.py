@@ -107,7 +107,6 @@ def test_the_sampler_of_the_configuration_goes_with_every_sde(sde):
         ("optim.optimizer", "AdamW", "'Adam', 'Muon'"),
         ("data.transform", "cube", "'linear', 'sqrt'"),
         ("data.saturation", -0.2, "from 0"),
-        ("data.saturation", True, "a number"),
         ("generator", "gan2", "it can be: 'score'"),
         ("optim.lr", 0.0, "above 0"),
         ("seed", -1, "negative"),
