@@ -39,6 +39,4 @@ def get_config() -> ml_collections.ConfigDict:
     config.training.n_iters = 500
     config.training.snapshot_freq = 250
     config.training.eval_freq = 100
-    config.optim.schedule = "linear"
-    config.optim.decay_fraction = 0.7
     return config.lock()

@@ -32,6 +32,7 @@ RULES = Rules(
         "model.order": orders.NAMES,
         "model.stages": (ONE, WINDOW, BLOCKS),
         "model.sums": (True, False),
+        "model.saturated": (True, False),
     },
     at_least_one=(
         "model.components",
@@ -173,6 +174,7 @@ def _check_made(fields: dict[str, Any]) -> None:
             "set --config.model.trunk=causal_conv"
         )
     options = {name: fields[f"model.{name}"] for name in ("layers", "inner")}
+    options["channels"] = 3 if fields["model.saturated"] else 2
     size = made_parameters(side**2, hidden=max(hidden, side**2), **options)
     if size > MOST_PARAMETERS:
         raise ValueError(
@@ -192,9 +194,14 @@ def _check_made(fields: dict[str, Any]) -> None:
 
 
 def levels_from_config(config: ml_collections.ConfigDict) -> Levels:
-    """Return the levels that a pixel can have."""
+    """Return the levels that a pixel can have; codes of images know no saturated ones."""
     model = config.model
-    return Levels(model.threshold + 1, model.last_level, PixelScale.from_config(config.data))
+    return Levels(
+        model.threshold + 1,
+        model.last_level,
+        PixelScale.from_config(config.data),
+        saturated=model.get("saturated", False),
+    )
 
 
 def order_of(fields: dict[str, Any], size: Size) -> Order:

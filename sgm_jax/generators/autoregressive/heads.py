@@ -69,11 +69,17 @@ class Head(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Levels:
-    """The values that a pixel can have: 0, and ``first`` to ``last``."""
+    """The values that a pixel can have: 0, and ``first`` to ``last``; what a network sees of them.
+
+    With ``saturated`` it is told where pixels are of the last level. In an image that is scaled by
+    its largest pixel there is one of them, and a network that does not know whether there was one
+    draws several or none.
+    """
 
     first: int = 5
     last: int = 255
     scale: PixelScale = PixelScale(centered=False)  # noqa: RUF009 - it is frozen
+    saturated: bool = False
 
     @property
     def lit(self) -> int:
@@ -98,9 +104,20 @@ class Levels:
         counts = module.floor(images.astype(np.float32) + TRUNCATION_SLACK).astype(np.int32)
         return module.where(counts < self.first, 0, module.minimum(counts, self.last))
 
+    @property
+    def channels(self) -> int:
+        """How many numbers a network sees of a pixel."""
+        return 3 if self.saturated else 2
+
     def embed(self, values: Array) -> Array:
-        """Return whether pixels are lit, and their levels in network space, ``[..., 2]``."""
-        return jnp.stack([(values > 0).astype(jnp.float32), self.scale.to_model(values)], axis=-1)
+        """Return what a network sees, ``[..., channels]``.
+
+        Whether pixels are lit, their levels in network space, and whether they are saturated.
+        """
+        seen = [(values > 0).astype(jnp.float32), self.scale.to_model(values)]
+        if self.saturated:
+            seen.append((values == self.last).astype(jnp.float32))
+        return jnp.stack(seen, axis=-1)
 
     def interval(self, values: Array, below: float = -_FAR) -> tuple[Array, Array]:
         """Return where lit levels begin and end; the first of them begins at ``below``."""
@@ -246,13 +263,17 @@ class Gated:
 
     levels: Levels
     tail: Tail
-    channels: int = 2
     can_be_lit: bool = True
 
     @property
     def features(self) -> int:
         """Those of the lit part, after one for the gate."""
         return 1 + self.tail.features
+
+    @property
+    def channels(self) -> int:
+        """Those of a level."""
+        return self.levels.channels
 
     def embed(self, values: Array) -> Array:
         """Return what a network sees of levels."""
@@ -288,13 +309,17 @@ class Ungated:
 
     levels: Levels
     mixture: LogisticMixture
-    channels: int = 2
     can_be_lit: bool = True
 
     @property
     def features(self) -> int:
         """Those of the mixture."""
         return self.mixture.features
+
+    @property
+    def channels(self) -> int:
+        """Those of a level."""
+        return self.levels.channels
 
     def embed(self, values: Array) -> Array:
         """Return what a network sees of levels."""

@@ -61,7 +61,7 @@ def test_what_cannot_work_is_refused_with_what_can(case):
 
 def test_a_dense_network_for_large_images_says_how_large_it_would_be():
     options = {"model.trunk": "made", "data.image_size": 64, "model.inner": 3, "model.layers": 5}
-    size = made_parameters(4096, hidden=4096, layers=5, inner=3)
+    size = made_parameters(4096, hidden=4096, layers=5, inner=3, channels=3)
     assert size > 1.2e8
     with pytest.raises(ValueError, match=f"{size / 1e6:.0f} million.*trunk=causal_conv"):
         sarm_config(**options)
@@ -73,7 +73,7 @@ def test_the_number_of_parameters_is_that_of_the_kernels():
     kernels = [leaf for leaf in jax.tree.leaves(params["pixels"]) if leaf.ndim > 1]
     shared = generator.plan.stage.head.features * 3
     biases = 36 * 3  # of the pixels' features
-    expected = made_parameters(36, hidden=40, layers=1, inner=3)
+    expected = made_parameters(36, hidden=40, layers=1, inner=3, channels=3)
     assert sum(leaf.size for leaf in kernels) == expected + shared + biases
 
 

@@ -1,5 +1,7 @@
 """Heads: distributions of whole numbers, the same both ways."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -114,6 +116,18 @@ def test_numbers_of_a_codebook_have_a_softmax():
     np.testing.assert_allclose(nats, jax.nn.log_softmax(features).T, atol=1e-6)
     np.testing.assert_allclose(np.exp(head.log_lit(features)), 1 - np.exp(nats[0]), atol=1e-6)
     np.testing.assert_array_equal(head.embed(jnp.arange(7)), np.eye(7))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_network_sees_hits_levels_and_if_told_saturated_ones(name):
+    values = jnp.array([0, 1, 2, 3])
+    head = head_of(name, FEW, components=3)
+    lit, charge = [0, 1, 1, 1], [0, 1 / 255, 2 / 255, 3 / 255]
+    np.testing.assert_allclose(head.embed(values), np.transpose([lit, charge]), rtol=1e-6)
+    told = head_of(name, dataclasses.replace(FEW, saturated=True), components=3)
+    np.testing.assert_array_equal(told.embed(values)[:, :2], head.embed(values))
+    np.testing.assert_array_equal(told.embed(values)[:, 2:], [[0], [0], [0], [1]])
+    assert (head.channels, told.channels) == (2, 3)
 
 
 @pytest.mark.parametrize("transform", ["linear", "sqrt", "log", "asinh"])
