@@ -51,14 +51,19 @@ def open_alike(
     threshold: int | str,
     limit: int | None,
     seed: int,
+    needs_momentum: bool = True,
 ) -> tuple[list[ConditionedSet], list[str]]:
-    """Return the sets, the real one first, cut at one threshold, and what is to be said of it."""
+    """Return the sets, the real one first, cut at one threshold, and what is to be said of it.
+
+    Without ``needs_momentum`` it is enough to know the particle of each image.
+    """
     opened = {
         name: open_set(_path(shown.images), name, limit=limit, seed=seed, surveyed=name == REAL)
         for name, shown in shown_sets.items()
     }
     shown_sets = {
-        name: checked(shown, name, len(opened[name].source)) for name, shown in shown_sets.items()
+        name: checked(shown, name, len(opened[name].source), needs_momentum=needs_momentum)
+        for name, shown in shown_sets.items()
     }
     warnings: list[str] = []
     if threshold == AUTO:

@@ -37,7 +37,8 @@ class Shown:
         images: ``[N, H, W]`` or ``[N, H, W, 1]`` on the scale 0..255, or a path of them. The
             particle starts in the middle, at row ``H // 2`` and column ``W // 2``.
         particle: names ``[N]``.
-        momentum: ``[N, 3]`` in MeV/c, along the line of sight, down the rows and to the right.
+        momentum: ``[N, 3]`` in MeV/c, along the line of sight, down the rows and to the right; None
+            if only particles were asked for.
         event: ``[N]``, equal for images of one event, which are drawn again together; all
             different if it is not given.
         mev_per_level: energy of one grey level, the same in all images; None if it is not known.
@@ -48,7 +49,7 @@ class Shown:
 
     images: str | Path | np.ndarray
     particle: np.ndarray
-    momentum: np.ndarray
+    momentum: np.ndarray | None
     event: np.ndarray | None = None
     mev_per_level: float | None = None
     pixel_mm: float | None = None
@@ -63,7 +64,7 @@ class ConditionedSet:
     Attributes:
         images: the images with their observables.
         particle: names ``[n]``.
-        momentum: ``[n, 3]`` in MeV/c.
+        momentum: ``[n, 3]`` in MeV/c; NaN if it was not asked for.
         event: ``[n]``, equal for images that are not independent.
         beyond: ``[n]``, momenta outside those of the training.
         level: unit of charge, in MeV if the set's scale is known, else one grey level.
@@ -136,8 +137,12 @@ def read_real(source: str | Path, *, conditions: str | None = None) -> Shown:
     return Shown(source, particle, condition["momentum"], event, **units(source))
 
 
-def read_generated(source: str | Path) -> Shown:
-    """Find what drawn images were to show: a folder of ``--mode=sample``, or its samples.npz.
+def read_generated(source: str | Path, *, needs_momentum: bool = True) -> Shown:
+    """Find what drawn images were to show.
+
+    Args:
+        source: a folder of ``--mode=sample``, or its samples.npz.
+        needs_momentum: refuse images for which only a particle was asked.
 
     Raises:
         FileNotFoundError: no such images.
@@ -151,14 +156,14 @@ def read_generated(source: str | Path) -> Shown:
         )
     with open_npz(file) as archive:
         names = {Path(name).stem for name in archive.namelist()}
-    if not {"particle", "momentum"} <= names:
+    needed = ("particle", "momentum") if needs_momentum else ("particle",)
+    if not set(needed) <= names:
         raise ValueError(
-            f"{file} does not say which particle and momentum each image was to show; draw them "
+            f"{file} does not say which {' and '.join(needed)} each image was to show; draw them "
             "with --conditions=, such as data/cond64/labels.h5::test"
         )
-    particle, momentum = (
-        np.array(read_npz(file, member=name)) for name in ("particle", "momentum")
-    )
+    particle = np.array(read_npz(file, member="particle"))
+    momentum = np.array(read_npz(file, member="momentum")) if "momentum" in names else None
     note = file.parent / RECIPE
     recipe = read_object(note, fix=_FIX) if note.is_file() else {}
     config = recipe.get("config", {})
@@ -177,13 +182,17 @@ def read_generated(source: str | Path) -> Shown:
     )
 
 
-def checked(shown: Shown, name: str, count: int) -> Shown:
+def checked(shown: Shown, name: str, count: int, *, needs_momentum: bool = True) -> Shown:
     """Return what a set shows as arrays, with a row for each of ``count`` images.
+
+    Without ``needs_momentum`` unknown momenta are NaN.
 
     Raises:
         ValueError: with what is wrong with them, and the row.
     """
-    particle, momentum = np.asarray(shown.particle), np.asarray(shown.momentum)
+    unknown = np.full((count, 3), np.nan)
+    particle = np.asarray(shown.particle)
+    momentum = unknown if shown.momentum is None else np.asarray(shown.momentum)
     event = np.arange(count) if shown.event is None else np.asarray(shown.event)
     for what, values, shape in (
         ("particle", particle, (count,)),
@@ -201,7 +210,9 @@ def checked(shown: Shown, name: str, count: int) -> Shown:
         value = getattr(shown, unit)
         if value is not None and not 0 < value < np.inf:
             raise ValueError(f"{name}: --{unit} is {value}; it must be above 0")
-    known = np.isfinite(momentum).all(axis=1) & (momentum != 0).any(axis=1) & (particle != "")
+    known = particle != ""
+    if needs_momentum:
+        known &= np.isfinite(momentum).all(axis=1) & (momentum != 0).any(axis=1)
     if not known.any():
         raise ValueError(
             f"{name}: no image was asked to show a particle with a momentum; draw images with "

@@ -141,10 +141,16 @@ def compare(
     sources = {"tested": real, TRAINED: train} | dict(generated)
     shown = {}
     for name, source in sources.items():
-        read = read_generated if name in generated else read_real
-        shown[name] = source if isinstance(source, Shown) else read(source)
+        if isinstance(source, Shown):
+            shown[name] = source
+        elif name in generated:
+            shown[name] = read_generated(source, needs_momentum=False)
+        else:
+            shown[name] = read_real(source)
     units, doubts = common_units(shown, {"mev_per_level": None, "pixel_mm": None})
-    opened, more = open_alike(shown, units, threshold="auto", limit=None, seed=seed)
+    opened, more = open_alike(
+        shown, units, threshold="auto", limit=None, seed=seed, needs_momentum=False
+    )
     for doubt in (*doubts, *more):
         LOGGER.warning("%s", doubt)
     places = [[np.flatnonzero(s.particle == kind) for kind in kinds] for s in opened]

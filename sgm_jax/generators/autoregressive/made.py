@@ -189,7 +189,7 @@ class Made(nn.Module):
         return int(np.bincount(self._degrees).max())
 
 
-def made_parameters(pixels: int, *, hidden: int, layers: int, inner: int, channels: int = 2) -> int:
+def made_parameters(pixels: int, *, hidden: int, layers: int, inner: int, channels: int) -> int:
     """Return how many parameters the kernels of such a network have."""
     return hidden * (pixels * channels + layers * hidden + pixels * inner)
 

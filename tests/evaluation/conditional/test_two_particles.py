@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from evaluation.conditional.sets import read_generated
 from evaluation.conditional.two_particles import FEWEST, compare, main, table
 from tests.evaluation.asked_images import LEVELS, shown
 
@@ -52,6 +54,19 @@ def test_all_learn_from_as_many(content):
     few = compare(shown(seed=0), shown(seed=1), sets, KINDS, classifiers=TREES)
     assert few["count"] == 130
     assert table(few).count("\n| ") == 3
+
+
+def test_images_of_a_particle_and_no_momentum_are_compared_too(tmp_path):
+    drawn = shown(260, seed=2)
+    numbers = [KINDS.index(name) for name in drawn.particle]
+    file, recipe = tmp_path / "samples.npz", {"particles": KINDS, "mev_per_level": 0.1}
+    np.savez(file, samples=drawn.images, particle=np.array(numbers, np.int32))
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    of_file = compare(shown(seed=0), shown(seed=1), {"a": file}, KINDS, classifiers=TREES)
+    of_array = compare(shown(seed=0), shown(seed=1), {"a": drawn}, KINDS, classifiers=TREES)
+    assert of_file == of_array
+    with pytest.raises(ValueError, match="which particle and momentum"):
+        read_generated(file)
 
 
 def test_bad_input_is_refused(tmp_path):
