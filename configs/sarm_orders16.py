@@ -35,6 +35,8 @@ def get_config() -> ml_collections.ConfigDict:
     simulation.counts_per_mev = 2.5
 
     config.model.head = "dd"
+    # On this scale a saturated pixel is one like others.
+    config.model.saturated = False
     config.training.batch_size = 128
     config.training.n_iters = 500
     config.training.snapshot_freq = 250
