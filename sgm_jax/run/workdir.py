@@ -74,6 +74,8 @@ ADDED_TO_NOISED = {
     "sampling.gain": 1.0,
     "sampling.gain_interval": (0.2, 3.0),
 }
+# And of the autoregressive family.
+ADDED_TO_SARM = {"model.saturated": False}
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {
     "data.std": -1,
@@ -114,7 +116,9 @@ def completed(stored: dict[str, Any]) -> dict[str, Any]:
         return stored
     stored = copy.deepcopy(stored)
     noised = isinstance(stored.get("training"), dict) and "objective" in stored["training"]
-    for place, value in (ADDED | (ADDED_TO_NOISED if noised else {})).items():
+    added = ADDED | (ADDED_TO_NOISED if noised else {})
+    added |= ADDED_TO_SARM if stored["generator"] == "sarm" else {}
+    for place, value in added.items():
         section, name = place.split(".")
         if isinstance(stored.get(section), dict):
             stored[section].setdefault(name, value)

@@ -100,7 +100,19 @@ def test_runs_of_generators_get_the_fields_that_came_later(stored, completed):
     assert workdir.completed(stored)["optim"] == completed
 
 
-def test_runs_from_before_planes_and_conditions_have_none():
+def test_an_early_sarm_run_was_not_told_of_saturated_pixels():
+    stored = {"generator": "sarm", "model": {"sums": True}}
+    assert workdir.completed(stored)["model"]["saturated"] is False
+    assert "saturated" not in workdir.completed(stored | {"generator": "vqvae"})["model"]
+
+
+def test_runs_from_before_planes_saturation_and_conditions_have_none():
     stored = workdir.completed({"generator": "score", "data": {}, "model": {}})
-    none = {"planes": False, "condition": "", "particles": (), "momentum_range": ()}
+    none = {
+        "planes": False,
+        "saturation": 0.0,
+        "condition": "",
+        "particles": (),
+        "momentum_range": (),
+    }
     assert stored["data"] == none and stored["model"]["condition"] == ()
