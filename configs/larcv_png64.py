@@ -144,7 +144,7 @@ def get_config() -> ml_collections.ConfigDict:
     # spread faint pixels, which are most of a track.
     data.transform = "linear"
     # How far above all others level 255 lies in network space, 0..1 without it. Where many images
-    # have a pixel of exactly 255, drawn ones then have it too.
+    # have a pixel of exactly 255, a network can then learn to draw it.
     data.saturation = 0.0
     # How the stored values come to 0..255. "none": they are there; "per_image": the largest of each
     # image becomes 255; "quantile": the one that 99 % of its lit pixels do not exceed, so that a
