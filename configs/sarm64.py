@@ -38,7 +38,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     optim.lr = 0.02
     optim.adam_lr = 2e-3
     optim.warmup = 50
-    # The fall to 0 is where most of the last bits come from. For a longer training raise n_iters.
+    # It falls to 0 over the last 70 %: for a longer training raise n_iters.
     optim.schedule = "linear"
     optim.decay_fraction = 0.7
 

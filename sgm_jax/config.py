@@ -113,12 +113,13 @@ RULES = Rules(
         "training.drop_condition",
         "training.drop_field",
     ),
+    shares=("data.saturation",),
     lists=("model.ema_rates", "data.momentum_range"),
 )
 
 
 # Those without a rule.
-_OTHERS = ("generator", "seed", "data.scaling", "data.saturation")
+_OTHERS = ("generator", "seed", "data.scaling")
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -248,12 +249,6 @@ def _check_images(fields: dict[str, Any]) -> None:
     if fields["data.planes"] and fields["data.num_channels"] != 3:
         raise ValueError(
             "--config.data.planes=True needs three channels; give --config.data.num_channels=3"
-        )
-    gap = fields["data.saturation"]
-    if not _is_number(gap) or not 0 <= gap <= 1:
-        raise ValueError(
-            f"--config.data.saturation is {gap!r}; it is the width of the gap below level 255 in "
-            "network space: a number from 0, for none, to 1, such as 0.2"
         )
 
 

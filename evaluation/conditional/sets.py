@@ -190,9 +190,8 @@ def checked(shown: Shown, name: str, count: int, *, needs_momentum: bool = True)
     Raises:
         ValueError: with what is wrong with them, and the row.
     """
-    unknown = np.full((count, 3), np.nan)
-    particle = np.asarray(shown.particle)
-    momentum = unknown if shown.momentum is None else np.asarray(shown.momentum)
+    particle, momentum = np.asarray(shown.particle), shown.momentum
+    momentum = np.full((count, 3), np.nan) if momentum is None else np.asarray(momentum)
     event = np.arange(count) if shown.event is None else np.asarray(shown.event)
     for what, values, shape in (
         ("particle", particle, (count,)),

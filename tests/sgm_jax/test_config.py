@@ -106,7 +106,7 @@ def test_the_sampler_of_the_configuration_goes_with_every_sde(sde):
         ("model.ch_mult", (1, 2, 2, 2, 2, 2), "multiple of 32"),
         ("optim.optimizer", "AdamW", "'Adam', 'Muon'"),
         ("data.transform", "cube", "'linear', 'sqrt'"),
-        ("data.saturation", -0.2, "from 0"),
+        ("data.saturation", -0.2, r"\[0, 1\]"),
         ("generator", "gan2", "it can be: 'score'"),
         ("optim.lr", 0.0, "above 0"),
         ("seed", -1, "negative"),

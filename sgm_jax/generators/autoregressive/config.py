@@ -174,7 +174,7 @@ def _check_made(fields: dict[str, Any]) -> None:
             "set --config.model.trunk=causal_conv"
         )
     options = {name: fields[f"model.{name}"] for name in ("layers", "inner")}
-    options["channels"] = 3 if fields["model.saturated"] else 2
+    options["channels"] = Levels(saturated=fields["model.saturated"]).channels
     size = made_parameters(side**2, hidden=max(hidden, side**2), **options)
     if size > MOST_PARAMETERS:
         raise ValueError(
@@ -194,7 +194,7 @@ def _check_made(fields: dict[str, Any]) -> None:
 
 
 def levels_from_config(config: ml_collections.ConfigDict) -> Levels:
-    """Return the levels that a pixel can have; codes of images know no saturated ones."""
+    """Return the levels that a pixel can have. A VQ-VAE is told of no saturated ones."""
     model = config.model
     return Levels(
         model.threshold + 1,
