@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.conditional.alike import coverage
-from evaluation.conditional.sets import ConditionedSet, Shown, beyond_training, checked
+from evaluation.conditional.sets import (
+    ConditionedSet,
+    Shown,
+    beyond_training,
+    checked,
+    what_is_needed,
+)
 from evaluation.images.alike import AUTO, common_threshold
 from evaluation.images.sets import ImageSet, check_alike, open_set
 from evaluation.of_run import SAMPLES
@@ -80,8 +86,8 @@ def open_alike(
         asked = shown.particle[rows] != ""
         if not asked.all():
             warnings.append(
-                f"{name}: {int((~asked).sum())} of {len(rows)} images were not asked for with a "
-                "particle and a momentum; they are left out."
+                f"{name}: {int((~asked).sum())} of {len(rows)} images are not known to show "
+                f"{what_is_needed(needs_momentum)}; they are left out."
             )
         event = np.asarray(shown.event)
         conditioned = ConditionedSet(

@@ -182,6 +182,11 @@ def read_generated(source: str | Path, *, needs_momentum: bool = True) -> Shown:
     )
 
 
+def what_is_needed(needs_momentum: bool) -> str:
+    """Say what has to be known of an image."""
+    return "a particle with a momentum" if needs_momentum else "a particle"
+
+
 def checked(shown: Shown, name: str, count: int, *, needs_momentum: bool = True) -> Shown:
     """Return what a set shows as arrays, with a row for each of ``count`` images.
 
@@ -210,12 +215,14 @@ def checked(shown: Shown, name: str, count: int, *, needs_momentum: bool = True)
         if value is not None and not 0 < value < np.inf:
             raise ValueError(f"{name}: --{unit} is {value}; it must be above 0")
     known = particle != ""
+    fix = "--conditions=, or with --particle="
     if needs_momentum:
         known &= np.isfinite(momentum).all(axis=1) & (momentum != 0).any(axis=1)
+        fix += " and --momentum_range="
     if not known.any():
         raise ValueError(
-            f"{name}: no image was asked to show a particle with a momentum; draw images with "
-            "--conditions=, or with --particle= and --momentum_range="
+            f"{name}: no image is known to show {what_is_needed(needs_momentum)}; draw images with "
+            f"{fix}"
         )
     return replace(shown, particle=np.where(known, particle, ""), momentum=momentum, event=event)
 

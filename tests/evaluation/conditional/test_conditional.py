@@ -193,7 +193,7 @@ def test_classifiers_learn_from_simulated_images_alone(real):
         ({"momentum": np.ones((3, 3))}, r"momentum has shape \(3, 3\)"),
         ({"particle": np.full(1_200, "kaon")}, "no kind of particle is in both"),
         ({"particle": np.arange(1_200)}, "give their names"),
-        ({"momentum": np.full((1_200, 3), np.nan)}, "no image was asked to show"),
+        ({"momentum": np.full((1_200, 3), np.nan)}, "no image is known to show"),
         ({"images": np.full((1_200, 32, 32), 9, np.uint8)}, "64x64 but .* 32x32"),
     ],
 )
