@@ -34,7 +34,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     optim.lr = 3e-4
     optim.critic_lr = 5e-4
     optim.post_lr = 1e-3
-    # Updates of the critics for each of the autoencoder; published are 5, with "wgan_gp".
+    # Updates of the critics for each of the autoencoder; published are 5.
     optim.critic_steps = 1
     optim.beta1 = 0.0
     optim.beta2 = 0.99
@@ -51,11 +51,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     model.channels = (128, 64, 32, 16)
     # Numbers that encoder and critics have seen of an image at the end.
     model.features = 128
-    # Of critics: "hinge", or "wgan_gp" with the weight `penalty`; spectral norms; and images in
+    # Of critics: "wgan_gp" with the weight `penalty`, or "hinge"; spectral norms; and images in
     # groups of so many, of which they also see how much they differ (0: they do not).
-    model.loss = "hinge"
+    model.loss = "wgan_gp"
     model.penalty = 10.0
-    model.spectral_norm = True
+    model.spectral_norm = False
     model.group = 4
     # What the autoencoder loses: weights of the divergence of an image's latents from a normal, of
     # the discrepancy of a batch of them from one, of the squared error of its image, and of what

@@ -48,8 +48,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     model.share = True
     # "coupling", fast both ways, or "maf": masked autoregressive, as published.
     model.transform = "coupling"
-    # Between blocks numbers change places, "random" (by permutation_seed) or in "reverse".
-    model.permutation = "random"
+    # Between blocks numbers change places: "paired", every second time the halves and else random
+    # (by permutation_seed), so that two couplings map all; always "random"; or in "reverse".
+    model.permutation = "paired"
     model.permutation_seed = 0
     # Of the flow of a layer's pixels, and of that of all layers' charges.
     model.blocks = 8
@@ -105,7 +106,7 @@ def _make_tiny(config: ml_collections.ConfigDict) -> None:
 def _make_published(config: ml_collections.ConfigDict) -> None:
     """Take the published transforms; what is known of their sizes is of the group's later ones."""
     model, training, optim = config.model, config.training, config.optim
-    model.transform, model.share = "maf", False
+    model.transform, model.share, model.permutation = "maf", False, "random"
     model.blocks = model.energy_blocks = 6
     model.hidden = model.energy_hidden = 64
     model.hidden_layers = model.energy_hidden_layers = 1

@@ -13,6 +13,8 @@ SMALL = {
     "training.snapshot_sampling": False,
     "data.image_size": 8,
     "data.random_flip": False,
+    "model.loss": "hinge",
+    "model.spectral_norm": True,
     "model.latent": 4,
     "model.noise": 3,
     "model.kept": 12,

@@ -28,7 +28,7 @@ RULES = Rules(
         "model.layers": (ROWS, COLUMNS),
         "model.share": (True, False),
         "model.transform": tuple(flow.TRANSFORMS),
-        "model.permutation": (flow.RANDOM, flow.REVERSE),
+        "model.permutation": (flow.PAIRED, flow.RANDOM, flow.REVERSE),
         "model.postprocess": tuple(METHODS),
     },
     at_least_one=(
@@ -69,7 +69,27 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def check_new(config: ml_collections.ConfigDict) -> None:
-    """Refuse nothing more where a run begins."""
+    """Refuse couplings that leave some numbers as the noise they are drawn from.
+
+    Runs from before there were pairs go on as they are.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    model = config.model
+    if model.transform != flow.COUPLING:
+        return
+    if model.permutation == flow.RANDOM:
+        raise ValueError(
+            "--config.model.permutation=random leaves some pixels as they are with "
+            f"--config.model.transform={flow.COUPLING}; take --config.model.permutation=paired"
+        )
+    for field in ("blocks", "energy_blocks"):
+        if model[field] < 2:
+            raise ValueError(
+                f"--config.model.{field}={model[field]} must be at least 2 with "
+                f"--config.model.transform={flow.COUPLING}: one coupling maps half of the numbers"
+            )
 
 
 def free_fields(config: ml_collections.ConfigDict) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ Array = jax.Array
 Params = Any
 
 COUPLING, MAF = "coupling", "maf"
-RANDOM, REVERSE = "random", "reverse"
+PAIRED, RANDOM, REVERSE = "paired", "random", "reverse"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,14 +170,22 @@ def flow(kind: str, *, size: int, blocks: int, permutation: str, seed: int, **op
         kind: "coupling" or "maf".
         size: of a vector, at least 2.
         blocks: of the stack.
-        permutation: before each block but the first, "random" or "reverse".
+        permutation: before each block but the first: "random"; "reverse"; or "paired", of which
+            every second one exchanges the halves and the others are random. So each pair of
+            couplings maps all numbers, where random halves leave one in 2^blocks as it is.
         seed: of the random ones.
         options: of the blocks: ``spline``, ``hidden``, ``layers`` and ``context``.
     """
     orders = [np.arange(size)]
     for number in range(1, blocks):
-        # Sorted raw bits, which numpy keeps across its versions.
-        bits = np.random.Philox(np.random.SeedSequence((seed, number))).random_raw(size)
-        orders.append(np.argsort(bits) if permutation == RANDOM else np.arange(size)[::-1])
+        if permutation == REVERSE:
+            order = np.arange(size)[::-1]
+        elif permutation == PAIRED and number % 2 == 1:
+            order = np.roll(np.arange(size), -(size // 2))
+        else:
+            # Sorted raw bits, which numpy keeps across its versions.
+            bits = np.random.Philox(np.random.SeedSequence((seed, number))).random_raw(size)
+            order = np.argsort(bits)
+        orders.append(order)
     places = tuple(tuple(order.tolist()) for order in orders)
     return Flow(TRANSFORMS[kind](size, **options), places)

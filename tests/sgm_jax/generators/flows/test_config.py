@@ -10,6 +10,7 @@ from sgm_jax.conditions import Conditions
 from sgm_jax.config import check, flatten
 from sgm_jax.data import from_array
 from sgm_jax.generators.flows import build, measure
+from sgm_jax.generators.flows.config import check_new
 from tests.tiny_flows import MAF, flows_config, sparse_images
 
 REFUSED = {
@@ -41,6 +42,18 @@ def test_what_cannot_work_is_refused(case):
     overrides, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         flows_config(**overrides)
+
+
+def test_new_couplings_map_every_number():
+    check_new(flows_config(**{"model.permutation": "reverse"}))
+    check_new(flows_config(**MAF | {"model.permutation": "random", "model.blocks": 1}))
+    # An older run can go on with random ones.
+    config = flows_config(**{"model.permutation": "random"})
+    with pytest.raises(ValueError, match="--config.model.permutation=paired"):
+        check_new(config)
+    for field in ("model.blocks", "model.energy_blocks"):
+        with pytest.raises(ValueError, match=f"--config.{field}=1 must be at least 2"):
+            check_new(flows_config(**{field: 1}))
 
 
 @pytest.mark.parametrize("variant", ["", "tiny", "published"])

@@ -1,5 +1,7 @@
 """Flows: their Jacobians, their way back, and densities that they can be taught."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,25 @@ def test_each_number_looks_at_those_before_it_and_at_the_context():
     assert (np.triu(by_x, 1) == 0).all()
     assert (np.abs(np.diag(by_x)) > 0).all() and (np.abs(by_x[np.tril_indices(6, -1)]) > 0).all()
     assert (np.abs(by_context) > 0).all()
+
+
+@pytest.mark.parametrize("permutation", ["paired", "reverse"])
+@pytest.mark.parametrize("size", [2, 5, 64])
+def test_two_couplings_map_every_number(permutation, size):
+    # In the order of the data, as a Jacobian with respect to the context tells.
+    flow, params = random_flow(
+        COUPLING, size=size, context=1, blocks=4, permutation=permutation, hidden=4
+    )
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 1, (1, size)), jnp.float32)
+
+    def back(context, first):
+        pair = dataclasses.replace(flow, orders=flow.orders[first : first + 2])
+        own = jax.tree.map(lambda leaf: leaf[first : first + 2], params)
+        return pair.from_noise(own, x, context)[0]
+
+    for first in (0, 2):
+        slopes = jax.jit(jax.jacfwd(back), static_argnums=1)(jnp.ones((1, 1)), first)
+        assert (jnp.abs(slopes) > 0).all()
 
 
 @pytest.mark.parametrize("kind", [COUPLING, MAF])
