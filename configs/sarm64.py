@@ -86,6 +86,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Of the vector of a condition, which is a bias in every gate.
     model.asked_features = 64
 
+    # What the log-odds of gates are divided by when images are drawn. Below 1 lines go on more
+    # often and begin less often; choose it by the lit pixels of a few hundred drawn images.
+    config.sampling.gate_temperature = 1.0
+
     if variant == "tiny":
         _make_tiny(config)
     elif variant:

@@ -1,5 +1,6 @@
 """From a configuration to the parts of an autoregressive generator, or a refusal at the door."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +12,14 @@ from sgm_jax.data import Images, PixelScale
 from sgm_jax.data.images import evenly_spaced
 from sgm_jax.generators.autoregressive import orders
 from sgm_jax.generators.autoregressive.causal_conv import CausalConv
-from sgm_jax.generators.autoregressive.heads import HEADS, Categorical, Head, Levels, head_of
+from sgm_jax.generators.autoregressive.heads import (
+    HEADS,
+    UNGATED,
+    Categorical,
+    Head,
+    Levels,
+    head_of,
+)
 from sgm_jax.generators.autoregressive.made import Made, made_parameters
 from sgm_jax.generators.autoregressive.orders import Order, Size
 from sgm_jax.generators.autoregressive.stages import Blocks, OneStage, Plan, Stage, Window
@@ -49,6 +57,7 @@ RULES = Rules(
         "model.asked_features",
         "sampling.at_once",
     ),
+    positive=("sampling.gate_temperature",),
     lists=("model.dilations", "model.attention", "model.order_places"),
 )
 
@@ -64,6 +73,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     check_levels(fields)
     check_unguided(fields)
     _check_trunk(fields)
+    temperature = fields["sampling.gate_temperature"]
+    if fields["model.head"] == UNGATED and temperature != 1:
+        raise ValueError(
+            f"--config.sampling.gate_temperature is {temperature}, and --config.model.head="
+            f"{UNGATED} has no gate; set it to 1"
+        )
     size = (fields["data.image_size"],) * 2
     if fields["model.order"] != orders.ENTROPY or fields["model.stages"] == WINDOW:
         plan_from_config(config, order_of(fields, size))
@@ -232,6 +247,8 @@ def plan_from_config(config: ml_collections.ConfigDict, order: Order) -> Plan:
     """
     model, size = config.model, (config.data.image_size,) * 2
     head = head_of(model.head, levels_from_config(config), components=model.components)
+    if model.head != UNGATED:
+        head = dataclasses.replace(head, temperature=float(config.sampling.gate_temperature))
     if model.stages == WINDOW:
         return _window(config, order, size, head)
     if model.stages == BLOCKS:

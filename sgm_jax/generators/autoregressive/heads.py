@@ -259,10 +259,18 @@ class Softmax:
 
 @dataclasses.dataclass(frozen=True)
 class Gated:
-    """A pixel is dark, or it is lit and its level is drawn."""
+    """A pixel is dark, or it is lit and its level is drawn.
+
+    Attributes:
+        levels: that a pixel can have.
+        tail: the distribution of lit ones.
+        temperature: what the log-odds of the gate are divided by when a pixel is drawn, not in its
+            probability. Below 1 lit pixels rather go on, and dark ones stay dark.
+    """
 
     levels: Levels
     tail: Tail
+    temperature: float = 1.0
     can_be_lit: bool = True
 
     @property
@@ -294,7 +302,8 @@ class Gated:
     def draw(self, key: Array, features: Array, lit: Array | bool = False) -> Array:
         """Draw the level of one pixel."""
         gate, tail = jax.random.split(key)
-        opened = jax.random.uniform(gate) < jax.nn.sigmoid(self.logit(features))
+        odds = self.logit(features) / self.temperature
+        opened = jax.random.uniform(gate) < jax.nn.sigmoid(odds)
         return jnp.where(opened | lit, self.tail.draw(tail, features[1:]), 0)
 
     @staticmethod
@@ -396,11 +405,12 @@ def _gated(tail: Callable[[Levels], Tail]) -> Callable[..., Head]:
     return lambda levels, components: Gated(levels, tail(levels))
 
 
+UNGATED = "ungated"
 HEADS: dict[str, Callable[[Levels, int], Head]] = {
     "dc_logistic": lambda levels, components: Gated(levels, LogisticMixture(levels, components)),
     "dc_normal": _gated(TruncatedNormal),
     "dd": _gated(Softmax),
-    "ungated": lambda levels, components: Ungated(levels, LogisticMixture(levels, components)),
+    UNGATED: lambda levels, components: Ungated(levels, LogisticMixture(levels, components)),
 }
 
 

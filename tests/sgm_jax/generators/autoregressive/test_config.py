@@ -23,6 +23,11 @@ REFUSED = {
     "centered": ({"data.centered": True}, "data.centered=False"),
     "saturation": ({"data.saturation": 0.2}, "data.saturation=0.2"),
     "guidance": ({"sampling.guidance": 2.0}, "guidance=1"),
+    "no temperature": ({"sampling.gate_temperature": 0.0}, "gate_temperature is 0.0"),
+    "temperature of no gate": (
+        {"sampling.gate_temperature": 0.9, "model.head": "ungated"},
+        "ungated has no gate; set it to 1",
+    ),
     "even kernel": ({"model.kernel": 4}, "model.kernel is 4"),
     "no dilation": ({"model.dilations": ()}, "model.dilations is"),
     "half a dilation": ({"model.dilations": (1, 0.5)}, "model.dilations is"),

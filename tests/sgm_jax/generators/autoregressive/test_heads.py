@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from sgm_jax.data import PixelScale
-from sgm_jax.generators.autoregressive.heads import HEADS, Categorical, Levels, head_of
+from sgm_jax.generators.autoregressive.heads import HEADS, UNGATED, Categorical, Levels, head_of
 
 LINEAR, LOG = Levels(), Levels(scale=PixelScale(False, "log"))
 FEW = Levels(first=1, last=3)
@@ -69,6 +69,23 @@ def test_what_is_drawn_has_these_probabilities(name, levels, lit):
         kept = wanted > 1
         chi2 = ((seen - wanted)[kept] ** 2 / wanted[kept]).sum()
         assert scipy.stats.chi2.sf(chi2, max(kept.sum() - 1, 1)) > 1e-4
+
+
+@pytest.mark.parametrize("name", sorted({*HEADS} - {UNGATED}))
+def test_a_temperature_moves_the_gate_and_nothing_else(name):
+    head = head_of(name, FEW, components=3)
+    features = features_of(head, 1, 0.7).at[:, 0].add(3.0)
+    cold = dataclasses.replace(head, temperature=0.5)
+    values = jnp.arange(4)
+    before = np.exp(log_probs(head, features, values))[:, 0]
+    np.testing.assert_array_equal(np.exp(log_probs(cold, features, values))[:, 0], before)
+    keys = jax.random.split(jax.random.key(4), 20_000)
+    draw = jax.vmap(lambda key: cold.draw(key, features[0]))
+    seen = np.bincount(np.asarray(jax.jit(draw)(keys)), minlength=4) / len(keys)
+    odds = ((1 - before[0]) / before[0]) ** 2
+    expected = before * (odds / (1 + odds)) / (1 - before[0])
+    expected[0] = 1 / (1 + odds)
+    np.testing.assert_allclose(seen, expected, atol=0.015)
 
 
 @pytest.mark.parametrize("name", HEADS)
