@@ -5,7 +5,7 @@ python -m sgm_jax.main --config=configs/gan64.py
 python -m sgm_jax.main --mode=sample --workdir=runs/gan64 --num_samples=1000
 
 Two networks of 1.0 M parameters together; a step of 32 images takes 0.35 CPU-seconds, the training
-an hour of a core, and an image 0.0006 to draw. A few minutes to try everything, on images of 16
+an hour of a core, and an image 0.0004 to draw. A few minutes to try everything, on images of 16
 pixels: --config=configs/gan64.py:tiny. With the locally connected layers of LAGAN, for images that
 all have the same centre: --config=configs/gan64.py:lagan (2.5 CPU-seconds a step). What the choices
 mean: docs/generators/gan.md.
