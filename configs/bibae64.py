@@ -4,7 +4,7 @@ python -m sgm_jax.main --mode=simulate --config=configs/bibae64.py
 python -m sgm_jax.main --config=configs/bibae64.py
 python -m sgm_jax.main --mode=sample --workdir=runs/bibae64 --num_samples=1000
 
-Networks of 1.8 M parameters together; a step of 32 images takes 0.9 CPU-seconds, and an image
+Networks of 1.8 M parameters together; a step of 32 images takes 0.7 CPU-seconds, and an image
 0.0008 to draw. A few minutes to try everything, on images of 16 pixels:
 --config=configs/bibae64.py:tiny. What the choices mean, and which of them are published:
 docs/generators/bibae.md.

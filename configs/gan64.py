@@ -7,7 +7,7 @@ python -m sgm_jax.main --mode=sample --workdir=runs/gan64 --num_samples=1000
 Two networks of 1.0 M parameters together; a step of 32 images takes 0.35 CPU-seconds, the training
 an hour of a core, and an image 0.0004 to draw. A few minutes to try everything, on images of 16
 pixels: --config=configs/gan64.py:tiny. With the locally connected layers of LAGAN, for images that
-all have the same centre: --config=configs/gan64.py:lagan (2.5 CPU-seconds a step). What the choices
+all have the same centre: --config=configs/gan64.py:lagan (1 CPU-second a step). What the choices
 mean: docs/generators/gan.md.
 """
 
@@ -73,7 +73,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     elif variant == "lagan":
         # Published are 128 and 64 features, on images of 25 pixels.
         model.lagan, model.channels = True, (64, 32)
-        # A penalty on the slope would double the time of these layers.
+        # A penalty on the slope makes a step of these layers half as long again.
         model.loss, model.spectral_norm = "hinge", True
         optim.lr, optim.discriminator_lr = 1e-4, 4e-4
         training.n_iters = 9000
