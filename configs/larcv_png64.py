@@ -115,6 +115,11 @@ def get_config() -> ml_collections.ConfigDict:
     # brings drawn images to the mean charge of real ones (docs/sampling.md). 1 is without it.
     sampling.gain = 1.0
     sampling.gain_interval = (0.2, 3.0)
+    # A discriminator (configs/discriminator64.py), a file of weights or a workdir, that keeps or
+    # rejects what is drawn, so that what is kept is distributed as real images; and up to which
+    # ratio of both densities: one of so many images is kept (docs/sampling.md).
+    sampling.rejection = ""
+    sampling.rejection_bound = 4.0
     # Of each step of the probability flow, also in --mode=likelihood.
     sampling.ode_rtol = 1e-5
     sampling.ode_atol = 1e-5
@@ -239,13 +244,17 @@ def of_another_family(generator: str) -> ml_collections.ConfigDict:
     config.data.num_channels = 1
     config.data.centered = False
 
-    config.sampling = sampling = ml_collections.ConfigDict()
+    theirs, config.sampling = config.sampling, ml_collections.ConfigDict()
+    sampling = config.sampling
     # Images that a device draws at once, and in --mode=likelihood measures. Other numbers round
     # differently, and where that lights a pixel, all that is drawn after it differs.
     sampling.at_once = 32
     # Of the score family: nothing is guided here.
     sampling.guidance = 1.0
     sampling.guidance_interval = ()
+    # Of all families.
+    for name in ("rejection", "rejection_bound"):
+        sampling[name] = theirs[name]
 
     config.eval.batch_size = 64
     config.eval.num_samples = 1000

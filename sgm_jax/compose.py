@@ -33,6 +33,7 @@ from sgm_jax.data import PixelScale
 from sgm_jax.data.events import Events, read_events
 from sgm_jax.drawer import Drawer
 from sgm_jax.drawn import FIX
+from sgm_jax.rejection import read_rejection
 from sgm_jax.run import distributed, parallel
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, finished_count, open_parts
@@ -139,6 +140,7 @@ def compose(
     condition = {"particle": listed.particle, "momentum": listed.momentum}
     request = Request(condition=condition, extrapolate=extrapolate)
     conditions = read_conditions(request, config, weaker=read_weaker(config))
+    read_rejection(config, conditions)  # which it refuses: there are conditions
     if not incomplete:
         _check_showers(listed, config)
     folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions, events)
@@ -257,7 +259,7 @@ def _draw_missing(
         seed=config.seed,
         conditions=conditions,
     )
-    variables = loaded(trained, conditions)
+    variables = loaded(trained.load(), conditions)
     drawn = _Drawn(events, config=config, scale=scale, size=size)
     waiting, left = [], {name: len(rows[name]) for name in missing}
     part_of = {int(row): name for name in missing for row in rows[name]}

@@ -343,10 +343,14 @@ def _known(request: Request, config: ml_collections.ConfigDict) -> dict[str, Any
         images = from_array(request.inpaint, source="the array inpaint", **options)
     else:
         images = open_images(request.inpaint, **options)
-    return {"known": images, "mask": mask, "repeats": _repeats(request, config.sampling.method)}
+    return {
+        "known": images,
+        "mask": mask,
+        "repeats": _repeats(request, config.sampling.get("method")),
+    }
 
 
-def _repeats(request: Request, method: str) -> int:
+def _repeats(request: Request, method: str | None) -> int:
     default = 1 if method == "ode" else REPEATS
     repeats = default if request.resample is None else request.resample
     if repeats < 1 or (method == "ode" and repeats > 1):

@@ -57,6 +57,8 @@ def forward_flops(generator: Generator, variables: Variables) -> float:
     batch = {
         "image": jax.ShapeDtypeStruct(shape, jnp.float32),
         "index": jax.ShapeDtypeStruct((1,), jnp.int32),
+        # Seen by discriminators only.
+        "drawn": jax.ShapeDtypeStruct(shape, jnp.float32),
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)

@@ -134,7 +134,8 @@ class Drawer:
         Args:
             variables: of the trained network, on the devices.
             numbers: whole numbers ``[n, k]`` of each image, of which its noise is drawn.
-            condition: arrays ``[n, ...]`` by name, of the kinds that :class:`Conditions` has.
+            condition: arrays ``[n, ...]`` by name, of the kinds that :class:`Conditions` has; none
+                without conditions.
             progress: as for :meth:`draw`.
         """
         batches = []
@@ -143,7 +144,8 @@ class Drawer:
             rows = np.arange(begin, begin + self.batch_size).clip(max=len(numbers) - 1)
             size = min(self.batch_size, len(numbers) - begin)
             rows = rows[parallel.local_rows(self.batch_size)]
-            given = {"condition": {name: values[rows] for name, values in condition.items()}}
+            shown = {name: values[rows] for name, values in condition.items()}
+            given = {"condition": shown} if shown else {}
             index = numbers[rows].astype(np.int32)
             batches.append(self._batch(variables, index, given, size, progress))
         return np.concatenate(batches)

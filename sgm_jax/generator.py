@@ -32,7 +32,8 @@ from sgm_jax.step import TrainState, Variables
 
 Array = jax.Array
 # ``image [B, H, W, C]`` in network space and ``index [B]``, the place in the global batch; where a
-# run is conditional also ``condition``, a dict of arrays [B, ...]; for SSNet ``label [B, H, W]``.
+# run is conditional also ``condition``, a dict of arrays [B, ...]; for SSNet ``label [B, H, W]``;
+# and where ``data.drawn_path`` names images of another generator, as many of them as ``drawn``.
 Batch = dict[str, Any]
 # What is known of each image that is drawn: ``condition`` as in a batch, ``known`` and ``mask``.
 Given = dict[str, Any]
@@ -56,6 +57,7 @@ def run_key(seed: int, purpose: Purpose) -> Array:
 GENERATORS: dict[str, Any] = {
     "score": "sgm_jax.generators.score",
     "classifier": "sgm_jax.generators.classifier",
+    "discriminator": "sgm_jax.generators.discriminator",
     "sarm": "sgm_jax.generators.autoregressive",
     "gan": "sgm_jax.generators.gan",
     "bibae": "sgm_jax.generators.bibae",

@@ -25,6 +25,13 @@ from sgm_jax.data.simulated import units
 from sgm_jax.drawer import Drawer
 from sgm_jax.drawn import FIX, Drawn
 from sgm_jax.generator import Drawing
+from sgm_jax.rejection import (
+    Rejecting,
+    RejectionDrawer,
+    check_origin,
+    parameters_of,
+    read_rejection,
+)
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, open_parts
@@ -32,6 +39,10 @@ from sgm_jax.run.workdir import flatten, is_free, without_conditions
 from sgm_jax.simulation.config import simulated_units
 from sgm_jax.step import Variables
 from sgm_jax.trained import Trained, chosen
+
+# Of networks that lead or choose, the recipe says by their hash which they were.
+_NAMED_BY_HASH = ("sampling.weaker", "sampling.autoguidance")
+_NAMED_BY_HASH += ("sampling.rejection", "sampling.rejection_bound")
 
 
 def sample(
@@ -75,9 +86,12 @@ def sample(
     trained = chosen(config, run, pretrained=pretrained, checkpoint=checkpoint, ema_rate=ema_rate)
     config = trained.config
     conditions = _conditions(request, config)
+    rejecting = read_rejection(config, conditions)
     count = conditions.number(num_samples, config.eval.num_samples)
-    folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions)
+    folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions, rejecting)
     recipe = recipe_of(trained, trained.generator.drawing(conditions), conditions)
+    # Also where there is none: images that were chosen are others.
+    recipe["rejection"] = rejecting.recipe if rejecting else None
     drawn = Drawn(folder, recipe)
     if drawn.finished >= count:
         more = "" if drawn.finished == count else f", the first of the {drawn.finished} there"
@@ -85,9 +99,9 @@ def sample(
         return folder
     for doubt in contract.doubts(config):
         LOGGER.warning("%s", doubt)
-    variables = loaded(trained, conditions)
+    parameters, variables = _read(trained, conditions, rejecting)
     with open_parts(folder / "parts", recipe, fix=FIX) as parts:
-        seconds = _draw_missing(trained, conditions, variables, drawn, parts, count)
+        spent = _draw_missing(trained, conditions, rejecting, variables, drawn, parts, count)
         if parallel.is_main():
             total = drawn.assemble(
                 parts,
@@ -95,7 +109,8 @@ def sample(
                 channels=trained.generator.image_shape[-1],
                 scale=PixelScale.from_config(config.data),
                 about={
-                    "seconds_per_image": seconds,
+                    **spent,
+                    "parameters": parameters,
                     **workdir.provenance(),
                     **_shown(config, conditions),
                 },
@@ -135,13 +150,10 @@ def draw(
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
     conditions = _conditions(request, config)
     conditions.number(num_samples, num_samples)
-    drawer = Drawer(
-        contract.build(config),
-        batch_size=parallel.fitting_batch(num_samples, most=config.eval.batch_size),
-        seed=config.seed,
-        conditions=conditions,
-    )
-    variables = loaded(trained, conditions)
+    trained = trained._replace(config=config, generator=contract.build(config))
+    rejecting = read_rejection(config, conditions)
+    _, variables = _read(trained, conditions, rejecting)
+    drawer = _drawer(trained, conditions, rejecting, num_samples)
     steps = drawer.drawing.num_steps
     with progress_bar(num_samples, steps) as bar:
         images = drawer.draw(variables, 0, num_samples, progress=bar.update)
@@ -156,9 +168,23 @@ def _conditions(request: Request | None, config: ml_collections.ConfigDict) -> C
     return read_conditions(request, config, read_classifier(request, config), read_weaker(config))
 
 
-def loaded(trained: Trained, conditions: Conditions) -> Variables:
-    """Return the weights on the devices, those of a classifier and a weaker network beside them."""
+def _read(
+    trained: Trained, conditions: Conditions, rejecting: Rejecting | None
+) -> tuple[str, Variables]:
+    """Return the hash of the weights, and them on the devices, see :func:`loaded`.
+
+    Raises:
+        ValueError: if the discriminator is one of other weights, or of images drawn otherwise.
+    """
     variables = trained.load()
+    parameters = parameters_of(variables)
+    if rejecting is not None:
+        check_origin(rejecting, trained.config, conditions, parameters)
+    return parameters, loaded(variables, conditions)
+
+
+def loaded(variables: Variables, conditions: Conditions) -> Variables:
+    """Return weights on the devices, those of a classifier and a weaker network beside them."""
     networks = {"classifier": conditions.leading, "weaker": conditions.weaker}
     leading = {name: network.load() for name, network in networks.items() if network is not None}
     if leading:
@@ -224,13 +250,17 @@ def _decides(name: str, method: str | None) -> bool:
     """Tell whether a field of the configuration makes other images."""
     if name == "sampling.ode_batch":
         return method == "ode"
-    if name in ("sampling.weaker", "sampling.autoguidance"):
-        return False  # the conditions say which network it was, and by its hash
+    if name in _NAMED_BY_HASH:
+        return False
     return name.startswith("sampling.") or not is_free(name)
 
 
 def _default_folder(
-    run: Path, trained: Trained, ema_rate: float | None, conditions: Conditions
+    run: Path,
+    trained: Trained,
+    ema_rate: float | None,
+    conditions: Conditions,
+    rejecting: Rejecting | None,
 ) -> Path:
     special = [f"ema_{ema_rate}"] if ema_rate is not None else []
     special += [name for name in ("canvas", "inpaint") if name in (conditions.recipe or {})]
@@ -240,6 +270,7 @@ def _default_folder(
     special += guidance_names(trained.config, conditions)
     if conditions.leading is not None:
         special += [f"classifier_{conditions.leading.weight:g}"]
+    special += [f"rejection_{rejecting.bound:g}"] if rejecting is not None else []
     return Path(run) / "samples" / "_".join([f"step_{trained.step:06d}", *special])
 
 
@@ -251,27 +282,48 @@ def guidance_names(config: ml_collections.ConfigDict, conditions: Conditions) ->
     return names + ([f"autoguidance_{weaker.weight:g}"] if weaker is not None else [])
 
 
+def _drawer(
+    trained: Trained, conditions: Conditions, rejecting: Rejecting | None, count: int
+) -> Drawer | RejectionDrawer:
+    """Return what draws so many images."""
+    config = trained.config
+    drawer = Drawer(
+        trained.generator,
+        batch_size=parallel.fitting_batch(count, most=config.eval.batch_size),
+        seed=config.seed,
+        conditions=conditions,
+    )
+    if rejecting is None:
+        return drawer
+    scale = PixelScale.from_config(config.data)
+
+    def samples(images: np.ndarray) -> np.ndarray:
+        return conditions.to_samples(scale.from_model(images), np.arange(len(images)))
+
+    return RejectionDrawer(drawer, rejecting, seed=config.seed, samples=samples)
+
+
 def _draw_missing(
     trained: Trained,
     conditions: Conditions,
+    rejecting: Rejecting | None,
     variables: Variables,
     drawn: Drawn,
     parts: Parts,
     count: int,
-) -> float | None:
-    """Draw the images that are not on disk; return seconds per image, compilation excluded."""
+) -> dict[str, Any]:
+    """Draw the images that are not on disk.
+
+    Returns:
+        For the recipe, seconds per image, compilation excluded, and how many a discriminator kept;
+        None if no image was missing.
+    """
     gaps = drawn.gaps(parts, count)
     missing = sum(stop - first for first, stop in gaps)
     if not missing:
-        return None
-    config = trained.config
-    drawer = Drawer(
-        trained.generator,
-        # The same however often it was interrupted: other batches have other last digits.
-        batch_size=parallel.fitting_batch(count - drawn.finished, most=config.eval.batch_size),
-        seed=config.seed,
-        conditions=conditions,
-    )
+        return {"seconds_per_image": None}
+    # Batches are the same however often it was interrupted: others have other last digits.
+    drawer = _drawer(trained, conditions, rejecting, count - drawn.finished)
     if missing < count:
         LOGGER.info("%d of %d images are there", count - missing, count)
     drawer.compile(variables)
@@ -283,4 +335,6 @@ def _draw_missing(
                 number = min(size, stop - first)
                 images = drawer.draw(variables, first, number, progress=bar.update)
                 drawn.save(parts, first, images)
-    return (time.perf_counter() - begin) / missing
+    seconds = (time.perf_counter() - begin) / missing
+    kept = drawer.report() if isinstance(drawer, RejectionDrawer) else {}
+    return {"seconds_per_image": seconds, **kept}

@@ -19,7 +19,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from sgm_jax import first_stage
+from sgm_jax import beside, first_stage
 from sgm_jax import generator as contract
 from sgm_jax.cost import warn_if_long
 from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
@@ -66,11 +66,13 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         contract.check_new(config)
     images, test_images = open_sets(config)
     check_pair(config, images, test_images, begins=not steps(run))
+    drawn = beside.open_beside(config)
     condition, test_condition = open_conditions(config, images, test_images)
     config = with_measured_std(config, run, images, weights)
     config = with_measured_range(config, run, condition)
     config = with_measured_fields(config, run, images, weights)
-    fingerprint = fingerprint_of(images, condition)
+    config = beside.with_origin(config, drawn)
+    fingerprint = beside.fingerprint(fingerprint_of(images, condition), drawn)
     workdir.check_data(run, fingerprint)
     config, before = with_first_stage(config, run, weights)
 
@@ -83,6 +85,8 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         generator = contract.build(config)
         initial = weights.variables(generator, begins=True) if weights else before
         batches = training_batches(config, images, condition)
+        if drawn is not None:
+            batches = beside.Paired(batches, training_batches(config, drawn.train))
         progress = Progress(
             run,
             last=training.n_iters,
@@ -91,7 +95,8 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             epoch_images=len(images),
             tensorboard=training.tensorboard,
         )
-        watch = Watch(config, generator, run, test_images, progress, test_condition)
+        seen = {"condition": test_condition, "drawn": drawn and drawn.test}
+        watch = Watch(config, generator, run, test_images, progress, **seen)
         tasks = [Task(every(training.eval_freq), watch.evaluate)]
         if training.snapshot_sampling:
             tasks.append(Task(every(training.snapshot_freq), watch.draw))

@@ -34,6 +34,7 @@ class Watch:
         test_images: Images,
         progress: Progress,
         condition: Condition | None = None,
+        drawn: Images | None = None,
     ):
         """Prepare; nothing is compiled before it is used.
 
@@ -44,9 +45,10 @@ class Watch:
             test_images: to measure the loss on, and to look at.
             progress: where numbers go.
             condition: what the test images show; samples are asked for the same.
+            drawn: images of another generator, to measure the loss on beside them.
         """
         self._config, self._run, self._progress = config, Path(run), progress
-        self._test, self._condition = test_images, condition
+        self._test, self._condition, self._beside = test_images, condition, drawn
         self._scale = PixelScale.from_config(config.data)
         self._generator = generator
         self._loss = parallel.mean_function(lambda *args: generator.eval_loss(*args)[0])
@@ -87,6 +89,9 @@ class Watch:
                 index = index[parallel.local_rows(batch_size)]
                 image = self._scale.to_model(self._test[index % total])
                 batch = {"image": image, "index": index} | self._shown(index % total)
+                if self._beside is not None:
+                    others = self._beside[index % len(self._beside)]
+                    batch["drawn"] = self._scale.to_model(others)
                 losses.append(float(self._loss(variables, key, batch)))
         self._fresh = False
         loss = float(np.mean(losses))

@@ -63,6 +63,8 @@ ADDED = {
     "data.saturation": 0.0,
     "training.keep_best": False,
     "sampling.ode_batch": 4,
+    "sampling.rejection": "",
+    "sampling.rejection_bound": 4.0,
     **CONDITIONAL,
 }
 # The same, of families that learn scores or look at noised images.
@@ -83,9 +85,11 @@ MEASURED = {
     "model.order_places": [],
     "model.first_stage_hash": "",
     "model.standard": [],
+    "data.drawn_from": "",
 }
 # Those of them that only some families have.
 MEASURED_BY_FAMILIES = ("model.order_places", "model.first_stage_hash", "model.standard")
+MEASURED_BY_FAMILIES += ("data.drawn_from",)
 FREE_SECTIONS = ("sampling", "eval", "simulation")
 PACKAGES = ("sgm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

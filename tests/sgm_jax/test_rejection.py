@@ -1,0 +1,218 @@
+"""Rejection: what is kept has the density of real images, and depends on the seed and i only."""
+
+import json
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sgm_jax import rejection
+from sgm_jax.conditions import Conditions, Request
+from sgm_jax.rejection import Rejecting, RejectionDrawer, read_rejection
+from sgm_jax.sample import draw, sample
+from sgm_jax.train import train
+from sgm_jax.trained import from_run
+from tests.tiny_discriminator import counted_images, discriminator_config
+from tests.tiny_sarm import sarm_config
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+# A world of four images of one pixel, which are drawn equally often.
+REAL = np.array([0.4, 0.3, 0.2, 0.1])
+RATIO = REAL / 0.25
+LEVELS = np.array([0, 60, 120, 180], np.float32)
+
+
+class DrawsEqually:
+    """Used as a :class:`sgm_jax.drawer.Drawer`: draws one of four images by their numbers."""
+
+    drawing = SimpleNamespace(num_steps=1)
+    image_shape = (1, 1, 1)
+
+    def __init__(self, batch_size):
+        self.batch_size = batch_size
+
+    def draw_each(self, variables, numbers, condition, *, progress):
+        assert not condition
+        chosen = [np.random.default_rng([9, *row]).integers(4) for row in numbers.tolist()]
+        return LEVELS[chosen].reshape(-1, 1, 1, 1)
+
+
+def knows(ratio):
+    """Return a discriminator that knows the ratio of each of the four images."""
+    table = jnp.asarray(np.log(ratio), jnp.float32)
+
+    def log_ratio(params, images):
+        return table[jnp.round(images[:, 0, 0, 0] * 255 / 60).astype(jnp.int32)]
+
+    data = SimpleNamespace(centered=False, transform="linear", saturation=0.0)
+    config = SimpleNamespace(data=data)
+    load = lambda: SimpleNamespace(params=jnp.zeros(1))  # noqa: E731
+    return SimpleNamespace(generator=SimpleNamespace(log_ratio=log_ratio), config=config, load=load)
+
+
+def drawer_of(ratio, bound, *, batch_size=64, seed=0):
+    rejecting = Rejecting(knows(ratio), bound)
+    return RejectionDrawer(
+        DrawsEqually(batch_size), rejecting, seed=seed, samples=lambda images: images
+    )
+
+
+def drawn(drawer, first, count):
+    images = drawer.draw(None, first, count, progress=lambda done: None)
+    return np.searchsorted(LEVELS, images[:, 0, 0, 0])
+
+
+@pytest.mark.parametrize("bound", [1.6, 3.0])
+def test_what_is_kept_is_distributed_as_real_images(bound):
+    drawer = drawer_of(RATIO, bound)
+    count = 4000
+    counts = np.bincount(drawn(drawer, 0, count), minlength=4)
+    chi2 = ((counts - count * REAL) ** 2 / (count * REAL)).sum()
+    assert chi2 < 16.3  # three degrees of freedom, p = 0.001
+    share = drawer.kept / drawer.drawn
+    error = np.sqrt(1 / bound * (1 - 1 / bound) / drawer.drawn)
+    assert abs(share - 1 / bound) < 4 * error
+
+
+def test_larger_ratios_count_as_the_bound():
+    counts = np.bincount(drawn(drawer_of(RATIO, 1.0), 0, 4000), minlength=4)
+    expected = np.minimum(RATIO, 1)
+    expected /= expected.sum()
+    np.testing.assert_allclose(counts / 4000, expected, atol=4 * 0.5 / 4000**0.5)
+
+
+def test_an_image_depends_on_the_seed_and_its_number_only():
+    whole = drawn(drawer_of(RATIO, 2.0), 0, 300)
+    other_batches = drawer_of(RATIO, 2.0, batch_size=8)
+    parts = [drawn(other_batches, first, 60) for first in range(240, -1, -60)][::-1]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert (drawn(drawer_of(RATIO, 2.0, seed=1), 0, 300) != whole).any()
+
+
+def test_progress_counts_every_image_once():
+    done = []
+    drawer_of(RATIO, 3.0).draw(None, 0, 100, progress=done.append)
+    assert sum(done) == 100 and min(done) >= 0
+
+
+def test_a_discriminator_that_keeps_nothing_is_refused():
+    with pytest.raises(ValueError, match="rejection_bound"):
+        drawn(drawer_of(np.full(4, 1e-9), 1.0), 0, 100)
+
+
+def test_the_last_candidate_of_an_image_is_kept_with_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(rejection, "MOST_CANDIDATES", 2)
+    drawer = drawer_of(RATIO, 20.0)
+    drawn(drawer, 0, 200)
+    with caplog.at_level("WARNING"):
+        drawer.report()
+    assert drawer.forced > 100 and str(drawer.forced) in caplog.text
+
+
+# ------------------------------------------------------------------------- with real networks
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A generator, images that it drew, and a discriminator of them."""
+    import jax
+
+    folder = tmp_path_factory.mktemp("rejection")
+    rng = np.random.default_rng(0)
+    for name in ("train", "test"):
+        np.save(folder / f"{name}.npy", counted_images(rng, 40, 0.1))
+    with jax.numpy_dtype_promotion("standard"):
+        train(generator(folder), folder / "run")
+        sample(generator(folder, seed=7), folder / "run", num_samples=24, out=folder / "drawn")
+        train(discriminator_config(folder, **{"training.n_iters": 20}), folder / "discriminator")
+    return folder
+
+
+def generator(folder, **overrides):
+    return sarm_config(folder, **{"data.image_size": 8, "model.window": 3} | overrides)
+
+
+def rejecting(folder, **overrides):
+    source = {"sampling.rejection": str(folder / "discriminator")}
+    return generator(folder, **source | {"sampling.rejection_bound": 1.5} | overrides)
+
+
+def test_samples_are_chosen_and_more_are_added_to_them(folder, tmp_path):
+    run = folder / "run"
+    few = sample(rejecting(folder), run, num_samples=8, out=tmp_path / "few")
+    ours = np.load(few / "samples.npz")["samples"]
+    recipe = json.loads((few / "recipe.json").read_text())
+    assert 0 < recipe["kept_share"] <= 1 and recipe["rejection"]["bound"] == 1.5
+    sample(rejecting(folder), run, num_samples=40, out=tmp_path / "few")
+    more = np.load(few / "samples.npz")["samples"]
+    assert len(more) == 40
+    np.testing.assert_array_equal(more[:8], ours)
+    # The same from Python, and by default in a folder whose name says it.
+    trained = from_run(rejecting(folder), run)
+    np.testing.assert_array_equal(draw(trained, 8), ours[..., 0])
+    assert "rejection_1.5" in sample(rejecting(folder), run, num_samples=8).name
+
+
+def test_another_bound_is_another_recipe(folder, tmp_path):
+    sample(rejecting(folder), folder / "run", num_samples=8, out=tmp_path / "out")
+    with pytest.raises(ValueError, match=r"rejection\.bound"):
+        other = rejecting(folder, **{"sampling.rejection_bound": 1.2})
+        sample(other, folder / "run", num_samples=8, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="rejection"):
+        sample(generator(folder), folder / "run", num_samples=8, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"sampling.rejection_bound": 0.5}, "rejection_bound"),
+        ({"sampling.gate_temperature": 0.9}, r"sampling\.gate_temperature: 1\.0 there, 0\.9"),
+        ({"sampling.rejection": "nowhere"}, "discriminator64"),
+    ],
+)
+def test_what_does_not_fit_is_refused(folder, tmp_path, overrides, named):
+    with pytest.raises((ValueError, FileNotFoundError), match=named):
+        sample(rejecting(folder, **overrides), folder / "run", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_discriminator_of_other_weights_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="parameters"):
+        sample(rejecting(folder), folder / "run", checkpoint=2, out=tmp_path / "out")
+
+
+def test_a_generator_is_no_discriminator(folder, tmp_path):
+    source = {"sampling.rejection": str(folder / "run")}
+    with pytest.raises(ValueError, match="family 'discriminator'"):
+        sample(rejecting(folder, **source), folder / "run", out=tmp_path / "out")
+
+
+def test_conditions_are_refused(folder):
+    config = rejecting(folder)
+    with pytest.raises(ValueError, match="observable"):
+        read_rejection(config, Conditions((8, 8), observable="total_charge", target=9.0))
+    with pytest.raises(ValueError, match="height, width"):
+        read_rejection(config, Conditions((16, 16)))
+
+
+def test_chosen_images_are_not_learnt_from(folder, tmp_path):
+    out = sample(rejecting(folder), folder / "run", num_samples=24, out=tmp_path / "chosen")
+    with pytest.raises(ValueError, match="chosen by a discriminator"):
+        train(discriminator_config(folder, out), tmp_path / "again")
+
+
+def test_images_of_unknown_origin_lead_to_a_warning(folder, tmp_path, caplog):
+    np.save(tmp_path / "drawn.npy", np.load(folder / "drawn" / "samples.npz")["samples"])
+    with caplog.at_level("WARNING"):
+        train(discriminator_config(folder, tmp_path / "drawn.npy"), tmp_path / "run")
+        assert "which weights drew" in caplog.text
+        config = rejecting(folder, **{"sampling.rejection": str(tmp_path / "run")})
+        sample(config, folder / "run", num_samples=8, out=tmp_path / "out")
+    assert "whose drawn images" in caplog.text
+
+
+def test_requests_of_pixels_are_refused(folder, tmp_path):
+    known = {"inpaint": np.zeros((1, 8, 8), np.uint8), "mask": np.eye(8, dtype=bool)}
+    with pytest.raises(ValueError, match=r"inpaint|mask"):
+        sample(rejecting(folder), folder / "run", request=Request(**known), out=tmp_path / "out")
