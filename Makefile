@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 MAIN = $(VENV)/bin/python -m sgm_jax.main
-RUN = $(MAIN) --config=configs/demo.py
+RUN = $(MAIN) --config=configs/demo_sarm.py
 DEMO = runs/demo
 
 # Python 3.11 has one set of versions that were tested together; later ones take what pip finds.
@@ -23,14 +23,14 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/demo
-	$(MAIN) --mode=sample --pretrained=lar64 --num_samples=128 --samples_dir=$(DEMO)/lar64
-	@echo "Drawn with the weights of the package: $(DEMO)/lar64/grid.png. Now a training of five minutes."
+	$(MAIN) --mode=sample --pretrained=lar64_sarm --num_samples=128 --samples_dir=$(DEMO)/lar64_sarm
+	@echo "Drawn with the weights of the package: $(DEMO)/lar64_sarm/grid.png. Now a training of five minutes."
 	$(RUN) --mode=simulate
 	$(RUN)
 	$(RUN) --mode=sample --num_samples=128 --samples_dir=$(DEMO)/five_minutes
 	$(VENV)/bin/python -m evaluation --out=$(DEMO)/report --overwrite --metrics=physics,ssnet \
 	    --real=data/demo/test/larcv_png_64 --train=data/demo/train/larcv_png_64 \
-	    --generated=$(DEMO)/lar64/samples.npz --name=lar64 \
+	    --generated=$(DEMO)/lar64_sarm/samples.npz --name=lar64_sarm \
 	    --generated_2=$(DEMO)/five_minutes/samples.npz --name_2=five_minutes
 	@echo "Look at $(DEMO)/report/report.html, $(DEMO)/five_minutes/grid.png and $(DEMO)/metrics.jsonl"
 
