@@ -26,8 +26,8 @@ demo: $(VENV)/demo
 	$(MAIN) --mode=sample --pretrained=lar64_sarm --num_samples=128 --samples_dir=$(DEMO)/lar64_sarm
 	@echo "Drawn with the weights of the package: $(DEMO)/lar64_sarm/grid.png. Now a training of five minutes."
 	$(RUN) --mode=simulate
-	$(RUN)
-	$(RUN) --mode=sample --num_samples=128 --samples_dir=$(DEMO)/five_minutes
+	$(RUN) --workdir=$(DEMO)
+	$(RUN) --workdir=$(DEMO) --mode=sample --num_samples=128 --samples_dir=$(DEMO)/five_minutes
 	$(VENV)/bin/python -m evaluation --out=$(DEMO)/report --overwrite --metrics=physics,ssnet \
 	    --real=data/demo/test/larcv_png_64 --train=data/demo/train/larcv_png_64 \
 	    --generated=$(DEMO)/lar64_sarm/samples.npz --name=lar64_sarm \
