@@ -1,12 +1,12 @@
-"""All of it in eight minutes on two CPU cores: what ``make demo`` runs.
+"""All of it in seven minutes on two CPU cores: what ``make demo`` runs.
 
 python -m sgm_jax.main --mode=simulate --config=configs/demo_sarm.py
 python -m sgm_jax.main --config=configs/demo_sarm.py
 python -m sgm_jax.main --mode=sample --config=configs/demo_sarm.py
 
 The network of configs/sarm64.py, 0.06 M parameters, on 6,000 images. Simulation takes 15-30 s, and
-training five minutes: of so short a training, images drawn pixel by pixel are the nearest to real
-ones. SSNet calls four in ten of them tracks.
+training five minutes (2 steps/s): of so short a training, images drawn pixel by pixel are the
+nearest to real ones. SSNet calls four in ten of them tracks.
 """
 
 import ml_collections
