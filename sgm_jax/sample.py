@@ -86,10 +86,11 @@ def sample(
     trained = chosen(config, run, pretrained=pretrained, checkpoint=checkpoint, ema_rate=ema_rate)
     config = trained.config
     conditions = _conditions(request, config)
+    drawing = trained.generator.drawing(conditions)
     rejecting = read_rejection(config, conditions)
     count = conditions.number(num_samples, config.eval.num_samples)
     folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions, rejecting)
-    recipe = recipe_of(trained, trained.generator.drawing(conditions), conditions)
+    recipe = recipe_of(trained, drawing, conditions)
     # Also where there is none: images that were chosen are others.
     recipe["rejection"] = rejecting.recipe if rejecting else None
     drawn = Drawn(folder, recipe)

@@ -216,5 +216,5 @@ def test_images_of_unknown_origin_lead_to_a_warning(folder, tmp_path, caplog):
 def test_requests_of_pixels_are_refused(folder, tmp_path, config_of):
     # With a discriminator, and without one: this generator knows no pixels of images either.
     known = {"inpaint": np.zeros((1, 8, 8), np.uint8), "mask": np.eye(8, dtype=bool)}
-    with pytest.raises(ValueError, match="inpaint"):
+    with pytest.raises(ValueError, match="--inpaint is for the score family"):
         sample(config_of(folder), folder / "run", request=Request(**known), out=tmp_path / "out")
