@@ -73,7 +73,8 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     config = with_measured_fields(config, run, images, weights)
     config = beside.with_origin(config, drawn)
     fingerprint = beside.fingerprint(fingerprint_of(images, condition), drawn)
-    workdir.check_data(run, fingerprint)
+    sources = "--config.data.train_path" + (f" (or {beside.PATH})" if drawn else "")
+    workdir.check_data(run, fingerprint, source=sources)
     config, before = with_first_stage(config, run, weights)
 
     # 2. The workdir, which is ours alone, and the record of what runs in it.

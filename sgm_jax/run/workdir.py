@@ -273,8 +273,15 @@ def prepare(workdir: Path, config: ml_collections.ConfigDict) -> None:
     append_json(workdir / "provenance.jsonl", provenance())
 
 
-def check_data(workdir: Path, fingerprint: str) -> None:
+def check_data(
+    workdir: Path, fingerprint: str, *, source: str = "--config.data.train_path"
+) -> None:
     """Refuse to go on with other training images than a run began with.
+
+    Args:
+        workdir: of the run.
+        fingerprint: of the images.
+        source: the flag that names them, for the message.
 
     Raises:
         ValueError: if they are others; nothing is touched.
@@ -285,8 +292,8 @@ def check_data(workdir: Path, fingerprint: str) -> None:
     if steps(workdir) and begun != fingerprint:
         raise ValueError(
             f"{workdir} was trained on other images (or on other labels of them) than "
-            "--config.data.train_path now holds "
-            f"(fingerprint {begun} there, {fingerprint} here); restore them, choose another "
+            f"{source} now holds (fingerprint {begun} there, {fingerprint} here); restore them, "
+            "choose another "
             f"--workdir, or remove {note} to go on with these"
         )
 

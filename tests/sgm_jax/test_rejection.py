@@ -167,7 +167,7 @@ def test_another_bound_is_another_recipe(folder, tmp_path):
     ("overrides", "named"),
     [
         ({"sampling.rejection_bound": 0.5}, "rejection_bound"),
-        ({"sampling.gate_temperature": 0.9}, r"sampling\.gate_temperature: 1\.0 there, 0\.9"),
+        ({"sampling.gate_temperature": 0.9}, r"sampling\.gate_temperature"),
         ({"sampling.rejection": "nowhere"}, "discriminator64"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_discriminator_of_other_weights_is_refused(folder, tmp_path):
 
 def test_a_generator_is_no_discriminator(folder, tmp_path):
     source = {"sampling.rejection": str(folder / "run")}
-    with pytest.raises(ValueError, match="family 'discriminator'"):
+    with pytest.raises(ValueError, match="'discriminator'"):
         sample(rejecting(folder, **source), folder / "run", out=tmp_path / "out")
 
 
@@ -192,13 +192,13 @@ def test_conditions_are_refused(folder):
     config = rejecting(folder)
     with pytest.raises(ValueError, match="observable"):
         read_rejection(config, Conditions((8, 8), observable="total_charge", target=9.0))
-    with pytest.raises(ValueError, match="height, width"):
+    with pytest.raises(ValueError, match="16, 16"):
         read_rejection(config, Conditions((16, 16)))
 
 
 def test_chosen_images_are_not_learnt_from(folder, tmp_path):
     out = sample(rejecting(folder), folder / "run", num_samples=24, out=tmp_path / "chosen")
-    with pytest.raises(ValueError, match="chosen by a discriminator"):
+    with pytest.raises(ValueError, match="data.drawn_path"):
         train(discriminator_config(folder, out), tmp_path / "again")
 
 
@@ -206,15 +206,15 @@ def test_images_of_unknown_origin_lead_to_a_warning(folder, tmp_path, caplog):
     np.save(tmp_path / "drawn.npy", np.load(folder / "drawn" / "samples.npz")["samples"])
     with caplog.at_level("WARNING"):
         train(discriminator_config(folder, tmp_path / "drawn.npy"), tmp_path / "run")
-        assert "which weights drew" in caplog.text
+        assert "data.drawn_path" in caplog.text
         config = rejecting(folder, **{"sampling.rejection": str(tmp_path / "run")})
         sample(config, folder / "run", num_samples=8, out=tmp_path / "out")
-    assert "whose drawn images" in caplog.text
+    assert "sampling.rejection" in caplog.text
 
 
 @pytest.mark.parametrize("config_of", [rejecting, generator])
 def test_requests_of_pixels_are_refused(folder, tmp_path, config_of):
     # With a discriminator, and without one: this generator knows no pixels of images either.
     known = {"inpaint": np.zeros((1, 8, 8), np.uint8), "mask": np.eye(8, dtype=bool)}
-    with pytest.raises(ValueError, match="--inpaint is for the score family"):
+    with pytest.raises(ValueError, match="--inpaint"):
         sample(config_of(folder), folder / "run", request=Request(**known), out=tmp_path / "out")
