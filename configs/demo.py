@@ -10,16 +10,13 @@ python -m sgm_jax.main --mode=sample --config=configs/demo.py
 
 import ml_collections
 
-from configs import larcv_png64_cpu
+from configs import larcv_png64, larcv_png64_cpu
 
 
 def get_config() -> ml_collections.ConfigDict:
     """Return the locked configuration."""
     config = larcv_png64_cpu.get_config()
-    config.data.train_path = "data/demo/train/larcv_png_64"
-    config.data.test_path = "data/demo/test/larcv_png_64"
-    config.simulation.num_train = 6000
-    config.simulation.num_test = 500
+    larcv_png64.make_images_few(config)
     # Many small steps, and a rate that falls to 0: the most that five minutes give.
     config.training.batch_size = 16
     config.training.n_iters = 800

@@ -11,16 +11,13 @@ nearest to real ones. SSNet calls four in ten of them tracks.
 
 import ml_collections
 
-from configs import sarm64
+from configs import larcv_png64, sarm64
 
 
 def get_config() -> ml_collections.ConfigDict:
     """Return the locked configuration."""
     config = sarm64.get_config()
-    config.data.train_path = "data/demo/train/larcv_png_64"
-    config.data.test_path = "data/demo/test/larcv_png_64"
-    config.simulation.num_train = 6000
-    config.simulation.num_test = 500
+    larcv_png64.make_images_few(config)
     config.training.n_iters = 600
     config.training.log_freq = 20
     config.training.eval_freq = 200

@@ -262,6 +262,13 @@ def of_another_family(generator: str) -> ml_collections.ConfigDict:
     return config
 
 
+def make_images_few(config: ml_collections.ConfigDict) -> None:
+    """Make 6,500 images, in the folder of the demo."""
+    config.data.train_path = "data/demo/train/larcv_png_64"
+    config.data.test_path = "data/demo/test/larcv_png_64"
+    config.simulation.num_train, config.simulation.num_test = 6000, 500
+
+
 def make_images_tiny(config: ml_collections.ConfigDict, name: str) -> None:
     """Make images of 16 pixels, 2,200 of them, in a folder of this name."""
     data, simulation = config.data, config.simulation

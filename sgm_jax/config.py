@@ -21,8 +21,11 @@ __all__ = [
     "Rules",
     "check",
     "check_grids",
+    "check_halved",
     "check_judged",
+    "check_shift",
     "check_sparse",
+    "check_threshold",
     "check_unguided",
     "flatten",
     "simulated_folder",
@@ -198,18 +201,59 @@ def check_grids(fields: dict[str, Any]) -> None:
     Raises:
         ValueError: with the field, its value and what it can be.
     """
+    check_halved(fields, 'coarse ones first, such as "(128, 64, 32, 16)"')
+    check_judged(fields)
+
+
+def check_halved(fields: dict[str, Any], order: str) -> None:
+    """Refuse features of grids that an image cannot be halved to.
+
+    Args:
+        fields: of a configuration, flattened.
+        order: of the grids in ``model.channels``, with an example, for the message.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
     channels, side = fields["model.channels"], fields["data.image_size"]
     if not channels or not all(isinstance(n, int) and n >= 1 for n in channels):
         raise ValueError(
             f"--config.model.channels is {tuple(channels)}; it must have a whole number above 0 "
-            'for each grid, coarse ones first, such as "(128, 64, 32, 16)"'
+            f"for each grid, {order}"
         )
     if side % 2 ** len(channels):
         raise ValueError(
             f"--config.data.image_size is {side}; with {len(channels)} grids in "
             f"--config.model.channels it must be a multiple of {2 ** len(channels)}"
         )
-    check_judged(fields)
+
+
+def check_shift(fields: dict[str, Any]) -> None:
+    """Refuse shifts that take images away.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    shift, side = fields["model.shift"], fields["data.image_size"]
+    if not isinstance(shift, int) or not 0 <= shift <= side // 2:
+        raise ValueError(
+            f"--config.model.shift is {shift!r}; it is by how many pixels an image is shifted at "
+            f"most before the discriminator sees it: a whole number from 0 to {side // 2}"
+        )
+
+
+def check_threshold(fields: dict[str, Any]) -> None:
+    """Refuse a level up to which nothing can be cut.
+
+    Raises:
+        ValueError: with the field, its value and what it can be.
+    """
+    threshold = fields["model.threshold"]
+    if not isinstance(threshold, int) or not 0 <= threshold < 255:
+        raise ValueError(
+            f"--config.model.threshold is {threshold!r}; it must be a whole number from 0 to 254: "
+            "levels up to it become 0, as in the evaluation"
+        )
 
 
 def check_judged(fields: dict[str, Any]) -> None:
@@ -218,12 +262,8 @@ def check_judged(fields: dict[str, Any]) -> None:
     Raises:
         ValueError: with the field, its value and what it can be.
     """
-    threshold, group = fields["model.threshold"], fields["model.group"]
-    if not isinstance(threshold, int) or not 0 <= threshold < 255:
-        raise ValueError(
-            f"--config.model.threshold is {threshold!r}; it must be a whole number from 0 to 254: "
-            "levels up to it become 0, as in the evaluation"
-        )
+    check_threshold(fields)
+    group = fields["model.group"]
     if not isinstance(group, int) or group < 0 or group == 1:
         raise ValueError(
             f"--config.model.group is {group!r}; it is how many images a discriminator compares "

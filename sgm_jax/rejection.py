@@ -177,7 +177,8 @@ class RejectionDrawer:
         """Compile everything."""
         self._drawer.compile(variables)
         with announced("compiling the discriminator"):
-            self._ratios(np.zeros((self._drawer.batch_size, *self._drawer.image_shape)))
+            shape = (self._drawer.batch_size, *self._drawer.image_shape)
+            self._ratios(self._samples(np.zeros(shape, np.float32)))
 
     def draw(
         self, variables: Variables, first: int, count: int, *, progress: Progress

@@ -15,7 +15,7 @@ import ml_collections
 import optax
 
 from sgm_jax.conditions import Conditions
-from sgm_jax.config import Rules, flatten
+from sgm_jax.config import Rules, check_halved, check_shift, check_threshold, flatten
 from sgm_jax.data import PixelScale
 from sgm_jax.data.normalise import TRUNCATION_SLACK
 from sgm_jax.generator import Batch
@@ -162,32 +162,9 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"--config.model.condition is {tuple(fields['model.condition'])}; a discriminator sees "
             'images alone: set it to "()"'
         )
-    threshold = fields["model.threshold"]
-    if not isinstance(threshold, int) or not 0 <= threshold < _SATURATED:
-        raise ValueError(
-            f"--config.model.threshold is {threshold!r}; it must be a whole number from 0 to 254: "
-            "levels up to it become 0, as in what is drawn"
-        )
-    shift, side = fields["model.shift"], fields["data.image_size"]
-    if not isinstance(shift, int) or not 0 <= shift <= side // 2:
-        raise ValueError(
-            f"--config.model.shift is {shift!r}; it is by how many pixels images are shifted at "
-            f"most in the training: a whole number from 0 to {side // 2}"
-        )
-    _check_grids(fields["model.channels"], side)
-
-
-def _check_grids(channels: list, side: int) -> None:
-    if not channels or not all(isinstance(n, int) and n >= 1 for n in channels):
-        raise ValueError(
-            f"--config.model.channels is {tuple(channels)}; it must have a whole number above 0 "
-            'for each grid, fine ones first, such as "(24, 48, 96)"'
-        )
-    if side % 2 ** len(channels):
-        raise ValueError(
-            f"--config.data.image_size is {side}; with {len(channels)} grids in "
-            f"--config.model.channels it must be a multiple of {2 ** len(channels)}"
-        )
+    check_threshold(fields)
+    check_shift(fields)
+    check_halved(fields, 'fine ones first, such as "(24, 48, 96)"')
 
 
 def check_new(config: ml_collections.ConfigDict) -> None:

@@ -32,6 +32,9 @@ class DrawsEqually:
     def __init__(self, batch_size):
         self.batch_size = batch_size
 
+    def compile(self, variables):
+        pass
+
     def draw_each(self, variables, numbers, condition, *, progress):
         assert not condition
         chosen = [np.random.default_rng([9, *row]).integers(4) for row in numbers.tolist()]
@@ -88,6 +91,24 @@ def test_an_image_depends_on_the_seed_and_its_number_only():
     parts = [drawn(other_batches, first, 60) for first in range(240, -1, -60)][::-1]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert (drawn(drawer_of(RATIO, 2.0, seed=1), 0, 300) != whole).any()
+
+
+def test_the_discriminator_sees_finished_images_from_the_first():
+    # Three equal channels of a generator are finished as one grey one.
+    drawer, shapes = DrawsEqually(64), []
+    drawer.image_shape = (1, 1, 3)
+
+    def samples(images):
+        return images[..., :1]
+
+    def log_ratio(params, images):
+        shapes.append(images.shape[1:])
+        return images[:, 0, 0, 0]
+
+    knowing = knows(RATIO)
+    knowing.generator.log_ratio = log_ratio
+    RejectionDrawer(drawer, Rejecting(knowing, 2.0), seed=0, samples=samples).compile(None)
+    assert set(shapes) == {(1, 1, 1)}
 
 
 def test_progress_counts_every_image_once():

@@ -9,6 +9,7 @@ from sgm_jax.config import (
     Rules,
     check_grids,
     check_judged,
+    check_shift,
     check_sparse,
     check_unguided,
     flatten,
@@ -86,18 +87,14 @@ def _check_networks(fields: dict[str, Any]) -> None:
 
 
 def _check_augmentation(fields: dict[str, Any]) -> None:
-    flip, shift, side = fields["model.flip"], fields["model.shift"], fields["data.image_size"]
+    flip = fields["model.flip"]
     if not 0 <= flip < 0.5:
         raise ValueError(
             f"--config.model.flip is {flip}; it is how often an image is flipped before the "
             "discriminator sees it, and must lie in [0, 0.5): with half of them flipped nobody can "
             "tell which way is up, and the generator draws both"
         )
-    if not isinstance(shift, int) or not 0 <= shift <= side // 2:
-        raise ValueError(
-            f"--config.model.shift is {shift!r}; it is by how many pixels an image is shifted at "
-            f"most before the discriminator sees it: a whole number from 0 to {side // 2}"
-        )
+    check_shift(fields)
 
 
 def build(config: ml_collections.ConfigDict) -> Gan:
