@@ -76,6 +76,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     model.sums = True
     # The network is told which earlier pixels are of the last level, and so are the sums.
     model.saturated = True
+    # And a gate of its own decides whether a lit pixel is one of them.
+    model.saturated_gate = True
+    # Charge so far, and its centre: what lies in the middle of a crop is the centre of its charge.
+    model.moments = True
     # After which blocks every pixel attends to all earlier ones; for grids of up to 16 x 16.
     model.attention = ()
     model.heads = 4

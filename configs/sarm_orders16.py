@@ -36,7 +36,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.model.head = "dd"
     # On this scale a saturated pixel is one like others.
-    config.model.saturated = False
+    config.model.saturated = config.model.saturated_gate = False
+    # Their start lies in the middle, not the centre of their charge.
+    config.model.moments = False
     config.training.batch_size = 128
     config.training.n_iters = 500
     config.training.snapshot_freq = 250

@@ -22,6 +22,7 @@ import numpy as np
 from sgm_jax.beside import origin_of
 from sgm_jax.conditions import Conditions
 from sgm_jax.data import PixelScale
+from sgm_jax.data.batches import random_bits
 from sgm_jax.drawer import Drawer, Progress
 from sgm_jax.run import parallel
 from sgm_jax.run.checkpoints import digest
@@ -249,7 +250,6 @@ class RejectionDrawer:
 
 
 def _uniform(seed: int, image: int, candidate: int) -> float:
-    """Return a number in (0, 1) that depends on the arguments only, whatever numpy's version."""
-    sequence = np.random.SeedSequence([seed, image, candidate, _PURPOSE])
-    bits = int(np.random.Philox(sequence).random_raw(1)[0]) >> 11
+    """Return a number in (0, 1) that depends on the arguments only."""
+    bits = int(random_bits((seed, image, candidate, _PURPOSE), 1)[0]) >> 11
     return (bits + 0.5) * 2.0**-53

@@ -6,7 +6,7 @@ image is ever dropped, and a batch may belong to two epochs.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -26,12 +26,12 @@ def epoch_order(seed: int, epoch: int, total: int) -> np.ndarray:
     Sorted raw bits, because numpy keeps the bits of a generator across its versions but not the
     result of `Generator.permutation`; a run may be resumed under another numpy.
     """
-    return np.argsort(_random_bits(seed, epoch, _ORDER, total), kind="stable").astype(np.uint32)
+    return np.argsort(random_bits((seed, epoch, _ORDER), total), kind="stable").astype(np.uint32)
 
 
 def epoch_flips(seed: int, epoch: int, total: int) -> np.ndarray:
     """Return for each image of the set whether it is mirrored in this epoch, bool."""
-    return _random_bits(seed, epoch, _FLIP, total) >> np.uint64(63) != 0
+    return random_bits((seed, epoch, _FLIP), total) >> np.uint64(63) != 0
 
 
 class Batches:
@@ -149,9 +149,9 @@ def prefetch(batches: Batches, start: int, stop: int, *, depth: int = 2) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def _random_bits(seed: int, epoch: int, purpose: int, count: int) -> np.ndarray:
-    sequence = np.random.SeedSequence([seed, epoch, purpose])
-    return np.random.Philox(sequence).random_raw(count)
+def random_bits(numbers: Sequence[int], count: int) -> np.ndarray:
+    """Return so many times 64 bits that depend on the numbers only, whatever numpy's version."""
+    return np.random.Philox(np.random.SeedSequence(numbers)).random_raw(count)
 
 
 def _check_shares(batch_size: int, process_index: int, process_count: int) -> None:

@@ -77,7 +77,12 @@ ADDED_TO_NOISED = {
     "sampling.gain_interval": (0.2, 3.0),
 }
 # And of the autoregressive family.
-ADDED_TO_SARM = {"model.saturated": False, "sampling.gate_temperature": 1.0}
+ADDED_TO_SARM = {
+    "model.saturated": False,
+    "model.saturated_gate": False,
+    "model.moments": False,
+    "sampling.gate_temperature": 1.0,
+}
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {
     "data.std": -1,

@@ -1,6 +1,5 @@
 """From a configuration to the parts of an autoregressive generator, or a refusal at the door."""
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -36,11 +35,13 @@ MEASURED_IMAGES = 10_000
 RULES = Rules(
     choices={
         "model.trunk": TRUNKS,
-        "model.head": tuple(HEADS),
+        "model.head": HEADS,
         "model.order": orders.NAMES,
         "model.stages": (ONE, WINDOW, BLOCKS),
         "model.sums": (True, False),
         "model.saturated": (True, False),
+        "model.saturated_gate": (True, False),
+        "model.moments": (True, False),
     },
     at_least_one=(
         "model.components",
@@ -73,12 +74,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     check_levels(fields)
     check_unguided(fields)
     _check_trunk(fields)
-    temperature = fields["sampling.gate_temperature"]
-    if fields["model.head"] == UNGATED and temperature != 1:
-        raise ValueError(
-            f"--config.sampling.gate_temperature is {temperature}, and --config.model.head="
-            f"{UNGATED} has no gate; set it to 1"
-        )
+    _check_gates(fields)
     size = (fields["data.image_size"],) * 2
     if fields["model.order"] != orders.ENTROPY or fields["model.stages"] == WINDOW:
         plan_from_config(config, order_of(fields, size))
@@ -119,8 +115,32 @@ def check_levels(fields: dict[str, Any]) -> None:
         )
 
 
+def _check_gates(fields: dict[str, Any]) -> None:
+    temperature, apart = fields["sampling.gate_temperature"], fields["model.saturated_gate"]
+    if fields["model.head"] == UNGATED and temperature != 1:
+        raise ValueError(
+            f"--config.sampling.gate_temperature is {temperature}, and --config.model.head="
+            f"{UNGATED} has no gate; set it to 1"
+        )
+    if fields["model.head"] == UNGATED and apart:
+        raise ValueError(
+            f"--config.model.saturated_gate decides about lit pixels, and --config.model.head="
+            f"{UNGATED} has no gate that lights them; set --config.model.saturated_gate=False"
+        )
+    if apart and fields["model.threshold"] + 1 == fields["model.last_level"]:
+        raise ValueError(
+            f"--config.model.last_level {fields['model.last_level']} is the only lit level, and "
+            "--config.model.saturated_gate=True needs another one below it; set it to False"
+        )
+
+
 def _check_trunk(fields: dict[str, Any]) -> None:
     if fields["model.trunk"] == "made":
+        if fields["model.moments"]:
+            raise ValueError(
+                "--config.model.moments is for --config.model.trunk=causal_conv; the masked dense "
+                "network sees all earlier pixels: set --config.model.moments=False"
+            )
         _check_made(fields)
         return
     check_kernels(fields, section="model")
@@ -246,9 +266,13 @@ def plan_from_config(config: ml_collections.ConfigDict, order: Order) -> Plan:
         ValueError: if the stages do not fit the order or the image.
     """
     model, size = config.model, (config.data.image_size,) * 2
-    head = head_of(model.head, levels_from_config(config), components=model.components)
-    if model.head != UNGATED:
-        head = dataclasses.replace(head, temperature=float(config.sampling.gate_temperature))
+    head = head_of(
+        model.head,
+        levels_from_config(config),
+        components=model.components,
+        saturated_gate=model.saturated_gate,
+        temperature=float(config.sampling.gate_temperature),
+    )
     if model.stages == WINDOW:
         return _window(config, order, size, head)
     if model.stages == BLOCKS:
@@ -275,6 +299,7 @@ def _trunk(
         attention=tuple(model.attention),
         heads=model.heads,
         sums=model.sums,
+        moments=PixelScale.from_config(config.data) if model.moments else None,
         **options,
     )
 
