@@ -76,10 +76,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     model.sums = True
     # The network is told which earlier pixels are of the last level, and so are the sums.
     model.saturated = True
-    # And a gate of its own decides whether a lit pixel is one of them.
-    model.saturated_gate = True
-    # Charge so far, and its centre: what lies in the middle of a crop is the centre of its charge.
-    model.moments = True
     # After which blocks every pixel attends to all earlier ones; for grids of up to 16 x 16.
     model.attention = ()
     model.heads = 4
@@ -93,6 +89,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # What the log-odds of gates are divided by when images are drawn. Below 1 lines go on more
     # often and begin less often; choose it by the lit pixels of a few hundred drawn images.
     config.sampling.gate_temperature = 1.0
+    # At most one pixel of the last level in each drawn image, as where images are scaled by their
+    # largest pixel.
+    config.sampling.one_saturated = False
 
     if variant == "tiny":
         _make_tiny(config)

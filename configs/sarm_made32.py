@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.order = "spiral_out_counter_clockwise"
     model.stages = "window"
     model.window = 15
-    model.saturated = model.saturated_gate = model.moments = False
+    model.saturated = False
 
     # Published: batches of 128, and 1e-4 which is halved after the hundredth epoch.
     training.batch_size = 128

@@ -36,9 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.model.head = "dd"
     # On this scale a saturated pixel is one like others.
-    config.model.saturated = config.model.saturated_gate = False
-    # Their start lies in the middle, not the centre of their charge.
-    config.model.moments = False
+    config.model.saturated = False
     config.training.batch_size = 128
     config.training.n_iters = 500
     config.training.snapshot_freq = 250

@@ -84,7 +84,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
             log_doubts(test_images)
         # 3. What is trained, on what, and what is watched.
         generator = contract.build(config)
-        initial = weights.variables(generator, begins=config) if weights else before
+        initial = weights.variables(generator, begins=True) if weights else before
         batches = training_batches(config, images, condition)
         if drawn is not None:
             batches = beside.Paired(batches, training_batches(config, drawn.train))

@@ -60,12 +60,6 @@ MEANING = (
 )
 # And these of a network with conditions.
 MEANING_OF_CONDITIONS = ("model.condition", "data.particles", "model.momentum_scale")
-# What is added at the ends of arrays of an autoregressive network where a field is set. A training
-# can begin with weights of one without it, and zeros for what is new.
-GROWN = {
-    "model.moments": {"known/kernel": (5, 0)},
-    "model.saturated_gate": {"last/kernel": (0, 1), "last/bias": (1,)},
-}
 _ABOUT = "about"
 _FIX = "take another file, or export it again: --mode=convert --export=FILE"
 
@@ -239,52 +233,37 @@ class Weights(NamedTuple):
     sha256: str
     arrays: dict[str, np.ndarray]
 
-    def variables(
-        self, generator: Generator, *, begins: ml_collections.ConfigDict | None = None
-    ) -> Variables:
+    def variables(self, generator: Generator, *, begins: bool = False) -> Variables:
         """Return what a generator is used with.
 
         Args:
             generator: whose network it is.
-            begins: the configuration of a training that begins with it. Left out are the embedding
-                of conditions, the overview and the map of the momentum if the network of this file
-                has none: they begin at random, and their last layers with zeros. What
-                :data:`GROWN` adds to arrays are zeros.
+            begins: leave out the embedding of conditions, the overview and the map of the momentum
+                if the network of this file has none: they begin at random, and their last layers
+                with zeros.
 
         Raises:
             ValueError: if its network is another one.
         """
         like = jax.eval_shape(lambda key: generator.initial_state(key).averaged, jax.random.key(0))
-        grown: dict[str, tuple[int, ...]] = {}
-        if begins is not None:
+        if begins:
             model = self.config.model
             theirs = {PARAMETERS: model.condition, OVERVIEW: model.get("overview")}
             theirs[MAP] = model.get("momentum_map")
             fresh = [name for name, there in theirs.items() if not there]
             like = like._replace(params={k: v for k, v in like.params.items() if k not in fresh})
-            grown = self._grown(begins)
 
         def leaf(place: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
             name = _name(place)
-            array = self.arrays.get(name)
-            more = grown.get("/".join(name.split("/")[-2:]))
-            if array is not None and more and tuple(np.add(array.shape, more)) == shape.shape:
-                array = np.pad(array, [(0, count) for count in more])
-            stored = None if array is None else array.shape
+            stored = self.arrays[name].shape if name in self.arrays else None
             if stored != shape.shape:
                 raise ValueError(
                     f"{self.path} is of another network: {name} is {stored} there, "
                     f"{shape.shape} here; give the model fields that it was trained with"
                 )
-            return array.astype(shape.dtype)
+            return self.arrays[name].astype(shape.dtype)
 
         return jax.tree_util.tree_map_with_path(leaf, like)
-
-    def _grown(self, config: ml_collections.ConfigDict) -> dict[str, tuple[int, ...]]:
-        """Return by how much arrays are larger in a training that begins with these weights."""
-        ours, theirs = flatten(config), flatten(self.config)
-        new = [name for name in GROWN if ours.get(name) and not theirs.get(name)]
-        return {end: more for name in new for end, more in GROWN[name].items()}
 
     def check_begins(self, config: ml_collections.ConfigDict) -> None:
         """Refuse to begin a training in which the same weights would mean something else.

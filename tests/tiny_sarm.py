@@ -42,17 +42,9 @@ FOUR_LEVELS |= {"model.window": 1, "model.dilations": (1,), "model.first_kernel"
 
 
 def sarm_config(folder=None, **overrides):
-    """Return a checked configuration, of images in a folder if one is given.
-
-    Without the defaults that a dense network or a head without a gate cannot have.
-    """
+    """Return a checked configuration, of images in a folder if one is given."""
     config = sarm64.get_config()
-    dense, ungated = (
-        overrides.get("model.trunk") == "made",
-        overrides.get("model.head") == "ungated",
-    )
-    fields = {"model.moments": not dense, "model.saturated_gate": not ungated}
-    fields |= SMALL | overrides
+    fields = SMALL | overrides
     if folder is not None:
         fields |= {f"data.{name}_path": str(folder / f"{name}.npy") for name in ("train", "test")}
     config.update_from_flattened_dict(fields)

@@ -79,9 +79,8 @@ ADDED_TO_NOISED = {
 # And of the autoregressive family.
 ADDED_TO_SARM = {
     "model.saturated": False,
-    "model.saturated_gate": False,
-    "model.moments": False,
     "sampling.gate_temperature": 1.0,
+    "sampling.one_saturated": False,
 }
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {

@@ -3,7 +3,7 @@
 Residual gated blocks. Each narrows its features, looks at them around the pixel, and lets a gate
 (tanh times sigmoid, arXiv:1606.05328) decide what is added; what an image is asked to show is a
 bias in the gate. The first layer sees the image around the pixel, where the pixel lies, and sums
-over all earlier ones, also of where their charge lies.
+over all earlier ones.
 
 An image is drawn with the same layers, one pixel after the other: what each layer gave for earlier
 pixels is kept as long as a later one looks at it, so drawing costs what one evaluation does.
@@ -17,9 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgm_jax.data import PixelScale
 from sgm_jax.generators.autoregressive.attention import CausalAttention
-from sgm_jax.generators.autoregressive.moments import Moments
 from sgm_jax.generators.autoregressive.neighbours import LocalConv, Neighbours, neighbours
 from sgm_jax.generators.autoregressive.orders import Order, Size
 from sgm_jax.generators.autoregressive.sums import sums
@@ -88,7 +86,6 @@ class CausalConv(nn.Module):
         sums: also look at sums over all earlier pixels.
         conditional: add a bias from a vector to every gate.
         block: side of blocks in which pixels lie, if that is to be seen.
-        moments: of network space, if where the charge of all earlier pixels lies is to be seen.
     """
 
     order: Order
@@ -104,7 +101,6 @@ class CausalConv(nn.Module):
     sums: bool = True
     conditional: bool = False
     block: int | None = None
-    moments: PixelScale | None = None
 
     def setup(self) -> None:
         """Name the layers."""
@@ -152,8 +148,6 @@ class CausalConv(nn.Module):
             known.append(self._sums.before(inputs))
         if context is not None:
             known.append(context)
-        if self.moments is not None:
-            known.append(self._moments.before(inputs))
         h = self.around(inputs) + self.known(jnp.concatenate(known, axis=-1))
         bias = None if vector is None else vector[:, None, None]
         for number, block in enumerate(self.blocks):
@@ -173,8 +167,6 @@ class CausalConv(nn.Module):
         kept["blocks"] = [block.near.empty(self.width) for block in self.blocks]
         if self.sums:
             kept["sums"] = self._sums.empty(channels)
-        if self.moments is not None:
-            kept["moments"] = self._moments.empty()
         kept["attention"] = [attention.empty(channels) for attention in self.attentions]
         return kept
 
@@ -203,8 +195,6 @@ class CausalConv(nn.Module):
         kept = kept | {"inputs": self.around.near.keep(kept["inputs"], pixel, inputs)}
         if self.sums:
             kept["sums"] = self._sums.add(kept["sums"], pixel, inputs)
-        if self.moments is not None:
-            kept["moments"] = self._moments.add(kept["moments"], pixel, inputs)
         kept["attention"] = [
             attention.absorb(part, pixel, inputs)
             for attention, part in zip(self.attentions, kept["attention"], strict=True)
@@ -225,8 +215,6 @@ class CausalConv(nn.Module):
             known.append(self._sums.at(kept["sums"], pixel))
         if context is not None:
             known.append(context)
-        if self.moments is not None:
-            known.append(self._moments.at(kept["moments"]))
         around = self.around.near.patch(kept["inputs"], pixel, live)
         h = self.around.of_patch(around) + self.known(jnp.concatenate(known))
         blocks, attentions = list(kept["blocks"]), list(kept["attention"])
@@ -244,10 +232,6 @@ class CausalConv(nn.Module):
     @property
     def _sums(self) -> Any:
         return sums(self.order, self.size, block=self.block)
-
-    @property
-    def _moments(self) -> Moments:
-        return Moments(self.order, self.size, self.moments)
 
     @property
     def _positions(self) -> np.ndarray:

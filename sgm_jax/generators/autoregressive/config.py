@@ -1,5 +1,6 @@
 """From a configuration to the parts of an autoregressive generator, or a refusal at the door."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -35,13 +36,12 @@ MEASURED_IMAGES = 10_000
 RULES = Rules(
     choices={
         "model.trunk": TRUNKS,
-        "model.head": HEADS,
+        "model.head": tuple(HEADS),
         "model.order": orders.NAMES,
         "model.stages": (ONE, WINDOW, BLOCKS),
         "model.sums": (True, False),
         "model.saturated": (True, False),
-        "model.saturated_gate": (True, False),
-        "model.moments": (True, False),
+        "sampling.one_saturated": (True, False),
     },
     at_least_one=(
         "model.components",
@@ -74,7 +74,14 @@ def check(config: ml_collections.ConfigDict) -> None:
     check_levels(fields)
     check_unguided(fields)
     _check_trunk(fields)
-    _check_gates(fields)
+    temperature = fields["sampling.gate_temperature"]
+    if fields["model.head"] == UNGATED and temperature != 1:
+        raise ValueError(
+            f"--config.sampling.gate_temperature is {temperature}, and --config.model.head="
+            f"{UNGATED} has no gate; set it to 1"
+        )
+    if fields["sampling.one_saturated"]:
+        _check_one_saturated(fields)
     size = (fields["data.image_size"],) * 2
     if fields["model.order"] != orders.ENTROPY or fields["model.stages"] == WINDOW:
         plan_from_config(config, order_of(fields, size))
@@ -115,32 +122,22 @@ def check_levels(fields: dict[str, Any]) -> None:
         )
 
 
-def _check_gates(fields: dict[str, Any]) -> None:
-    temperature, apart = fields["sampling.gate_temperature"], fields["model.saturated_gate"]
-    if fields["model.head"] == UNGATED and temperature != 1:
+def _check_one_saturated(fields: dict[str, Any]) -> None:
+    fix = "set --config.sampling.one_saturated=False"
+    if fields["model.stages"] != ONE:
         raise ValueError(
-            f"--config.sampling.gate_temperature is {temperature}, and --config.model.head="
-            f"{UNGATED} has no gate; set it to 1"
+            "--config.sampling.one_saturated is for --config.model.stages=one, and this is "
+            f"{fields['model.stages']}; {fix}"
         )
-    if fields["model.head"] == UNGATED and apart:
-        raise ValueError(
-            f"--config.model.saturated_gate decides about lit pixels, and --config.model.head="
-            f"{UNGATED} has no gate that lights them; set --config.model.saturated_gate=False"
-        )
-    if apart and fields["model.threshold"] + 1 == fields["model.last_level"]:
+    if fields["model.threshold"] + 1 == fields["model.last_level"]:
         raise ValueError(
             f"--config.model.last_level {fields['model.last_level']} is the only lit level, and "
-            "--config.model.saturated_gate=True needs another one below it; set it to False"
+            f"--config.sampling.one_saturated needs another one below it; {fix}"
         )
 
 
 def _check_trunk(fields: dict[str, Any]) -> None:
     if fields["model.trunk"] == "made":
-        if fields["model.moments"]:
-            raise ValueError(
-                "--config.model.moments is for --config.model.trunk=causal_conv; the masked dense "
-                "network sees all earlier pixels: set --config.model.moments=False"
-            )
         _check_made(fields)
         return
     check_kernels(fields, section="model")
@@ -266,18 +263,15 @@ def plan_from_config(config: ml_collections.ConfigDict, order: Order) -> Plan:
         ValueError: if the stages do not fit the order or the image.
     """
     model, size = config.model, (config.data.image_size,) * 2
-    head = head_of(
-        model.head,
-        levels_from_config(config),
-        components=model.components,
-        saturated_gate=model.saturated_gate,
-        temperature=float(config.sampling.gate_temperature),
-    )
+    head = head_of(model.head, levels_from_config(config), components=model.components)
+    if model.head != UNGATED:
+        head = dataclasses.replace(head, temperature=float(config.sampling.gate_temperature))
     if model.stages == WINDOW:
         return _window(config, order, size, head)
     if model.stages == BLOCKS:
         return _blocks(config, order, size, head)
-    return OneStage(Stage(_trunk(config, order, size, head), head))
+    stage = Stage(_trunk(config, order, size, head), head)
+    return OneStage(stage, one_saturated=config.sampling.one_saturated)
 
 
 def _trunk(
@@ -299,7 +293,6 @@ def _trunk(
         attention=tuple(model.attention),
         heads=model.heads,
         sums=model.sums,
-        moments=PixelScale.from_config(config.data) if model.moments else None,
         **options,
     )
 

@@ -36,9 +36,8 @@ _LEAST_LOG_SCALE = -7.0
 _FIRST_LOG_SCALE = -2.3
 # The clamp of SARM's log s, in network space.
 _NORMAL_LOG_SCALE = (math.log(1e-3), math.log(2.0))
-# A fresh network finds one pixel in fifty lit, and one of two hundred lit ones saturated.
+# A fresh network finds one pixel in fifty lit.
 _FIRST_GATE = math.log(0.02)
-_FIRST_SATURATED_GATE = math.log(0.005)
 _TINY = 1e-12
 
 
@@ -255,45 +254,6 @@ class Softmax:
         return self.levels.first + jax.random.categorical(key, features)
 
 
-@dataclasses.dataclass(frozen=True)
-class SaturatedApart:
-    """A lit pixel is of the last level, or its level is drawn from a distribution of those below.
-
-    A mixture has what lies above its last edge for the last level, and however little that is, a
-    few hundred pixels make it often. A gate of its own closes where there was a saturated pixel.
-
-    Attributes:
-        last: level.
-        below: the distribution of levels below it.
-    """
-
-    last: int
-    below: Tail
-
-    @property
-    def features(self) -> int:
-        """Those of lower levels, and then one for the gate."""
-        return self.below.features + 1
-
-    def log_prob(self, features: Array, values: Array) -> Array:
-        """Return the logarithm of the probabilities of lit levels."""
-        logit, saturated = self._logit(features), values >= self.last
-        # Of saturated pixels the distribution below is not asked, and has no gradient.
-        rest = self.below.log_prob(features[..., :-1], jnp.minimum(values, self.last - 1))
-        lower = jax.nn.log_sigmoid(-logit) + rest
-        return jnp.where(saturated, jax.nn.log_sigmoid(logit), lower)
-
-    def draw(self, key: Array, features: Array) -> Array:
-        """Draw a lit level."""
-        gate, below = jax.random.split(key)
-        opened = jax.random.uniform(gate) < jax.nn.sigmoid(self._logit(features))
-        return jnp.where(opened, self.last, self.below.draw(below, features[:-1]))
-
-    @staticmethod
-    def _logit(features: Array) -> Array:
-        return features[..., -1] + _FIRST_SATURATED_GATE
-
-
 # -------------------------------------------------------------------------------- the heads
 
 
@@ -441,38 +401,19 @@ def _log_normal_between(low: Array, high: Array) -> Array:
     return below + jnp.log(share)
 
 
+def _gated(tail: Callable[[Levels], Tail]) -> Callable[..., Head]:
+    return lambda levels, components: Gated(levels, tail(levels))
+
+
 UNGATED = "ungated"
-# The distributions of lit levels, by the name of a head with a gate.
-TAILS: dict[str, Callable[[Levels, int], Tail]] = {
-    "dc_logistic": LogisticMixture,
-    "dc_normal": lambda levels, components: TruncatedNormal(levels),
-    "dd": lambda levels, components: Softmax(levels),
+HEADS: dict[str, Callable[[Levels, int], Head]] = {
+    "dc_logistic": lambda levels, components: Gated(levels, LogisticMixture(levels, components)),
+    "dc_normal": _gated(TruncatedNormal),
+    "dd": _gated(Softmax),
+    UNGATED: lambda levels, components: Ungated(levels, LogisticMixture(levels, components)),
 }
-HEADS = (*TAILS, UNGATED)
 
 
-def head_of(
-    name: str,
-    levels: Levels,
-    *,
-    components: int,
-    saturated_gate: bool = False,
-    temperature: float = 1.0,
-) -> Head:
-    """Return a head by its name in :data:`HEADS`.
-
-    Args:
-        name: of the head.
-        levels: that a pixel can have.
-        components: of a mixture.
-        saturated_gate: draw apart whether a lit pixel is of the last level.
-        temperature: of the gate that says whether a pixel is lit; the last two are of heads that
-            have such a gate.
-    """
-    if name == UNGATED:
-        return Ungated(levels, LogisticMixture(levels, components))
-    if not saturated_gate:
-        return Gated(levels, TAILS[name](levels, components), temperature)
-    below = dataclasses.replace(levels, last=levels.last - 1)
-    tail = SaturatedApart(levels.last, TAILS[name](below, components))
-    return Gated(levels, tail, temperature)
+def head_of(name: str, levels: Levels, *, components: int) -> Head:
+    """Return a head by its name in :data:`HEADS`."""
+    return HEADS[name](levels, components)

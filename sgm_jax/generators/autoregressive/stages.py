@@ -101,12 +101,21 @@ class Stage:
         vector: Array | None,
         *,
         lit: Array | bool = False,
+        full: Array | None = None,
         **told: Any,
     ) -> tuple[Array, Any]:
-        """Return the value of the next pixel of one image, and what is kept."""
+        """Return the value of the next pixel of one image, and what is kept.
+
+        Of an image that is ``full`` no more pixel is of the last level: in place of such a value
+        another lit one is drawn, and if that is of the last level again it is the level below.
+        """
         look = {"params": params}, kept, pixel, vector
         features, kept = self.trunk.apply(*look, **told, method="look")
         value = self.head.draw(key, features, lit)
+        if full is not None:
+            last = self.head.levels.last
+            other = self.head.draw(jax.random.fold_in(key, 1), features, True)
+            value = jnp.where(full & (value == last), jnp.minimum(other, last - 1), value)
         return value, self.absorb(params, kept, pixel, value)
 
     def absorb(self, params: Params, kept: Any, pixel: Array, value: Array) -> Any:
@@ -160,9 +169,15 @@ def keys_of_step(keys: Array, number: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OneStage:
-    """Every pixel by one network."""
+    """Every pixel by one network.
+
+    Attributes:
+        stage: network and head.
+        one_saturated: draw at most one pixel of the last level in each image.
+    """
 
     stage: Stage
+    one_saturated: bool = False
 
     @property
     def size(self) -> Size:
@@ -185,19 +200,25 @@ class OneStage:
 
     def start(self, count: int) -> State:
         """Return the state of images of which nothing is drawn."""
-        return {"values": _blank(count, self.num_steps), "kept": self.stage.empty(count)}
+        state = {"values": _blank(count, self.num_steps), "kept": self.stage.empty(count)}
+        return state | ({"full": jnp.zeros(count, bool)} if self.one_saturated else {})
 
     def step(
         self, params: Params, i: Array, state: State, keys: Array, vector: Array | None
     ) -> State:
         """Draw pixel ``i`` of the order."""
-        pixel = self.stage.place(i)
+        pixel, full = self.stage.place(i), state.get("full")
 
-        def draw(kept: Any, key: Array, vector: Array | None) -> tuple[Array, Any]:
-            return self.stage.draw(params["pixels"], kept, pixel, key, vector)
+        def draw(
+            kept: Any, key: Array, vector: Array | None, full: Array | None
+        ) -> tuple[Array, Any]:
+            return self.stage.draw(params["pixels"], kept, pixel, key, vector, full=full)
 
-        drawn, kept = jax.vmap(draw)(state["kept"], keys_of_step(keys, i), vector)
-        return {"values": with_value(state["values"], pixel, drawn), "kept": kept}
+        drawn, kept = jax.vmap(draw)(state["kept"], keys_of_step(keys, i), vector, full)
+        after = {"values": with_value(state["values"], pixel, drawn), "kept": kept}
+        if full is not None:
+            after["full"] = full | (drawn == self.stage.head.levels.last)
+        return after
 
 
 def with_value(values: Array, pixel: Array, drawn: Array) -> Array:

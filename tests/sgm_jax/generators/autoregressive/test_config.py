@@ -28,18 +28,6 @@ REFUSED = {
         {"sampling.gate_temperature": 0.9, "model.head": "ungated"},
         "ungated has no gate; set it to 1",
     ),
-    "saturated gate of no gate": (
-        {"model.head": "ungated", "model.saturated_gate": True},
-        "set --config.model.saturated_gate=False",
-    ),
-    "saturated gate of one level": (
-        {"model.threshold": 254},
-        "saturated_gate=True needs another",
-    ),
-    "moments of a dense network": (
-        {"model.trunk": "made", "model.moments": True},
-        "set --config.model.moments=False",
-    ),
     "even kernel": ({"model.kernel": 4}, "model.kernel is 4"),
     "no dilation": ({"model.dilations": ()}, "model.dilations is"),
     "half a dilation": ({"model.dilations": (1, 0.5)}, "model.dilations is"),

@@ -13,17 +13,14 @@ from sgm_jax.generators.autoregressive.heads import HEADS, UNGATED, Categorical,
 
 LINEAR, LOG = Levels(), Levels(scale=PixelScale(False, "log"))
 FEW = Levels(first=1, last=3)
-APART = " saturated apart"
-GATED = [name for name in HEADS if name != UNGATED]
-KINDS = [*HEADS, *(name + APART for name in GATED)]
-EVERY = [(name, levels) for name in KINDS for levels in (LINEAR, LOG, FEW)]
+EVERY = [(name, levels) for name in HEADS for levels in (LINEAR, LOG, FEW)]
 NAMES = [f"{name} {levels.scale.transform} {levels.first}" for name, levels in EVERY]
 
 
 def head_and_values(name, levels):
-    options = {"components": 3, "saturated_gate": name.endswith(APART)}
-    head = head_of(name.removesuffix(APART), levels, **options)
-    return head, jnp.array([0, *range(levels.first, levels.last + 1)])
+    return head_of(name, levels, components=3), jnp.array(
+        [0, *range(levels.first, levels.last + 1)]
+    )
 
 
 def features_of(head, count=5, size=1.5):

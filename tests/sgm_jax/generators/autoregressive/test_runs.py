@@ -3,18 +3,16 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sgm_jax.conditions import Request
-from sgm_jax.generators.autoregressive.generator import build
 from sgm_jax.generators.autoregressive.orders import by_entropy
 from sgm_jax.likelihood import measure
 from sgm_jax.run.restore import load_state
 from sgm_jax.sample import sample
 from sgm_jax.train import train
-from sgm_jax.trained import export_weights, from_run, read_weights
+from sgm_jax.trained import from_run
 from tests.tiny_sarm import sarm_config
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -181,29 +179,3 @@ def test_an_order_by_entropy_is_measured_once(tmp_path):
     again = json.loads((tmp_path / "run/config.json").read_text())["model"]["order_places"]
     assert again == stored
     assert drawn(config, tmp_path, 8).shape == (8, 4, 4)
-
-
-def test_a_network_that_is_told_more_begins_with_the_weights_of_one_that_is_not(tmp_path):
-    write(tmp_path, np.random.default_rng(2).choice([0, 0, 7, 90, 255], (64, 4, 4)))
-    once = {"training.n_iters": 1, "training.snapshot_freq": 1, "data.image_size": 4}
-    without = {"model.moments": False, "model.saturated_gate": False}
-    before = sarm_config(tmp_path, **once | without)
-    train(before, tmp_path / "run")
-    source = tmp_path / "w.npz"
-    export_weights(from_run(before, tmp_path / "run"), source)
-
-    # The first update of a warm-up has rate 0.
-    begun = once | {"training.initial_weights": str(source), "optim.warmup": 10}
-    config = sarm_config(tmp_path, **begun)
-    after = train(config, tmp_path / "more").params
-    weights = read_weights(str(source))
-    old, new = build(weights.config), build(config)
-    images = jnp.asarray(np.random.default_rng(3).choice([0, 9, 255], (5, 4, 4)))
-    expected = old.plan.stage.features(weights.variables(old).params["pixels"], images, None)
-    features = new.plan.stage.features(after["pixels"], images, None)
-    np.testing.assert_allclose(features[..., :-1], expected, atol=1e-6)
-    assert (features[..., -1] == 0).all()
-    # Other heads are still other networks.
-    config = sarm_config(tmp_path, **begun, **{"model.components": 3})
-    with pytest.raises(ValueError, match="another network: .*last/bias"):
-        train(config, tmp_path / "other")
