@@ -105,6 +105,7 @@ def test_an_early_sarm_run_was_not_told_of_saturated_pixels_and_has_no_temperatu
     completed = workdir.completed(stored)
     assert completed["model"]["saturated"] is False
     assert completed["sampling"]["gate_temperature"] == 1
+    assert completed["sampling"]["one_saturated"] is False
     other = workdir.completed(stored | {"generator": "vqvae"})
     assert "saturated" not in other["model"] and "gate_temperature" not in other["sampling"]
 

@@ -28,6 +28,14 @@ REFUSED = {
         {"sampling.gate_temperature": 0.9, "model.head": "ungated"},
         "ungated has no gate; set it to 1",
     ),
+    "one saturated in blocks": (
+        {"sampling.one_saturated": True, "model.stages": "blocks"},
+        "one_saturated is for .*stages=one",
+    ),
+    "one saturated of one level": (
+        {"sampling.one_saturated": True, "model.threshold": 254},
+        "needs another one below it",
+    ),
     "even kernel": ({"model.kernel": 4}, "model.kernel is 4"),
     "no dilation": ({"model.dilations": ()}, "model.dilations is"),
     "half a dilation": ({"model.dilations": (1, 0.5)}, "model.dilations is"),

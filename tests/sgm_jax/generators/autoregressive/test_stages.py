@@ -132,6 +132,25 @@ def test_an_image_is_what_its_features_and_keys_say(trunk):
     assert 0.02 < (images > 0).mean() < 0.98
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_of_a_second_saturated_pixel_a_lower_level_is_drawn(head):
+    options = FOUR_LEVELS | {"model.head": head}
+    free, params = random_generator(**options)
+    limited, _ = random_generator(**options, **{"sampling.one_saturated": True})
+    before, _ = drawn_with_keys(free, params, 2000)
+    after, _ = drawn_with_keys(limited, params, 2000)
+    before, after = (np.asarray(images).reshape(-1, 4) for images in (before, after))
+    assert ((after == 3).sum(1) <= 1).all()
+    several = (before == 3).sum(1) > 1
+    assert several.sum() > 20
+    np.testing.assert_array_equal(after[~several], before[~several])
+    # Up to the second saturated pixel an image stays what it was, and that one stays lit.
+    second = ((before == 3).cumsum(1) == 2).argmax(1)[several]
+    for old, new, place in zip(before[several], after[several], second, strict=True):
+        np.testing.assert_array_equal(new[:place], old[:place])
+        assert new[place] in (1, 2)
+
+
 @pytest.mark.parametrize("trunk", ["causal_conv", "made"])
 def test_a_window_comes_first_and_the_rest_sees_it(trunk):
     options = PLANS["window"] | {"model.trunk": trunk, "model.window": 3, "model.head": "dd"}
