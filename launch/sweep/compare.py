@@ -29,6 +29,7 @@ class Sweep:
     seeds: list[int]  # each network is trained, and drawn from, once for each
     num_samples: int | None = None  # images of a set, unless the sampler has its own
     workdir: Path | None = None  # a finished run to use for the base; None trains it
+    pretrained: str | None = None  # or a name or file of weights to use for it
     steps: int | None = None  # of each training
     cpu_seconds: float | None = None  # after which a training is stopped; None for no limit
 
@@ -38,16 +39,25 @@ class Sweep:
         return max(self._count(case) for case in self.cases)
 
     def check_runs(self) -> None:
-        """Refuse runs of other settings: before hours of training, not after.
+        """Refuse runs and weights of other settings: before hours of training, not after.
 
         Raises:
-            FileNotFoundError: if ``workdir`` holds no run.
-            ValueError: with the fields that differ.
+            FileNotFoundError: if ``workdir`` holds no run, or there are no such weights.
+            ValueError: with the fields that differ; or for an average, which weights have not.
         """
         from sgm_jax.config import flatten
         from sgm_jax.run.workdir import differences, read_config
+        from sgm_jax.trained import from_weights
 
         for case in self.cases:
+            if self._is_pretrained(case):
+                from_weights(self.pretrained, case.sampler.config)
+                if case.sampler.ema is not None:
+                    raise ValueError(
+                        f"--sampler={case.sampler.name!r}: --ema={case.sampler.ema:g} chooses "
+                        f"among averages of a run, and --pretrained={self.pretrained} has one only"
+                    )
+                continue
             for seed in self.seeds:
                 run = self._run(case, seed)
                 stored = read_config(run)
@@ -81,6 +91,9 @@ class Sweep:
                 "seeds": parts,
             }
 
+    def _is_pretrained(self, case: Case) -> bool:
+        return case.network == BASE and self.pretrained is not None
+
     def _run(self, case: Case, seed: int) -> Path:
         if case.network == BASE and self.workdir is not None:
             return self.workdir
@@ -104,6 +117,8 @@ class Sweep:
         from sgm_jax.run.interruption import Interrupted
         from sgm_jax.train import train
 
+        if self._is_pretrained(case):
+            return
         run, config = self._run(case, seed), self._training_config(case, seed)
         budget = CpuBudget(self.cpu_seconds, run / "cpu_seconds.json")
         finished = max(steps(run), default=-1) >= config.training.n_iters
@@ -118,14 +133,19 @@ class Sweep:
             LOGGER.info("%s: %.0f CPU seconds are used", run, budget.used)
 
     def _draw(self, case: Case, seed: int) -> Path:
-        """Return the folder of the images drawn from the newest checkpoint."""
+        """Return the folder of the images drawn from the newest checkpoint, or the weights."""
         from sgm_jax.run.restore import newest_step
         from sgm_jax.sample import sample
+        from sgm_jax.trained import read_weights
 
-        run = self._run(case, seed)
+        run, pretrained = self._run(case, seed), None
         config = case.sampler.config.copy_and_resolve_references()
         config.seed = seed
-        step = newest_step(run)
+        if self._is_pretrained(case):
+            pretrained = self.pretrained
+            step = read_weights(pretrained).step
+        else:
+            step = newest_step(run)
         names = f"{folder_name(case.variant.name)}_{folder_name(case.sampler.name)}"
         return sample(
             config,
@@ -134,6 +154,7 @@ class Sweep:
             checkpoint=step,
             out=self.out / "samples" / f"{names}_seed{seed}_step{step}",
             ema_rate=case.sampler.ema,
+            pretrained=pretrained,
         )
 
     def _facts(self, case: Case, folder: Path, seed: int) -> dict[str, Any]:

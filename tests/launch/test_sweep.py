@@ -2,6 +2,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from evaluation.metrics.metric import Result
 from launch.sweep import cases, compare, judge, report
 from sgm_jax.run.interruption import Stop
+from sgm_jax.trained import export_weights, from_run
 from tests.tiny_run import EDM, tiny_config, write_images
 
 
@@ -115,8 +117,19 @@ def test_rows_are_trained_drawn_and_judged_and_nothing_is_made_twice(base, tmp_p
     base_row = next(found.rows(mean_charge))
     assert base_row["seeds"][0]["quality"] == rows[0]["seeds"][0]["quality"]
     assert base_row["seeds"][1]["quality"] != rows[0]["quality"]
+    # And as a file of its weights.
+    weights = str(tmp_path / "weights.npz")
+    export_weights(from_run(base, run), Path(weights))
+    pretrained = _sweep(base, tmp_path / "pretrained", pretrained=weights)
+    pretrained.check_runs()
+    assert [row["quality"] for row in pretrained.rows(mean_charge)] == [r["quality"] for r in rows]
+    averages = cases.plan(base, [], ["average: --config.sampling.num_steps=3 --ema=0.99"])
+    with pytest.raises(ValueError, match=r"average.*--ema=0.99"):
+        compare.Sweep(*averages, tmp_path / "pretrained", [0], pretrained=weights).check_runs()
     # A run of other settings is refused at the door.
     base.optim.lr = 0.7
+    with pytest.raises(ValueError, match=r"weights.npz is of another.*optim.lr"):
+        _sweep(base, tmp_path / "out", pretrained=weights).check_runs()
     with pytest.raises(ValueError, match=r"base_seed0 was trained with other.*optim.lr.*--out"):
         _sweep(base, tmp_path / "out").check_runs()
     with pytest.raises(FileNotFoundError, match="--workdir=.*holds no run"):
