@@ -120,6 +120,10 @@ def get_config() -> ml_collections.ConfigDict:
     # ratio of both densities: one of so many images is kept (docs/sampling.md).
     sampling.rejection = ""
     sampling.rejection_bound = 4.0
+    # How images that were drawn, and kept, are turned at random: "mirror" (left for right, as
+    # data.random_flip) or "dihedral" (quarter turns, too), where real images have that symmetry and
+    # drawn ones lack it; "none" leaves them as they are.
+    sampling.symmetry = "none"
     # Of each step of the probability flow, also in --mode=likelihood.
     sampling.ode_rtol = 1e-5
     sampling.ode_atol = 1e-5
@@ -253,7 +257,7 @@ def of_another_family(generator: str) -> ml_collections.ConfigDict:
     sampling.guidance = 1.0
     sampling.guidance_interval = ()
     # Of all families.
-    for name in ("rejection", "rejection_bound"):
+    for name in ("rejection", "rejection_bound", "symmetry"):
         sampling[name] = theirs[name]
 
     config.eval.batch_size = 64

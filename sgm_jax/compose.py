@@ -40,6 +40,7 @@ from sgm_jax.run.parts import Parts, finished_count, open_parts
 from sgm_jax.sample import guidance_names, loaded, progress_bar, recipe_of
 from sgm_jax.simulation.config import ABSOLUTE, KIND_NAMES, START
 from sgm_jax.simulation.particles import MASS_MEV
+from sgm_jax.symmetry import check_turnable
 from sgm_jax.tracks import leaving, reaches_border
 from sgm_jax.trained import Trained, chosen
 
@@ -141,6 +142,7 @@ def compose(
     request = Request(condition=condition, extrapolate=extrapolate)
     conditions = read_conditions(request, config, weaker=read_weaker(config))
     read_rejection(config, conditions)  # which it refuses: there are conditions
+    check_turnable(config, conditions)
     if not incomplete:
         _check_showers(listed, config)
     folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions, events)

@@ -38,6 +38,7 @@ from sgm_jax.run.parts import Parts, open_parts
 from sgm_jax.run.workdir import flatten, is_free, without_conditions
 from sgm_jax.simulation.config import simulated_units
 from sgm_jax.step import Variables
+from sgm_jax.symmetry import check_turnable, turned
 from sgm_jax.trained import Trained, chosen
 
 # Of networks that lead or choose, the recipe says by their hash which they were.
@@ -88,6 +89,7 @@ def sample(
     conditions = _conditions(request, config)
     drawing = trained.generator.drawing(conditions)
     rejecting = read_rejection(config, conditions)
+    check_turnable(config, conditions)
     count = conditions.number(num_samples, config.eval.num_samples)
     folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions, rejecting)
     recipe = recipe_of(trained, drawing, conditions)
@@ -153,11 +155,13 @@ def draw(
     conditions.number(num_samples, num_samples)
     trained = trained._replace(config=config, generator=contract.build(config))
     rejecting = read_rejection(config, conditions)
+    check_turnable(config, conditions)
     _, variables = _read(trained, conditions, rejecting)
     drawer = _drawer(trained, conditions, rejecting, num_samples)
     steps = drawer.drawing.num_steps
     with progress_bar(num_samples, steps) as bar:
         images = drawer.draw(variables, 0, num_samples, progress=bar.update)
+    images = turned(images, config.sampling.symmetry, seed=config.seed, first=0)
     raw = PixelScale.from_config(config.data).from_model(images)
     samples = conditions.to_samples(raw, np.arange(num_samples))
     return samples if config.data.planes else samples[..., 0]
@@ -330,12 +334,13 @@ def _draw_missing(
     drawer.compile(variables)
     begin = time.perf_counter()
     steps, size = drawer.drawing.num_steps, drawer.batch_size
+    symmetry, seed = trained.config.sampling.symmetry, trained.config.seed
     with progress_bar(missing, steps) as bar:
         for gap, stop in gaps:
             for first in range(gap, stop, size):
                 number = min(size, stop - first)
                 images = drawer.draw(variables, first, number, progress=bar.update)
-                drawn.save(parts, first, images)
+                drawn.save(parts, first, turned(images, symmetry, seed=seed, first=first))
     seconds = (time.perf_counter() - begin) / missing
     kept = drawer.report() if isinstance(drawer, RejectionDrawer) else {}
     return {"seconds_per_image": seconds, **kept}

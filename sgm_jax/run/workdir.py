@@ -65,6 +65,7 @@ ADDED = {
     "sampling.ode_batch": 4,
     "sampling.rejection": "",
     "sampling.rejection_bound": 4.0,
+    "sampling.symmetry": "none",
     **CONDITIONAL,
 }
 # The same, of families that learn scores or look at noised images.

@@ -11,6 +11,7 @@ from sgm_jax import rejection
 from sgm_jax.conditions import Conditions, Request
 from sgm_jax.rejection import Rejecting, RejectionDrawer, read_rejection
 from sgm_jax.sample import draw, sample
+from sgm_jax.symmetry import turned
 from sgm_jax.train import train
 from sgm_jax.trained import from_run
 from tests.tiny_discriminator import counted_images, discriminator_config
@@ -173,6 +174,26 @@ def test_samples_are_chosen_and_more_are_added_to_them(folder, tmp_path):
     trained = from_run(rejecting(folder), run)
     np.testing.assert_array_equal(draw(trained, 8), ours[..., 0])
     assert "rejection_1.5" in sample(rejecting(folder), run, num_samples=8).name
+
+
+def test_images_are_turned_after_they_were_chosen(folder, tmp_path):
+    run, mirrored = folder / "run", {"sampling.symmetry": "mirror"}
+    images = [
+        np.load(sample(config, run, num_samples=8, out=tmp_path / name) / "samples.npz")["raw"]
+        for name, config in (
+            ("as_drawn", rejecting(folder)),
+            ("turned", rejecting(folder, **mirrored)),
+        )
+    ]
+    expected = turned(images[0], "mirror", seed=rejecting(folder).seed, first=0)
+    np.testing.assert_array_equal(images[1], expected)
+    # One that has learnt from turned images does not know those that are only drawn.
+    sample(generator(folder, seed=7, **mirrored), run, num_samples=24, out=tmp_path / "drawn")
+    config = discriminator_config(folder, tmp_path / "drawn", **{"training.n_iters": 2})
+    train(config, tmp_path / "discriminator")
+    source = {"sampling.rejection": str(tmp_path / "discriminator")}
+    with pytest.raises(ValueError, match=r"sampling\.symmetry: 'mirror' there"):
+        sample(rejecting(folder, **source), run, num_samples=8, out=tmp_path / "other")
 
 
 def test_another_bound_is_another_recipe(folder, tmp_path):

@@ -1,0 +1,67 @@
+"""Drawn images, each turned by a random one of the symmetries that real images have.
+
+A generator that draws in an order, such as row by row, makes mistakes with a direction. If an
+image is as likely as its mirror image to be real, then drawn ones may be mirrored at random: the
+density of what is drawn becomes the mean of its own and its mirror image's. That is nowhere farther
+from a symmetric density, because the Kullback-Leibler divergence is convex.
+
+How image i is turned depends on the seed and on i only.
+"""
+
+from typing import TYPE_CHECKING
+
+import ml_collections
+import numpy as np
+
+from sgm_jax.data.batches import random_bits
+
+if TYPE_CHECKING:
+    from sgm_jax.conditions import Conditions
+
+FIELD = "sampling.symmetry"
+# How often images can be turned in different ways: as they are; also mirrored, left for right; and
+# by quarter turns beside (the dihedral group of the square).
+SYMMETRIES = {"none": 1, "mirror": 2, "dihedral": 8}
+# Of the bits that decide, beside the seed.
+_PURPOSE = 8
+
+
+def check_turnable(config: ml_collections.ConfigDict, conditions: "Conditions") -> None:
+    """Refuse to turn images that show what was asked for, which would turn as well.
+
+    Args:
+        config: of the generator, checked.
+        conditions: on the images.
+
+    Raises:
+        ValueError: with the conditions.
+    """
+    symmetry = config.sampling.symmetry
+    asked = sorted({*(conditions.recipe or {})} - {"weaker"})
+    if symmetry != "none" and asked:
+        raise ValueError(
+            f"--config.{FIELD}={symmetry} turns images at random, and these have conditions "
+            f"({', '.join(asked)}), which would turn as well; set it to none"
+        )
+
+
+def turned(images: np.ndarray, symmetry: str, *, seed: int, first: int) -> np.ndarray:
+    """Return images, each as it is or turned.
+
+    Args:
+        images: ``[n, H, W, C]``; square ones for "dihedral".
+        symmetry: a key of :data:`SYMMETRIES`; each of so many ways is equally likely.
+        seed: of the images, not negative.
+        first: number of the first image.
+    """
+    if symmetry == "none":
+        return images
+    bits = random_bits((seed, _PURPOSE), first + len(images))[first:]
+    ways = (bits >> np.uint64(32)) % np.uint64(SYMMETRIES[symmetry])
+    return np.stack([_turned(image, int(way)) for image, way in zip(images, ways, strict=True)])
+
+
+def _turned(image: np.ndarray, way: int) -> np.ndarray:
+    """Return an image ``[H, W, C]`` after ``way // 2`` quarter turns, mirrored if it is odd."""
+    image = np.rot90(image, way // 2)
+    return image[:, ::-1] if way % 2 else image
