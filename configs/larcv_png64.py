@@ -120,9 +120,9 @@ def get_config() -> ml_collections.ConfigDict:
     # ratio of both densities: one of so many images is kept (docs/sampling.md).
     sampling.rejection = ""
     sampling.rejection_bound = 4.0
-    # How images that were drawn, and kept, are turned at random: "mirror" (left for right, as
-    # data.random_flip) or "dihedral" (quarter turns, too), where real images have that symmetry and
-    # drawn ones lack it; "none" leaves them as they are.
+    # How images that were drawn, and kept, are turned over at random, where real images have that
+    # symmetry and drawn ones lack it: "mirror", left for right as data.random_flip does, or
+    # "flips", upside down as well; "none" leaves them as they are (docs/sampling.md).
     sampling.symmetry = "none"
     # Of each step of the probability flow, also in --mode=likelihood.
     sampling.ode_rtol = 1e-5

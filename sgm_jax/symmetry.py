@@ -1,4 +1,4 @@
-"""Drawn images, each turned by a random one of the symmetries that real images have.
+"""Drawn images, each turned over by a random one of the symmetries that real images have.
 
 A generator that draws in an order, such as row by row, makes mistakes with a direction. If an
 image is as likely as its mirror image to be real, then drawn ones may be mirrored at random: the
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from sgm_jax.conditions import Conditions
 
 FIELD = "sampling.symmetry"
-# How often images can be turned in different ways: as they are; also mirrored, left for right; and
-# by quarter turns beside (the dihedral group of the square).
-SYMMETRIES = {"none": 1, "mirror": 2, "dihedral": 8}
+# In how many ways: as they are; also left for right; and also upside down, with both.
+SYMMETRIES = {"none": 1, "mirror": 2, "flips": 4}
 # Of the bits that decide, beside the seed.
 _PURPOSE = 8
 
@@ -49,7 +48,7 @@ def turned(images: np.ndarray, symmetry: str, *, seed: int, first: int) -> np.nd
     """Return images, each as it is or turned.
 
     Args:
-        images: ``[n, H, W, C]``; square ones for "dihedral".
+        images: ``[n, H, W, C]``.
         symmetry: a key of :data:`SYMMETRIES`; each of so many ways is equally likely.
         seed: of the images, not negative.
         first: number of the first image.
@@ -62,6 +61,5 @@ def turned(images: np.ndarray, symmetry: str, *, seed: int, first: int) -> np.nd
 
 
 def _turned(image: np.ndarray, way: int) -> np.ndarray:
-    """Return an image ``[H, W, C]`` after ``way // 2`` quarter turns, mirrored if it is odd."""
-    image = np.rot90(image, way // 2)
-    return image[:, ::-1] if way % 2 else image
+    """Return an image ``[H, W, C]``: left for right if a way is odd, upside down from 2 on."""
+    return image[:: -1 if way // 2 else 1, :: -1 if way % 2 else 1]
