@@ -16,7 +16,6 @@ from sgm_jax.data.normalise import TRANSFORMS
 from sgm_jax.data.scaling import Scaling
 from sgm_jax.models import condition
 from sgm_jax.run.workdir import CONDITIONAL, FREQUENCIES, flatten
-from sgm_jax.symmetry import FIELD, SYMMETRIES
 
 __all__ = [
     "Rules",
@@ -98,7 +97,7 @@ RULES = Rules(
         "data.planes": (False, True),
         "data.transform": tuple(TRANSFORMS),
         "training.keep_best": (False, True),
-        FIELD: tuple(SYMMETRIES),
+        "sampling.symmetry": ("none", "mirror", "flips"),
     },
     at_least_one=(
         *FREQUENCIES,

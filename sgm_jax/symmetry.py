@@ -8,15 +8,11 @@ from a symmetric density, because the Kullback-Leibler divergence is convex.
 How image i is turned depends on the seed and on i only.
 """
 
-from typing import TYPE_CHECKING
-
 import ml_collections
 import numpy as np
 
+from sgm_jax.conditions import Conditions
 from sgm_jax.data.batches import random_bits
-
-if TYPE_CHECKING:
-    from sgm_jax.conditions import Conditions
 
 FIELD = "sampling.symmetry"
 # In how many ways: as they are; also left for right; and also upside down, with both.
@@ -25,7 +21,7 @@ SYMMETRIES = {"none": 1, "mirror": 2, "flips": 4}
 _PURPOSE = 8
 
 
-def check_turnable(config: ml_collections.ConfigDict, conditions: "Conditions") -> None:
+def check_turnable(config: ml_collections.ConfigDict, conditions: Conditions) -> None:
     """Refuse to turn images that show what was asked for, which would turn as well.
 
     Args:

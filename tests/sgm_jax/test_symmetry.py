@@ -44,6 +44,8 @@ def test_images_with_conditions_are_not_turned():
     check_turnable(SimpleNamespace(sampling=SimpleNamespace(symmetry="none")), asked)
 
 
-def test_other_symmetries_are_refused(tmp_path):
+def test_these_symmetries_and_no_others_can_be_chosen(tmp_path):
+    for symmetry in SYMMETRIES:
+        check(sarm_config(tmp_path, **{"sampling.symmetry": symmetry}))
     with pytest.raises(ValueError, match=r"sampling\.symmetry is 'turns'"):
         check(sarm_config(tmp_path, **{"sampling.symmetry": "turns"}))
