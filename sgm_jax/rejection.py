@@ -29,7 +29,6 @@ from sgm_jax.run.checkpoints import digest
 from sgm_jax.run.log import LOGGER, announced
 from sgm_jax.run.workdir import flatten
 from sgm_jax.step import Variables
-from sgm_jax.symmetry import FIELD as FIELD_OF_SYMMETRY
 from sgm_jax.trained import Trained, from_either, packaged
 
 _FIELD, _BOUND = "--config.sampling.rejection", "--config.sampling.rejection_bound"
@@ -129,9 +128,6 @@ def check_origin(
         return
     theirs = json.loads(known)
     ours = json.loads(origin_of(parameters, conditions.recipe, flatten(config)))
-    if theirs.get(FIELD_OF_SYMMETRY) == "none":
-        # Images are turned after they were kept: those that are chosen are as they were drawn.
-        del theirs[FIELD_OF_SYMMETRY]
     changes = [
         f"{name}: {theirs[name]!r} there, {ours[name]!r} in what draws"
         for name in sorted(theirs.keys() & ours.keys())

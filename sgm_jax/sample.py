@@ -38,7 +38,7 @@ from sgm_jax.run.parts import Parts, open_parts
 from sgm_jax.run.workdir import flatten, is_free, without_conditions
 from sgm_jax.simulation.config import simulated_units
 from sgm_jax.step import Variables
-from sgm_jax.symmetry import check_turnable, turned
+from sgm_jax.symmetry import NOT_TURNED, check_turnable, turned
 from sgm_jax.trained import Trained, chosen
 
 # Of networks that lead or choose, the recipe says by their hash which they were.
@@ -231,7 +231,7 @@ def recipe_of(trained: Trained, drawing: Drawing, conditions: Conditions) -> dic
         "config": {
             name: value
             for name, value in without_conditions(flatten(trained.config)).items()
-            if _decides(name, method)
+            if _decides(name, method) and (name, value) != NOT_TURNED
         },
     }
 

@@ -17,6 +17,8 @@ from sgm_jax.data.batches import random_bits
 FIELD = "sampling.symmetry"
 # In how many ways: as they are; also left for right; and also upside down, with both.
 SYMMETRIES = {"none": 1, "mirror": 2, "flips": 4}
+# Recipes do not name it: so were all images before, which more can be added to.
+NOT_TURNED = (FIELD, "none")
 # Of the bits that decide, beside the seed.
 _PURPOSE = 8
 

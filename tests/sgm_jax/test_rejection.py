@@ -185,6 +185,8 @@ def test_images_are_turned_after_they_were_chosen(folder, tmp_path):
             ("turned", rejecting(folder, **mirrored)),
         )
     ]
+    recipe = json.loads((tmp_path / "as_drawn" / "recipe.json").read_text())
+    assert "sampling.symmetry" not in recipe["config"]  # as in folders that are older
     expected = turned(images[0], "mirror", seed=rejecting(folder).seed, first=0)
     np.testing.assert_array_equal(images[1], expected)
     # One that has learnt from turned images does not know those that are only drawn.
