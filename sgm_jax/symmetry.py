@@ -2,7 +2,7 @@
 
 A generator that draws in an order, such as row by row, makes mistakes with a direction. If an
 image is as likely as its mirror image to be real, then drawn ones may be mirrored at random: the
-density of what is drawn becomes the mean of its own and its mirror image's. That is nowhere farther
+density of what is drawn becomes the mean of its own and of its mirror image. That is never farther
 from a symmetric density, because the Kullback-Leibler divergence is convex.
 
 How image i is turned depends on the seed and on i only.
