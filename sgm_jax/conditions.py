@@ -165,6 +165,11 @@ class Conditions:
             recipe |= {"observable": self.observable, "target": self.target, "spread": self.spread}
         return recipe or None
 
+    @property
+    def requested(self) -> list[str]:
+        """What images are asked to show, by name; a weaker network asks for nothing."""
+        return sorted({*(self.recipe or {})} - {"weaker"})
+
     def given(self, index: np.ndarray) -> dict[str, Any]:
         """Return what is known of the images with these numbers ``[B]``, ``[B, H, W, ...]``."""
         given: dict[str, Any] = {}

@@ -84,11 +84,10 @@ def read_rejection(config: ml_collections.ConfigDict, conditions: Conditions) ->
             f"{_BOUND} is {bound:g}; it must be a number of at least 1: images up to so many times "
             "as likely to be real are told apart, and one of so many is kept"
         )
-    asked = sorted({*(conditions.recipe or {})} - {"weaker"})
-    if asked:
+    if conditions.requested:
         raise ValueError(
             f"{_FIELD}={source} chooses among images of all kinds, and these have conditions "
-            f"({', '.join(asked)}); {_NONE}"
+            f"({', '.join(conditions.requested)}); {_NONE}"
         )
     names = ", ".join(name for name in packaged() if name.endswith(_FAMILY))
     fix = f"train one with {_CONFIG}, take one of the package ({names}), or {_NONE}"

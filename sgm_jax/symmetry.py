@@ -34,11 +34,10 @@ def check_turnable(config: ml_collections.ConfigDict, conditions: Conditions) ->
         ValueError: with the conditions.
     """
     symmetry = config.sampling.symmetry
-    asked = sorted({*(conditions.recipe or {})} - {"weaker"})
-    if symmetry != "none" and asked:
+    if symmetry != "none" and conditions.requested:
         raise ValueError(
             f"--config.{FIELD}={symmetry} turns images at random, and these have conditions "
-            f"({', '.join(asked)}), which would turn as well; set it to none"
+            f"({', '.join(conditions.requested)}), which would turn as well; set it to none"
         )
 
 
@@ -53,7 +52,7 @@ def turned(images: np.ndarray, symmetry: str, *, seed: int, first: int) -> np.nd
     """
     if symmetry == "none":
         return images
-    bits = random_bits((seed, _PURPOSE), first + len(images))[first:]
+    bits = random_bits((seed, _PURPOSE), len(images), first=first)
     ways = (bits >> np.uint64(32)) % np.uint64(SYMMETRIES[symmetry])
     return np.stack([_turned(image, int(way)) for image, way in zip(images, ways, strict=True)])
 

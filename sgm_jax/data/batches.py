@@ -149,9 +149,15 @@ def prefetch(batches: Batches, start: int, stop: int, *, depth: int = 2) -> Iter
         pool.shutdown(cancel_futures=True)
 
 
-def random_bits(numbers: Sequence[int], count: int) -> np.ndarray:
-    """Return so many times 64 bits that depend on the numbers only, whatever numpy's version."""
-    return np.random.Philox(np.random.SeedSequence(numbers)).random_raw(count)
+def random_bits(numbers: Sequence[int], count: int, *, first: int = 0) -> np.ndarray:
+    """Return so many times 64 bits that depend on the numbers only, whatever numpy's version.
+
+    With ``first`` they are those from that place on, at no cost for the ones before.
+    """
+    # Philox counts in steps of four.
+    steps, skipped = divmod(first, 4)
+    bits = np.random.Philox(np.random.SeedSequence(numbers)).advance(steps)
+    return bits.random_raw(skipped + count)[skipped:]
 
 
 def _check_shares(batch_size: int, process_index: int, process_count: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sgm_jax.data import Batches, PixelScale, from_array, open_images, prefetch
-from sgm_jax.data.batches import epoch_flips, epoch_order
+from sgm_jax.data.batches import epoch_flips, epoch_order, random_bits
 
 TOTAL = 23
 # Pixel (0, 0) names the image, the top right pixel tells a mirrored one.
@@ -250,3 +250,9 @@ def test_conditions_come_with_their_images_in_every_share():
         rows = np.concatenate([share["condition"]["particle"] for share in shares])
         np.testing.assert_array_equal(rows, whole["condition"]["particle"])
     assert "condition" not in make().at(0)
+
+
+@pytest.mark.parametrize("first", [0, 1, 4, 6, 31])
+def test_bits_from_a_place_on_are_those_of_the_whole(first):
+    whole = random_bits((5, 8), 40)
+    np.testing.assert_array_equal(random_bits((5, 8), 9, first=first), whole[first : first + 9])
