@@ -9,8 +9,9 @@ python -m sgm_jax.main --mode=sample --workdir=runs/sarm64 --num_samples=1000 \\
 It learns the ratio of two densities, of real images and of drawn ones, by telling them apart. The
 last eval.num_images drawn images are kept for the test. 0.3 M parameters; a step takes 0.15
 CPU-seconds, the training 16 minutes of a core, and drawing the 20,000 images with SARM eight. In 20
-seconds, on images of 16 pixels: --config=configs/discriminator64.py:tiny. What comes out:
-docs/sampling.md.
+seconds, on images of 16 pixels: --config=configs/discriminator64.py:tiny. What comes out, and what
+a second one is for, which learns from what the first keeps
+(--config.sampling.rejection=runs/discriminator64/best.npz:8): docs/sampling.md.
 """
 
 import ml_collections
@@ -47,6 +48,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Features of each grid, the finest first; the first has half the resolution of the images.
     model.channels = (24, 48, 96)
     model.hidden = 96
+    # Look at sums along straight lines of so many directions as well (60: one each 3 degrees), for
+    # how straight and thin tracks are; and the features of grids of lines. 0 is without.
+    model.directions = 0
+    model.line_channels = (16, 32, 48)
     # Pixels by which both are shifted at random in the training, so that where an image lies does
     # not count. Crops around the centre of the charge are centred, and drawn ones only about: with
     # 0 that is most of what it sees, and of what it rejects (docs/sampling.md).

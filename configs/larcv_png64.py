@@ -117,7 +117,8 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.gain_interval = (0.2, 3.0)
     # A discriminator (configs/discriminator64.py), a file of weights or a workdir, that keeps or
     # rejects what is drawn, so that what is kept is distributed as real images; and up to which
-    # ratio of both densities: one of so many images is kept (docs/sampling.md).
+    # ratio of both densities: one of so many images is kept. Several choose one after the other,
+    # each with its bound: "FIRST:8,SECOND:2" (docs/sampling.md).
     sampling.rejection = ""
     sampling.rejection_bound = 4.0
     # How images that were drawn, and kept, are turned over at random, where real images have that

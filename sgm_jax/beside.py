@@ -18,21 +18,22 @@ _RECIPE = "recipe.json"
 _DRAW = "draw some: --mode=sample --num_samples=20000 --config.seed=1 --samples_dir=drawn"
 # What says how images came to be, in the field ``data.drawn_from``.
 PARAMETERS, CONDITIONS, GENERATOR = "parameters", "conditions", "generator"
+# And, where others have chosen among them, by which discriminators.
+REJECTION = "rejection"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """Some of a set of images, in their order."""
+    """Some of a set of images, those at ``places``, in that order."""
 
     images: Images
-    first: int
-    stop: int
+    places: np.ndarray
 
     def __len__(self) -> int:
-        return self.stop - self.first
+        return len(self.places)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return self.images[self.first + rows]
+        return self.images[self.places[rows]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,9 +88,8 @@ def open_beside(config: ml_collections.ConfigDict) -> Beside | None:
             f"{PATH}={path} holds {len(images)} images, and --config.eval.num_images={tested} of "
             f"them are kept for the test: at least {least} are needed; {_DRAW}"
         )
-    last = len(images) - tested
-    whole = len(images)
-    return Beside(Part(images, 0, last), Part(images, last, whole), images.fingerprint, _of(path))
+    train, test = np.split(np.arange(len(images)), [len(images) - tested])
+    return Beside(Part(images, train), Part(images, test), images.fingerprint, _of(path))
 
 
 def fingerprint(of_images: str, beside: Beside | None) -> str:
@@ -124,10 +124,11 @@ def _of(path: str) -> str:
             path,
         )
         return ""
-    if recipe.get("rejection"):
+    if recipe.get(REJECTION):
         raise ValueError(
             f"{PATH}={path}: these images were chosen by a discriminator themselves; draw some "
-            'with --config.sampling.rejection=""'
+            'with --config.sampling.rejection="" (a second discriminator learns from the same ones '
+            "as the first, which it is given as --config.sampling.rejection)"
         )
     fields = recipe.get("config", {})
     return origin_of(recipe[PARAMETERS], recipe.get(CONDITIONS), fields)

@@ -17,6 +17,7 @@ from sgm_jax import generator as contract
 from sgm_jax.asked import folder_names
 from sgm_jax.autoguidance import read_weaker
 from sgm_jax.bayes import read_classifier
+from sgm_jax.beside import REJECTION
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.config import check
 from sgm_jax.data import PixelScale
@@ -27,11 +28,12 @@ from sgm_jax.drawn import FIX, Drawn
 from sgm_jax.generator import Drawing
 from sgm_jax.rejection import (
     Rejecting,
-    RejectionDrawer,
-    check_origin,
+    check_rejection,
     parameters_of,
     read_rejection,
+    recipe_of_rejection,
 )
+from sgm_jax.rejection_drawer import RejectionDrawer
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.log import LOGGER
 from sgm_jax.run.parts import Parts, open_parts
@@ -94,7 +96,7 @@ def sample(
     folder = Path(out) if out else _default_folder(run, trained, ema_rate, conditions, rejecting)
     recipe = recipe_of(trained, drawing, conditions)
     # Also where there is none: images that were chosen are others.
-    recipe["rejection"] = rejecting.recipe if rejecting else None
+    recipe[REJECTION] = recipe_of_rejection(rejecting)
     drawn = Drawn(folder, recipe)
     if drawn.finished >= count:
         more = "" if drawn.finished == count else f", the first of the {drawn.finished} there"
@@ -174,7 +176,7 @@ def _conditions(request: Request | None, config: ml_collections.ConfigDict) -> C
 
 
 def _read(
-    trained: Trained, conditions: Conditions, rejecting: Rejecting | None
+    trained: Trained, conditions: Conditions, rejecting: tuple[Rejecting, ...]
 ) -> tuple[str, Variables]:
     """Return the hash of the weights, and them on the devices, see :func:`loaded`.
 
@@ -183,8 +185,7 @@ def _read(
     """
     variables = trained.load()
     parameters = parameters_of(variables)
-    if rejecting is not None:
-        check_origin(rejecting, trained.config, conditions, parameters)
+    check_rejection(rejecting, trained.config, conditions, parameters)
     return parameters, loaded(variables, conditions)
 
 
@@ -265,7 +266,7 @@ def _default_folder(
     trained: Trained,
     ema_rate: float | None,
     conditions: Conditions,
-    rejecting: Rejecting | None,
+    rejecting: tuple[Rejecting, ...],
 ) -> Path:
     special = [f"ema_{ema_rate}"] if ema_rate is not None else []
     special += [name for name in ("canvas", "inpaint") if name in (conditions.recipe or {})]
@@ -275,7 +276,8 @@ def _default_folder(
     special += guidance_names(trained.config, conditions)
     if conditions.leading is not None:
         special += [f"classifier_{conditions.leading.weight:g}"]
-    special += [f"rejection_{rejecting.bound:g}"] if rejecting is not None else []
+    if rejecting:
+        special += ["_".join(["rejection", *(f"{each.bound:g}" for each in rejecting)])]
     return Path(run) / "samples" / "_".join([f"step_{trained.step:06d}", *special])
 
 
@@ -288,7 +290,7 @@ def guidance_names(config: ml_collections.ConfigDict, conditions: Conditions) ->
 
 
 def _drawer(
-    trained: Trained, conditions: Conditions, rejecting: Rejecting | None, count: int
+    trained: Trained, conditions: Conditions, rejecting: tuple[Rejecting, ...], count: int
 ) -> Drawer | RejectionDrawer:
     """Return what draws so many images."""
     config = trained.config
@@ -298,7 +300,7 @@ def _drawer(
         seed=config.seed,
         conditions=conditions,
     )
-    if rejecting is None:
+    if not rejecting:
         return drawer
     scale = PixelScale.from_config(config.data)
 
@@ -311,7 +313,7 @@ def _drawer(
 def _draw_missing(
     trained: Trained,
     conditions: Conditions,
-    rejecting: Rejecting | None,
+    rejecting: tuple[Rejecting, ...],
     variables: Variables,
     drawn: Drawn,
     parts: Parts,

@@ -21,6 +21,7 @@ import numpy as np
 
 from sgm_jax import beside, first_stage
 from sgm_jax import generator as contract
+from sgm_jax.chosen import as_chosen
 from sgm_jax.cost import warn_if_long
 from sgm_jax.data import Batches, Images, PixelScale, data_std, open_images, prefetch
 from sgm_jax.data.condition import Condition, momentum_range, open_condition
@@ -66,7 +67,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
         contract.check_new(config)
     images, test_images = open_sets(config)
     check_pair(config, images, test_images, begins=not steps(run))
-    drawn = beside.open_beside(config)
+    drawn = as_chosen(beside.open_beside(config), config)
     condition, test_condition = open_conditions(config, images, test_images)
     config = with_measured_std(config, run, images, weights)
     config = with_measured_range(config, run, condition)

@@ -18,6 +18,7 @@ from sgm_jax import generator as contract
 from sgm_jax.config import check
 from sgm_jax.generator import Generator
 from sgm_jax.models.condition import PARAMETERS
+from sgm_jax.models.lines import LINES
 from sgm_jax.models.momentum_map import MAP
 from sgm_jax.models.overview import OVERVIEW
 from sgm_jax.run.experiment import from_json
@@ -238,9 +239,9 @@ class Weights(NamedTuple):
 
         Args:
             generator: whose network it is.
-            begins: leave out the embedding of conditions, the overview and the map of the momentum
-                if the network of this file has none: they begin at random, and their last layers
-                with zeros.
+            begins: leave out the embedding of conditions, the overview, the map of the momentum
+                and the lines if the network of this file has none: they begin at random, and
+                their last layers with zeros.
 
         Raises:
             ValueError: if its network is another one.
@@ -249,7 +250,7 @@ class Weights(NamedTuple):
         if begins:
             model = self.config.model
             theirs = {PARAMETERS: model.condition, OVERVIEW: model.get("overview")}
-            theirs[MAP] = model.get("momentum_map")
+            theirs |= {MAP: model.get("momentum_map"), LINES: model.get("directions")}
             fresh = [name for name, there in theirs.items() if not there]
             like = like._replace(params={k: v for k, v in like.params.items() if k not in fresh})
 
@@ -274,7 +275,8 @@ class Weights(NamedTuple):
         ours, theirs = flatten(config), flatten(self.config)
         conditional = MEANING_OF_CONDITIONS if theirs["model.condition"] else ()
         # What their network does not look at, ours may.
-        looks = [n for n in ("model.overview", "model.momentum_map") if theirs.get(n)]
+        optional = ("model.overview", "model.momentum_map", "model.directions")
+        looks = [name for name in optional if theirs.get(name)]
         changes = [
             f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
             for name in (*MEANING, *conditional, *looks)

@@ -7,7 +7,7 @@ generators are, with ``--config=configs/discriminator64.py``, and draws nothing.
 """
 
 import dataclasses
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,9 @@ from sgm_jax.step import (
 
 Array = jax.Array
 
-RULES = Rules(at_least_one=("model.hidden",), lists=("model.channels",))
+RULES = Rules(at_least_one=("model.hidden",), lists=("model.channels", "model.line_channels"))
+# Neighbours are then half a degree apart, which is less than a pixel anywhere in 64 x 64.
+MOST_DIRECTIONS = 360
 _SATURATED = 255
 
 
@@ -165,6 +167,21 @@ def check(config: ml_collections.ConfigDict) -> None:
     check_threshold(fields)
     check_shift(fields)
     check_halved(fields, 'fine ones first, such as "(24, 48, 96)"')
+    _check_lines(fields)
+
+
+def _check_lines(fields: dict[str, Any]) -> None:
+    directions, channels = fields["model.directions"], fields["model.line_channels"]
+    if not isinstance(directions, int) or not 0 <= directions <= MOST_DIRECTIONS:
+        raise ValueError(
+            f"--config.model.directions is {directions!r}; it is how many directions of straight "
+            f"lines are looked at: a whole number from 0, for none, to {MOST_DIRECTIONS}"
+        )
+    if directions and (len(channels) < 2 or min(channels) < 1):
+        raise ValueError(
+            f"--config.model.line_channels is {tuple(channels)}; with lines it must have at least "
+            'two grids, fine ones first, such as "(16, 32, 48)"'
+        )
 
 
 def check_new(config: ml_collections.ConfigDict) -> None:
@@ -190,7 +207,12 @@ def build(config: ml_collections.ConfigDict) -> RealOrDrawn:
     """Return the discriminator of a checked configuration."""
     return RealOrDrawn(
         config,
-        Discriminator(tuple(config.model.channels), config.model.hidden),
+        Discriminator(
+            tuple(config.model.channels),
+            config.model.hidden,
+            config.model.directions,
+            tuple(config.model.line_channels),
+        ),
         PixelScale.from_config(config.data),
         optimizer_from_config(config),
     )

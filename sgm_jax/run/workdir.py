@@ -83,6 +83,9 @@ ADDED_TO_SARM = {
     "sampling.gate_temperature": 1.0,
     "sampling.one_saturated": False,
 }
+# Of discriminators, which saw no lines.
+ADDED_TO_DISCRIMINATORS = {"model.directions": 0, "model.line_channels": [16, 32, 48]}
+ADDED_TO_FAMILIES = {"sarm": ADDED_TO_SARM, "discriminator": ADDED_TO_DISCRIMINATORS}
 # Fields that a run measures when it begins, and their values before.
 MEASURED = {
     "data.std": -1,
@@ -126,7 +129,7 @@ def completed(stored: dict[str, Any]) -> dict[str, Any]:
     stored = copy.deepcopy(stored)
     noised = isinstance(stored.get("training"), dict) and "objective" in stored["training"]
     added = ADDED | (ADDED_TO_NOISED if noised else {})
-    added |= ADDED_TO_SARM if stored["generator"] == "sarm" else {}
+    added |= ADDED_TO_FAMILIES.get(stored["generator"], {})
     for place, value in added.items():
         section, name = place.split(".")
         if isinstance(stored.get(section), dict):

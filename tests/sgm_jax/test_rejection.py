@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgm_jax import rejection
+from sgm_jax import rejection_drawer
+from sgm_jax.chosen import repeated
 from sgm_jax.conditions import Conditions, Request
-from sgm_jax.rejection import Rejecting, RejectionDrawer, read_rejection
+from sgm_jax.rejection import Rejecting, read_rejection
+from sgm_jax.rejection_drawer import RejectionDrawer
 from sgm_jax.sample import draw, sample
 from sgm_jax.symmetry import turned
 from sgm_jax.train import train
@@ -56,7 +58,7 @@ def knows(ratio):
 
 
 def drawer_of(ratio, bound, *, batch_size=64, seed=0):
-    rejecting = Rejecting(knows(ratio), bound)
+    rejecting = (Rejecting(knows(ratio), bound),)
     return RejectionDrawer(
         DrawsEqually(batch_size), rejecting, seed=seed, samples=lambda images: images
     )
@@ -77,6 +79,19 @@ def test_what_is_kept_is_distributed_as_real_images(bound):
     share = drawer.kept / drawer.drawn
     error = np.sqrt(1 / bound * (1 - 1 / bound) / drawer.drawn)
     assert abs(share - 1 / bound) < 4 * error
+
+
+def test_a_second_discriminator_mends_what_the_first_left():
+    first = np.array([2.0, 0.6, 0.8, 0.6])  # as far as it has learnt the ratio
+    left = 0.25 * np.minimum(first, 1.6)
+    second = REAL / (left / left.sum())
+    rejecting = (Rejecting(knows(first), 1.6), Rejecting(knows(second), 2.0))
+    drawer = RejectionDrawer(DrawsEqually(64), rejecting, seed=0, samples=lambda images: images)
+    count = 4000
+    counts = np.bincount(drawn(drawer, 0, count), minlength=4)
+    assert ((counts - count * REAL) ** 2 / (count * REAL)).sum() < 16.3
+    share = left.sum() / 1.6 / 2.0
+    assert abs(drawer.kept / drawer.drawn - share) < 4 * np.sqrt(share / drawer.drawn)
 
 
 def test_larger_ratios_count_as_the_bound():
@@ -108,7 +123,8 @@ def test_the_discriminator_sees_finished_images_from_the_first():
 
     knowing = knows(RATIO)
     knowing.generator.log_ratio = log_ratio
-    RejectionDrawer(drawer, Rejecting(knowing, 2.0), seed=0, samples=samples).compile(None)
+    rejecting = (Rejecting(knowing, 2.0),)
+    RejectionDrawer(drawer, rejecting, seed=0, samples=samples).compile(None)
     assert set(shapes) == {(1, 1, 1)}
 
 
@@ -124,7 +140,7 @@ def test_a_discriminator_that_keeps_nothing_is_refused():
 
 
 def test_the_last_candidate_of_an_image_is_kept_with_a_warning(monkeypatch, caplog):
-    monkeypatch.setattr(rejection, "MOST_CANDIDATES", 2)
+    monkeypatch.setattr(rejection_drawer, "MOST_CANDIDATES", 2)
     drawer = drawer_of(RATIO, 20.0)
     drawn(drawer, 0, 200)
     with caplog.at_level("WARNING"):
@@ -176,6 +192,57 @@ def test_samples_are_chosen_and_more_are_added_to_them(folder, tmp_path):
     assert "rejection_1.5" in sample(rejecting(folder), run, num_samples=8).name
 
 
+@pytest.fixture(scope="module")
+def second(folder):
+    """A discriminator that has learnt from what the first one keeps."""
+    import jax
+
+    with jax.numpy_dtype_promotion("standard"):
+        train(second_config(folder), folder / "second")
+    return folder / "second"
+
+
+def second_config(folder, bound=1.5, **overrides):
+    named = {"sampling.rejection": f"{folder / 'discriminator'}:{bound}", "model.directions": 4}
+    return discriminator_config(folder, **named, **{"optim.schedule": "constant"} | overrides)
+
+
+def test_a_second_discriminator_chooses_among_what_the_first_keeps(folder, second, tmp_path):
+    first = folder / "discriminator"
+    both = {"sampling.rejection": f"{first}:1.5,{second}:1.25"}
+    out = sample(rejecting(folder, **both), folder / "run", num_samples=8, out=tmp_path / "both")
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert [each["bound"] for each in recipe["rejection"]] == [1.5, 1.25]
+    # The general bound is that of all that have none of their own.
+    mixed = {"sampling.rejection": f"{first},{second}:1.25"}
+    sample(rejecting(folder, **mixed), folder / "run", num_samples=8, out=tmp_path / "both")
+    folder_name = sample(rejecting(folder, **both), folder / "run", num_samples=8).name
+    assert "rejection_1.5_1.25" in folder_name
+
+
+def test_a_second_discriminator_goes_with_the_first_alone(folder, second, tmp_path):
+    first = folder / "discriminator"
+    for named in (f"{second}", f"{first}:1.25,{second}", f"{second},{first}", f"{first},{first}"):
+        config = rejecting(folder, **{"sampling.rejection": named})
+        with pytest.raises(ValueError, match=r"sampling\.rejection"):
+            sample(config, folder / "run", num_samples=8, out=tmp_path / "out")
+    assert not (tmp_path / "out" / "samples.npz").exists()
+
+
+def test_a_second_discriminator_goes_on_with_the_same_images_only(folder, second):
+    with pytest.raises(ValueError, match="data.drawn_path"):
+        train(second_config(folder, bound=1.25, **{"training.n_iters": 6}), second)
+    train(second_config(folder, **{"training.n_iters": 6}), second)
+
+
+def test_images_are_repeated_as_often_as_they_are_likely_to_be_kept():
+    weights = np.array([0.0, 0.5, 1.0, 0.25, 1.0])
+    expected = len(weights) * weights / weights.sum()
+    counts = [np.bincount(repeated(weights, seed), minlength=5) for seed in range(400)]
+    assert all(abs(count - expected).max() < 1 and count.sum() == 5 for count in counts)
+    np.testing.assert_allclose(np.mean(counts, axis=0), expected, atol=0.1)
+
+
 def test_images_are_turned_after_they_were_chosen(folder, tmp_path):
     run, mirrored = folder / "run", {"sampling.symmetry": "mirror"}
     images = [
@@ -211,6 +278,8 @@ def test_another_bound_is_another_recipe(folder, tmp_path):
     ("overrides", "named"),
     [
         ({"sampling.rejection_bound": 0.5}, "rejection_bound"),
+        ({"sampling.rejection": "first,,second"}, r"sampling\.rejection"),
+        ({"sampling.rejection": "lar64_sarm_discriminator:0.5"}, "bound"),
         ({"sampling.gate_temperature": 0.9}, r"sampling\.gate_temperature"),
         ({"sampling.rejection": "nowhere"}, "discriminator64"),
     ],

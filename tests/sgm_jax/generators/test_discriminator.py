@@ -10,7 +10,9 @@ from sgm_jax.data import PixelScale, to_uint8
 from sgm_jax.generator import Purpose, run_key
 from sgm_jax.generators.discriminator import build
 from sgm_jax.run import parallel
+from sgm_jax.step import with_variables
 from sgm_jax.train import train
+from sgm_jax.trained import read_weights
 from tests.tiny_discriminator import counted_images, discriminator_config
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -73,6 +75,50 @@ def test_where_images_lie_does_not_count_where_both_are_shifted(folder):
     assert loss(0) < 0.1 and loss(4) > 0.6
 
 
+def kinked(rng, count, kink, side=16):
+    """Return bright lines of 12 pixels across images, whose second half is shifted by ``kink``."""
+    images = np.zeros((count, side, side), np.uint8)
+    slope = rng.uniform(-0.4, 0.4, (count, 1))
+    rows = np.arange(2, 14)
+    columns = rng.uniform(6, 10, (count, 1)) + slope * (rows - 8) + kink * (rows >= 8)
+    places = np.clip(np.round(columns).astype(int), 0, side - 1)
+    images[np.arange(count)[:, None], rows, places] = 200
+    return images
+
+
+def test_sums_along_lines_tell_straight_tracks(folder):
+    rng = np.random.default_rng(3)
+
+    def batch():
+        real, drawn = (SCALE.to_model(kinked(rng, 32, kink)[..., None]) for kink in (0, 2))
+        return {"image": real, "drawn": drawn, "index": np.arange(32)}
+
+    def loss(directions):
+        options = {"data.image_size": 16, "model.directions": directions, "optim.lr": 3e-3}
+        config = discriminator_config(folder, **options, **{"training.n_iters": 40})
+        return trained_on(build(config), batch, 40)[1]
+
+    assert loss(12) < loss(0) - 0.1
+
+
+def test_one_with_lines_begins_as_one_without(folder):
+    options = {"drawn": folder / "drawn.npy", "optim.schedule": "constant"}
+    train(discriminator_config(folder, **options), folder / "run")
+    first = read_weights(str(folder / "run" / "best.npz"))
+    config = discriminator_config(folder, **options, **{"model.directions": 4})
+    first.check_begins(config)
+    images = SCALE.to_model(counted_images(np.random.default_rng(6), 8, REAL)[..., None])
+    without, with_lines = build(first.config), build(config)
+    state = with_lines.initial_state(jax.random.key(1))
+    state = with_variables(state, first.variables(with_lines, begins=True))
+    expected = without.log_ratio(first.variables(without).params, images)
+    np.testing.assert_allclose(with_lines.log_ratio(state.params, images), expected, rtol=1e-5)
+    # What has learnt to look along lines is not begun with where there are none.
+    train(config, folder / "lines")
+    with pytest.raises(ValueError, match="model.directions"):
+        read_weights(str(folder / "lines" / "best.npz")).check_begins(first.config)
+
+
 def test_drawn_images_are_seen_as_they_are_written(folder):
     discriminator = build(discriminator_config(folder, folder / "drawn.npy"))
     params = discriminator.initial_state(jax.random.key(0)).params
@@ -125,6 +171,9 @@ def test_other_drawn_images_are_another_run(folder):
         ({"model.threshold": 255}, "model.threshold"),
         ({"model.shift": 5}, "model.shift"),
         ({"model.hidden": 0}, "model.hidden"),
+        ({"model.directions": 400}, "model.directions"),
+        ({"model.directions": 2.5}, "model.directions"),
+        ({"model.directions": 8, "model.line_channels": (8,)}, "model.line_channels"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(folder, overrides, field):
