@@ -172,7 +172,7 @@ def test_other_drawn_images_are_another_run(folder):
         ({"model.shift": 5}, "model.shift"),
         ({"model.hidden": 0}, "model.hidden"),
         ({"model.directions": 400}, "model.directions"),
-        ({"model.directions": 2.5}, "model.directions"),
+        ({"model.directions": -1}, "model.directions"),
         ({"model.directions": 8, "model.line_channels": (8,)}, "model.line_channels"),
     ],
 )
