@@ -23,7 +23,8 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/demo
-	$(MAIN) --mode=sample --pretrained=lar64_sarm --num_samples=128 --samples_dir=$(DEMO)/lar64_sarm
+	$(MAIN) --mode=sample --pretrained=lar64_sarm --num_samples=128 --samples_dir=$(DEMO)/lar64_sarm \
+	    --config.sampling.rejection=lar64_sarm_discriminator:8
 	@echo "Drawn with the weights of the package: $(DEMO)/lar64_sarm/grid.png. Now a training of five minutes."
 	$(RUN) --mode=simulate
 	$(RUN) --workdir=$(DEMO)
