@@ -6,13 +6,12 @@ more than twice as much of them.
 """
 
 import dataclasses
-import hashlib
 import json
 
 import ml_collections
 import numpy as np
 
-from sgm_jax.beside import REJECTION, Beside, Part
+from sgm_jax.beside import REJECTION, Beside, Part, fingerprint
 from sgm_jax.conditions import Conditions
 from sgm_jax.data.batches import random_bits
 from sgm_jax.rejection import FIELD, Chances, chain, check_origin, read_rejection
@@ -47,16 +46,14 @@ def as_chosen(beside: Beside | None, config: ml_collections.ConfigDict) -> Besid
     chances = Chances(rejecting)
     with announced(f"which drawn images {FIELD}={config.sampling.rejection} keeps"):
         parts = [_chosen(part, chances, config.seed) for part in (beside.train, beside.test)]
-    links = json.dumps(chain(rejecting), sort_keys=True)
-    both = f"{beside.fingerprint} {links} {config.seed}".encode()
-    origin = beside.origin
+    links, origin = chain(rejecting), beside.origin
     if origin:
-        origin = json.dumps(json.loads(origin) | {REJECTION: json.loads(links)}, sort_keys=True)
+        origin = json.dumps(json.loads(origin) | {REJECTION: links}, sort_keys=True)
     return dataclasses.replace(
         beside,
         train=parts[0],
         test=parts[1],
-        fingerprint=hashlib.blake2b(both, digest_size=16).hexdigest(),
+        fingerprint=fingerprint(json.dumps([config.seed, links], sort_keys=True), beside),
         origin=origin,
     )
 

@@ -19,13 +19,12 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from sgm_jax.beside import REJECTION, origin_of
+from sgm_jax.beside import REJECTION
 from sgm_jax.conditions import Conditions
 from sgm_jax.data import PixelScale
 from sgm_jax.run import parallel
 from sgm_jax.run.checkpoints import digest
 from sgm_jax.run.log import LOGGER
-from sgm_jax.run.workdir import flatten
 from sgm_jax.step import Variables
 from sgm_jax.trained import Trained, from_either, packaged
 
@@ -118,26 +117,6 @@ def _read(source: str, bound: float, image_shape: tuple[int, int, int]) -> Rejec
     return Rejecting(trained, bound, source)
 
 
-def check_rejection(
-    rejecting: tuple[Rejecting, ...],
-    config: ml_collections.ConfigDict,
-    conditions: Conditions,
-    parameters: str,
-) -> None:
-    """Refuse discriminators that learnt from images of other weights, or drawn otherwise.
-
-    Args:
-        rejecting: the discriminators.
-        config: of the generator.
-        conditions: on the images.
-        parameters: hash of the generator's, see :func:`parameters_of`.
-
-    Raises:
-        ValueError: with what differs.
-    """
-    check_origin(rejecting, origin_of(parameters, conditions.recipe, flatten(config)))
-
-
 def check_origin(rejecting: tuple[Rejecting, ...], origin: str) -> None:
     """Refuse discriminators that learnt from other images than those they choose among.
 
@@ -148,6 +127,7 @@ def check_origin(rejecting: tuple[Rejecting, ...], origin: str) -> None:
     Raises:
         ValueError: with what differs.
     """
+    links = chain(rejecting[:-1])
     for number, each in enumerate(rejecting):
         name, known = each.source, each.trained.config.data.drawn_from
         if not known:
@@ -160,8 +140,8 @@ def check_origin(rejecting: tuple[Rejecting, ...], origin: str) -> None:
             continue
         theirs, ours = json.loads(known), json.loads(origin)
         before = theirs.pop(REJECTION, [])
-        if before != chain(rejecting[:number]):
-            bounds = [f"a discriminator with a bound of {each['bound']:g}" for each in before]
+        if before != links[:number]:
+            bounds = [f"a discriminator with a bound of {link['bound']:g}" for link in before]
             learnt = " and ".join(bounds) or "no discriminator"
             raise ValueError(
                 f"{FIELD}: {name} has learnt from images that {learnt} had chosen, and it has to "

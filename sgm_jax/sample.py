@@ -17,7 +17,7 @@ from sgm_jax import generator as contract
 from sgm_jax.asked import folder_names
 from sgm_jax.autoguidance import read_weaker
 from sgm_jax.bayes import read_classifier
-from sgm_jax.beside import REJECTION
+from sgm_jax.beside import REJECTION, origin_of
 from sgm_jax.conditions import Conditions, Request, read_conditions
 from sgm_jax.config import check
 from sgm_jax.data import PixelScale
@@ -28,7 +28,7 @@ from sgm_jax.drawn import FIX, Drawn
 from sgm_jax.generator import Drawing
 from sgm_jax.rejection import (
     Rejecting,
-    check_rejection,
+    check_origin,
     parameters_of,
     read_rejection,
     recipe_of_rejection,
@@ -185,7 +185,8 @@ def _read(
     """
     variables = trained.load()
     parameters = parameters_of(variables)
-    check_rejection(rejecting, trained.config, conditions, parameters)
+    origin = origin_of(parameters, conditions.recipe, flatten(trained.config))
+    check_origin(rejecting, origin)
     return parameters, loaded(variables, conditions)
 
 

@@ -28,6 +28,7 @@ from sgm_jax.data.condition import Condition, momentum_range, open_condition
 from sgm_jax.data.overlap import shared
 from sgm_jax.data.survey import log_doubts
 from sgm_jax.generator import Purpose, Trainable, run_key
+from sgm_jax.rejection import FIELD
 from sgm_jax.run import distributed, parallel, workdir
 from sgm_jax.run.checkpoints import Checkpoints, steps
 from sgm_jax.run.interruption import Interrupted, Stop
@@ -74,7 +75,7 @@ def train(config: ml_collections.ConfigDict, run: Path) -> TrainState:
     config = with_measured_fields(config, run, images, weights)
     config = beside.with_origin(config, drawn)
     fingerprint = beside.fingerprint(fingerprint_of(images, condition), drawn)
-    sources = "--config.data.train_path" + (f" (or {beside.PATH})" if drawn else "")
+    sources = "--config.data.train_path" + (f" (or {beside.PATH}, or {FIELD})" if drawn else "")
     workdir.check_data(run, fingerprint, source=sources)
     config, before = with_first_stage(config, run, weights)
 

@@ -177,10 +177,11 @@ def _check_lines(fields: dict[str, Any]) -> None:
             f"--config.model.directions is {directions!r}; it is how many directions of straight "
             f"lines are looked at: a whole number from 0, for none, to {MOST_DIRECTIONS}"
         )
-    if directions and (len(channels) < 2 or min(channels) < 1):
+    whole = all(isinstance(n, int) and n >= 1 for n in channels)
+    if directions and (len(channels) < 2 or not whole):
         raise ValueError(
-            f"--config.model.line_channels is {tuple(channels)}; with lines it must have at least "
-            'two grids, fine ones first, such as "(16, 32, 48)"'
+            f"--config.model.line_channels is {tuple(channels)}; with lines it must have a whole "
+            'number above 0 for each of at least two grids, fine ones first, such as "(16, 32, 48)"'
         )
 
 

@@ -174,6 +174,7 @@ def test_other_drawn_images_are_another_run(folder):
         ({"model.directions": 400}, "model.directions"),
         ({"model.directions": -1}, "model.directions"),
         ({"model.directions": 8, "model.line_channels": (8,)}, "model.line_channels"),
+        ({"model.directions": 8, "model.line_channels": (8, 4.5)}, "model.line_channels"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(folder, overrides, field):
